@@ -1,0 +1,117 @@
+// Package transfer moves blobs between a registry and a disk: several at once,
+// resumable, and verified before they count.
+//
+// It knows neither registries nor stores. What it needs of either is written
+// down as small interfaces ([Target], [Mounter], [Resumer], [RangeFetcher],
+// [Partial]); a source or target that offers more than the plain one is used
+// to the full, one that does not still works.
+//
+// Package transfer never calls a blob done before its size and digest are
+// right, holds no blob in memory, and waits for every goroutine it starts.
+// What happens on the way is told through an [Observer].
+package transfer
+
+import (
+	"context"
+	"hash"
+	"io"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"oras.land/oras-go/v2/content"
+)
+
+// A Target takes blobs. Every oras-go store is one.
+type Target interface {
+	content.Pusher
+
+	// Exists tells whether the blob is already there.
+	Exists(ctx context.Context, desc ocispec.Descriptor) (bool, error)
+}
+
+// A Mounter is a [Target] that can link a blob from another repository of the
+// same registry without moving its bytes.
+type Mounter interface {
+	// MountFrom asks for the blob from repository "from". It reports false,
+	// with no error, when the registry declines; the blob is then uploaded.
+	MountFrom(ctx context.Context, desc ocispec.Descriptor, from string) (bool, error)
+}
+
+// An Opener opens the bytes of one blob from offset (in bytes) to its end. It
+// may be called several times, also at once, and the caller closes what it
+// returns.
+type Opener func(ctx context.Context, offset int64) (io.ReadCloser, error)
+
+// A Resumer is a [Target] that can go on with a broken upload where the far
+// side says it stopped.
+type Resumer interface {
+	// PushFrom uploads the blob that open reads. After a lost connection it
+	// asks the far side how much it kept and goes on from there, or starts
+	// again when nothing was. sent is called, if not nil, with the bytes of
+	// each piece handed to the network; when bytes must be sent again it is
+	// called with the negative number of those taken back.
+	PushFrom(ctx context.Context, desc ocispec.Descriptor, open Opener, sent func(n int64)) error
+}
+
+// A RangeFetcher is a source that can read a part of a blob.
+type RangeFetcher interface {
+	// FetchRange reads length bytes of the blob from offset; a negative
+	// length means to its end. The caller closes the reader. A source that
+	// was answered with anything but the bytes asked for returns an error.
+	FetchRange(ctx context.Context, desc ocispec.Descriptor, offset, length int64) (io.ReadCloser, error)
+}
+
+// A Partial is a blob on its way to a disk. What it holds survives the process,
+// and is never trusted before its digest has been checked.
+type Partial interface {
+	io.WriterAt
+	io.ReaderAt
+
+	// Resume returns how many leading bytes, of those written by an earlier
+	// run, can be kept, and the state of the digest's hash after them. It is
+	// zero with a fresh hash for a new blob.
+	Resume() (n int64, state hash.Hash, err error)
+
+	// Checkpoint records that the first n bytes are written and that state
+	// is the hash after them, so that a later Resume can start there.
+	Checkpoint(n int64, state hash.Hash) error
+
+	// Reset throws away all bytes and checkpoints.
+	Reset() error
+
+	// Commit is called once, when all bytes are there and their digest is
+	// right. It makes them durable and gives them their final name.
+	Commit() error
+
+	// Close gives up the handle and keeps what is there for a later Resume.
+	// After Commit it does nothing.
+	Close() error
+}
+
+// An Action says what an [Event] is about.
+type Action int
+
+// The actions, in the order in which they can come for one blob: at most one
+// Start, any number of Progress and Retry, and then exactly one of the others
+// unless the blob failed.
+const (
+	Start    Action = iota // bytes are about to move; Event.Bytes is how many are already there
+	Progress               // Event.Bytes more bytes have moved (negative: taken back)
+	Retry                  // Event.Err happened; the blob is tried again
+	Done                   // all bytes have moved and are verified
+	Exists                 // nothing to move: the target has it (push)
+	Mounted                // nothing to move: linked from another repository (push)
+	Reused                 // nothing to move: taken from local content (pull)
+)
+
+// An Event is one step in the transfer of one blob.
+type Event struct {
+	Action Action
+	Name   string             // what the user knows it by: a path, or the digest
+	Desc   ocispec.Descriptor // the blob
+	Bytes  int64              // see Action
+	Err    error              // only for Retry
+}
+
+// An Observer is told of events. It is called from several goroutines at once
+// and should return quickly. A nil Observer is not called.
+type Observer func(Event)
