@@ -38,8 +38,9 @@ type Mounter interface {
 
 // An Opener opens the bytes of one blob from offset (in bytes) to its end. It
 // may be called several times, also at once, and the caller closes what it
-// returns.
-type Opener func(ctx context.Context, offset int64) (io.ReadCloser, error)
+// returns. It is an alias so that packages below this one can have the type in
+// their methods without importing it.
+type Opener = func(ctx context.Context, offset int64) (io.ReadCloser, error)
 
 // A Resumer is a [Target] that can go on with a broken upload where the far
 // side says it stopped.
