@@ -1,6 +1,7 @@
 package ref
 
 import (
+	"fmt"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -13,9 +14,7 @@ const (
 
 // only tells whether s has no bytes but those of set.
 func only(s, set string) bool {
-	return strings.Trim(s, set) == "" || !strings.ContainsFunc(s, func(c rune) bool {
-		return !strings.ContainsRune(set, c)
-	})
+	return strings.Trim(s, set) == ""
 }
 
 // looksLikeHost is docker's rule for the first element of a name, and one
@@ -40,22 +39,22 @@ func cleanHost(s string) (string, error) {
 	if i := strings.LastIndexByte(s, ':'); i > strings.LastIndexByte(s, ']') {
 		name, port = s[:i], s[i+1:]
 		if p, err := strconv.ParseUint(port, 10, 16); err != nil || p == 0 || port[0] == '0' {
-			return "", errorf("port %q is not between 1 and 65535", port)
+			return "", fmt.Errorf("port %q is not between 1 and 65535", port)
 		}
 	}
 	if v6, ok := strings.CutPrefix(name, "["); ok {
 		addr, err := netip.ParseAddr(strings.TrimSuffix(v6, "]"))
 		if err != nil || !strings.HasSuffix(name, "]") || !addr.Is6() || addr.Zone() != "" {
-			return "", errorf("%q is not an IPv6 address", name)
+			return "", fmt.Errorf("%q is not an IPv6 address", name)
 		}
 		return s, nil
 	}
 	if len(name) > 253 { // RFC 1035, section 2.3.4
-		return "", errorf("host longer than 253 bytes")
+		return "", fmt.Errorf("host longer than 253 bytes")
 	}
 	for label := range strings.SplitSeq(name, ".") {
 		if label == "" || !only(label, lowerAlphanumeric+"-") || label[0] == '-' || label[len(label)-1] == '-' {
-			return "", errorf("%q is not a host name", name)
+			return "", fmt.Errorf("%q is not a host name", name)
 		}
 	}
 	return s, nil
@@ -65,17 +64,17 @@ func cleanHost(s string) (string, error) {
 // [a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(\/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*
 func checkRepository(s string) error {
 	if s == "" {
-		return errorf("no repository")
+		return fmt.Errorf("no repository")
 	}
 	if len(s) > MaxRepositoryBytes {
-		return errorf("repository of %d bytes, more than %d", len(s), MaxRepositoryBytes)
+		return fmt.Errorf("repository of %d bytes, more than %d", len(s), MaxRepositoryBytes)
 	}
 	if strings.ToLower(s) != s {
-		return errorf("repository %q must be in lower case", s)
+		return fmt.Errorf("repository %q must be in lower case", s)
 	}
 	for elem := range strings.SplitSeq(s, "/") {
 		if !validElement(elem) {
-			return errorf("repository element %q: letters and digits, joined by one of . _ __ or dashes", elem)
+			return fmt.Errorf("repository element %q: letters and digits, joined by one of . _ __ or dashes", elem)
 		}
 	}
 	return nil
@@ -100,11 +99,11 @@ func validElement(s string) bool {
 // upper case: Hugging Face, ModelScope, Ollama.
 func checkForeignName(s string) error {
 	if len(s) > MaxRepositoryBytes {
-		return errorf("name of %d bytes, more than %d", len(s), MaxRepositoryBytes)
+		return fmt.Errorf("name of %d bytes, more than %d", len(s), MaxRepositoryBytes)
 	}
 	for elem := range strings.SplitSeq(s, "/") {
 		if elem == "" || !only(elem, alphanumeric+"._-") || !strings.Contains(alphanumeric+"_", elem[:1]) {
-			return errorf("name element %q: letters, digits, dot, dash and underscore", elem)
+			return fmt.Errorf("name element %q: letters, digits, dot, dash and underscore", elem)
 		}
 	}
 	return nil

@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -53,7 +55,7 @@ func (n Names) parse(s string) (Reference, error) {
 	if r.Scheme == SchemeFile {
 		r.Repository = rest
 		if rest == "" {
-			return Reference{}, errorf("no path on disk")
+			return Reference{}, fmt.Errorf("no path on disk")
 		}
 		return r, nil
 	}
@@ -63,21 +65,23 @@ func (n Names) parse(s string) (Reference, error) {
 		}
 	}
 	if r.Scheme == SchemeLayout {
-		return r, r.setLayout(rest)
+		err = r.setLayout(rest)
+	} else {
+		err = n.setName(&r, rest)
 	}
-	return r, n.setName(&r, rest)
+	return r, err
 }
 
 func checkText(s string) error {
 	if s == "" {
-		return errorf("it is empty")
+		return fmt.Errorf("it is empty")
 	}
 	if len(s) > maxBytes {
-		return errorf("longer than %d bytes", maxBytes)
+		return fmt.Errorf("longer than %d bytes", maxBytes)
 	}
 	for _, c := range s {
-		if c < ' ' || c == 0x7f || c == '\ufffd' {
-			return errorf("a control character or invalid UTF-8")
+		if unicode.IsControl(c) || c == utf8.RuneError {
+			return fmt.Errorf("a control character or invalid UTF-8")
 		}
 	}
 	return nil
@@ -85,7 +89,7 @@ func checkText(s string) error {
 
 func (r *Reference) cutScheme(s string) (string, error) {
 	scheme, rest, ok := strings.Cut(s, "://")
-	if !ok || strings.Trim(scheme, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
+	if !ok || !only(scheme, alphanumeric+"+.-") {
 		return s, nil
 	}
 	switch scheme {
@@ -93,9 +97,9 @@ func (r *Reference) cutScheme(s string) (string, error) {
 	case SchemeHuggingFace, SchemeModelScope, SchemeOllama, SchemeFile, SchemeLayout:
 		r.Scheme = scheme
 	case "http", "https", "docker":
-		return "", errorf("a registry is named without %s://", scheme)
+		return "", fmt.Errorf("a registry is named without %s://", scheme)
 	default:
-		return "", errorf("unknown scheme %q; known are oci, hf, ms, ollama, file, layout", scheme)
+		return "", fmt.Errorf("unknown scheme %q; known are oci, hf, ms, ollama, file, layout", scheme)
 	}
 	return rest, nil
 }
@@ -109,7 +113,7 @@ func (r *Reference) cutPath(s string) (string, error) {
 	i++
 	r.Path = s[i+2:]
 	if r.Path == "." || !fs.ValidPath(r.Path) {
-		return "", errorf("after // comes the path of a file in the model, without empty, . or .. elements")
+		return "", fmt.Errorf("after // comes the path of a file in the model, without empty, . or .. elements")
 	}
 	return s[:i], nil
 }
@@ -120,22 +124,18 @@ func (r *Reference) cutVariant(s string) (string, error) {
 		return s, nil
 	}
 	if variant == "" || !only(variant, alphanumeric+"._=,+-") {
-		return "", errorf("after # comes a variant, such as q4_k_m or format=gguf,quant=q4_k_m")
+		return "", fmt.Errorf("after # comes a variant, such as q4_k_m or format=gguf,quant=q4_k_m")
 	}
 	r.Variant = variant
 	return rest, nil
 }
 
 func (r *Reference) cutDigest(s string) (string, error) {
-	if s == "" {
-		return s, nil
+	i := strings.LastIndexByte(s, '@')
+	if i <= 0 || strings.ContainsAny(s[i:], `/\`) {
+		return s, nil // the @ of an alias, or of a directory's name
 	}
-	// The first byte may be the @ of an alias.
-	rest, text, ok := strings.Cut(s[1:], "@")
-	if !ok {
-		return s, nil
-	}
-	return s[:1] + rest, r.setDigest(text)
+	return s[:i], r.setDigest(s[i+1:])
 }
 
 func (r *Reference) setDigest(s string) error {
@@ -144,7 +144,7 @@ func (r *Reference) setDigest(s string) error {
 		alg, hex = "", s
 	}
 	if hex == "" || !only(hex, "0123456789abcdef") {
-		return errorf("after @ comes a digest: sha256: and 64 digits or a to f in lower case")
+		return fmt.Errorf("after @ comes a digest: sha256: and 64 digits or a to f in lower case")
 	}
 	switch {
 	case (alg == "sha256" || alg == "") && len(hex) == 64:
@@ -154,12 +154,12 @@ func (r *Reference) setDigest(s string) error {
 	case alg == "" && len(hex) >= minPrefix && len(hex) < 64:
 		r.Prefix = hex
 	case alg == "":
-		return errorf("an abbreviated digest has %d to 64 digits, not %d", minPrefix, len(hex))
+		return fmt.Errorf("an abbreviated digest has %d to 64 digits, not %d", minPrefix, len(hex))
 	case alg == "sha256" || alg == "sha512":
-		return errorf("%s has %d digits, not %d; an abbreviated digest is written without %[1]s:",
+		return fmt.Errorf("%s has %d digits, not %d; an abbreviated digest is written without %[1]s:",
 			alg, map[string]int{"sha256": 64, "sha512": 128}[alg], len(hex))
 	default:
-		return errorf("unknown digest algorithm %q; known are sha256 and sha512", alg)
+		return fmt.Errorf("unknown digest algorithm %q; known are sha256 and sha512", alg)
 	}
 	return nil
 }
@@ -178,7 +178,7 @@ func (r *Reference) setLayout(s string) error {
 		}
 	}
 	if r.Repository == "" {
-		return errorf("no directory")
+		return fmt.Errorf("no directory")
 	}
 	return nil
 }
@@ -195,13 +195,22 @@ func (n Names) setName(r *Reference, s string) error {
 			return err
 		}
 	}
-	r.Host = host
-	r.Repository = repo
+	if host == "index.docker.io" {
+		host = dockerHub
+	}
+	r.Host, r.Repository = host, repo
 	if r.Scheme != "" {
 		return checkForeignName(repo)
 	}
-	return checkRepository(repo)
+	// Docker's own images have no organisation, and are stored below one.
+	if host == dockerHub && !strings.Contains(repo, "/") {
+		r.Repository = "library/" + repo
+	}
+	return checkRepository(r.Repository)
 }
+
+// dockerHub is the one registry whose names docker completes.
+const dockerHub = "docker.io"
 
 // cutHost takes the host off a name, or finds out what it should be.
 func (n Names) cutHost(scheme, s string) (host, rest string, err error) {
@@ -212,7 +221,7 @@ func (n Names) cutHost(scheme, s string) (host, rest string, err error) {
 	if alias, ok := strings.CutPrefix(first, "@"); ok && scheme == "" {
 		base, known := n.Aliases[alias]
 		if !known {
-			return "", "", errorf("unknown registry alias @%s%s", alias, n.knownAliases())
+			return "", "", fmt.Errorf("unknown registry alias @%s%s", alias, n.knownAliases())
 		}
 		return join("registry alias @"+alias, base, after)
 	}
@@ -220,11 +229,11 @@ func (n Names) cutHost(scheme, s string) (host, rest string, err error) {
 		host, err := cleanHost(first)
 		return host, after, err
 	}
-	if scheme == SchemeOllama {
+	if scheme == SchemeOllama || s == "" || s[0] == ':' {
 		return "", s, nil
 	}
 	if n.Default == "" {
-		return "", "", errorf("no registry host, and no default registry is set; write it as HOST/%s", s)
+		return "", "", fmt.Errorf("no registry host, and no default registry is set; write it as HOST/%s", s)
 	}
 	return join("default registry", n.Default, s)
 }
@@ -245,7 +254,7 @@ func (n Names) knownAliases() string {
 func join(what, base, name string) (host, rest string, err error) {
 	host, prefix, _ := strings.Cut(strings.Trim(base, "/"), "/")
 	if !looksLikeHost(host) {
-		return "", "", errorf("%s %q does not begin with a host; one without a dot needs its port, as in registry:443", what, base)
+		return "", "", fmt.Errorf("%s %q does not begin with a host; one without a dot needs its port, as in registry:443", what, base)
 	}
 	if host, err = cleanHost(host); err != nil {
 		return "", "", fmt.Errorf("%s %q: %w", what, base, err)
@@ -257,8 +266,4 @@ func join(what, base, name string) (host, rest string, err error) {
 		name = prefix + "/" + name
 	}
 	return host, name, nil
-}
-
-func errorf(format string, args ...any) error {
-	return fmt.Errorf(format, args...)
 }

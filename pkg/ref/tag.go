@@ -1,6 +1,9 @@
 package ref
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // branchPrefix marks a tag that stands for a branch with slashes in its name.
 const branchPrefix = "_b."
@@ -24,7 +27,7 @@ func EncodeBranch(s string) (tag string, err error) {
 
 func encodeBranch(s string) (string, error) {
 	if strings.HasPrefix(s, branchPrefix) {
-		return "", errorf("a branch must not begin with %s", branchPrefix)
+		return "", fmt.Errorf("a branch must not begin with %s", branchPrefix)
 	}
 	if !strings.Contains(s, "/") {
 		return s, checkTag(s)
@@ -32,9 +35,9 @@ func encodeBranch(s string) (string, error) {
 	for elem := range strings.SplitSeq(s, "/") {
 		switch {
 		case elem == "" || elem == "." || elem == "..":
-			return "", errorf("a branch must not have an empty, . or .. element")
+			return "", fmt.Errorf("a branch must not have an empty, . or .. element")
 		case strings.Contains(elem, "__") || elem[0] == '_' || elem[len(elem)-1] == '_':
-			return "", errorf("a branch with a slash must not have __, or _ beside the slash")
+			return "", fmt.Errorf("a branch with a slash must not have __, or _ beside the slash")
 		}
 	}
 	tag := branchPrefix + strings.ReplaceAll(s, "/", "__")
@@ -57,10 +60,10 @@ func DecodeBranch(tag string) string {
 
 func checkTag(s string) error {
 	if len(s) > MaxTagBytes {
-		return errorf("tag of %d bytes, more than %d", len(s), MaxTagBytes)
+		return fmt.Errorf("tag of %d bytes, more than %d", len(s), MaxTagBytes)
 	}
 	if !ValidTag(s) {
-		return errorf("tag %q: letters, digits, _ . and -, not beginning with . or -", s)
+		return fmt.Errorf("tag %q: letters, digits, _ . and -, not beginning with . or -", s)
 	}
 	return nil
 }
@@ -70,10 +73,10 @@ func (r *Reference) setTag(s string) error {
 	text, quoted := unquote(s)
 	if quoted || looksLikeRange(text) {
 		if r.Digest != "" || r.Prefix != "" {
-			return errorf("a range of versions and a digest cannot stand together")
+			return fmt.Errorf("a range of versions and a digest cannot stand together")
 		}
 		if !validRange(text) {
-			return errorf("%q is not a range of versions, such as ^1.2 or >=1.0 <2.0", text)
+			return fmt.Errorf("%q is not a range of versions, such as ^1.2 or >=1.0 <2.0", text)
 		}
 		r.Range = text
 		return nil
