@@ -1,0 +1,294 @@
+package artifact
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/modelreg/modelreg/pkg/mediatypes"
+)
+
+// maxFiles bounds the files of a directory that is packed, and the entries of
+// all archives of an artifact that is unpacked.
+const maxFiles = 100_000
+
+// A source is a file to be packed.
+type source struct {
+	path  string
+	info  fs.FileInfo // when it was found; of the file behind a link
+	head  []byte
+	class mediatypes.Class
+}
+
+// A walker lists the files of a directory that are to be packed.
+type walker struct {
+	root    *os.Root
+	ignore  *ignorer
+	files   []source
+	skipped []string // with reasons
+	links   []string
+}
+
+// list walks the whole tree. It refuses what cannot be packed: links that lead
+// out of the tree or into themselves, devices, pipes and sockets, and names
+// that [CheckPath] refuses.
+func (w *walker) list(ctx context.Context) error {
+	top, err := w.root.Stat(".")
+	if err != nil {
+		return err
+	}
+	if err := w.dir(ctx, ".", []fs.FileInfo{top}); err != nil {
+		return err
+	}
+	slices.SortFunc(w.files, func(a, b source) int { return strings.Compare(a.path, b.path) })
+	paths := make([]string, len(w.files))
+	for i, f := range w.files {
+		paths[i] = f.path
+	}
+	return CheckPaths(paths)
+}
+
+// dir lists one directory. above are the directories that it is in, itself
+// last, as they were reached: a link to one of them would never end.
+func (w *walker) dir(ctx context.Context, name string, above []fs.FileInfo) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if len(above) > MaxPathLevels+1 {
+		return &PathError{Path: name, Reason: fmt.Sprintf("more than %d levels deep", MaxPathLevels)}
+	}
+	d, err := w.root.Open(name)
+	if err != nil {
+		return err
+	}
+	entries, err := d.ReadDir(-1)
+	d.Close()
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		p := e.Name()
+		if name != "." {
+			p = name + "/" + p
+		}
+		if err := w.entry(ctx, p, above); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *walker) entry(ctx context.Context, p string, above []fs.FileInfo) error {
+	info, err := w.root.Lstat(p)
+	if err != nil {
+		return err
+	}
+	isLink := info.Mode()&fs.ModeSymlink != 0
+	// What is ignored may be anything, a link to nowhere included.
+	if reason := w.ignore.skip(p, info.IsDir()); reason != "" {
+		w.skip(p, info.IsDir(), reason)
+		return nil
+	}
+	if isLink {
+		if info, err = w.follow(p); err != nil {
+			return err
+		}
+		if reason := w.ignore.skip(p, info.IsDir()); reason != "" {
+			w.skip(p, info.IsDir(), reason)
+			return nil
+		}
+		w.links = append(w.links, p)
+	}
+	switch {
+	case info.IsDir():
+		for _, up := range above {
+			if os.SameFile(up, info) {
+				return &PathError{Path: p, Reason: "link to a directory that it is in"}
+			}
+		}
+		return w.dir(ctx, p, append(slices.Clip(above), info))
+	case !info.Mode().IsRegular():
+		return &PathError{Path: p, Reason: "not a regular file: " + fileType(info.Mode())}
+	case len(w.files) == maxFiles:
+		return fmt.Errorf("%w: more than %d files", ErrUnsafe, maxFiles)
+	}
+	w.files = append(w.files, source{path: p, info: info})
+	return nil
+}
+
+// follow returns what is behind the link p, which must be inside the tree.
+func (w *walker) follow(p string) (fs.FileInfo, error) {
+	info, err := w.root.Stat(p)
+	switch {
+	case err == nil:
+		return info, nil
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, &PathError{Path: p, Reason: "link to nothing"}
+	case errors.Is(err, fs.ErrPermission):
+		return nil, err
+	case errors.Is(err, syscall.ELOOP):
+		return nil, &PathError{Path: p, Reason: "link that goes in circles"}
+	}
+	// os.Root has no sentinel for a path that leaves it.
+	return nil, &PathError{Path: p, Reason: "link that leads out of the directory"}
+}
+
+func (w *walker) skip(p string, dir bool, reason string) {
+	if reason == "control file" {
+		return
+	}
+	if dir {
+		p += "/"
+	}
+	w.skipped = append(w.skipped, fmt.Sprintf("%s (%s)", p, reason))
+}
+
+// notes tells in a few lines what was left out and followed.
+func (w *walker) notes() []string {
+	var notes []string
+	if n := listed("left out", w.skipped); n != "" {
+		notes = append(notes, n)
+	}
+	if n := listed("packed what these links point to:", w.links); n != "" {
+		notes = append(notes, n)
+	}
+	return notes
+}
+
+// listed joins names, not more than a terminal can take.
+func listed(what string, names []string) string {
+	const most = 20
+	if len(names) == 0 {
+		return ""
+	}
+	slices.Sort(names)
+	quoted := make([]string, 0, most)
+	for _, n := range names[:min(len(names), most)] {
+		quoted = append(quoted, printable(n))
+	}
+	s := what + " " + strings.Join(quoted, ", ")
+	if len(names) > most {
+		s += fmt.Sprintf(" and %d more", len(names)-most)
+	}
+	return s
+}
+
+// printable quotes a name that a terminal could take for commands.
+func printable(s string) string {
+	for _, r := range s {
+		if refuseRune(r) != "" {
+			return fmt.Sprintf("%+q", s)
+		}
+	}
+	return s
+}
+
+func fileType(m fs.FileMode) string {
+	switch {
+	case m&fs.ModeNamedPipe != 0:
+		return "named pipe"
+	case m&fs.ModeSocket != 0:
+		return "socket"
+	case m&fs.ModeDevice != 0:
+		return "device"
+	}
+	return "special file"
+}
+
+// openRegular opens a file for reading, and does not wait for the other end of
+// what turns out to be a pipe.
+func openRegular(root *os.Root, name string) (*os.File, error) {
+	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = &PathError{Path: name, Reason: "not a regular file: " + fileType(info.Mode())}
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// open opens the file for reading and makes sure that it is the one found.
+func (s *source) open(root *os.Root) (*os.File, error) {
+	f, err := openRegular(root, s.path)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.unchanged(f); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// unchanged tells whether the open file f is still what was found.
+func (s *source) unchanged(f *os.File) error {
+	now, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if !os.SameFile(now, s.info) || now.Size() != s.info.Size() || !now.ModTime().Equal(s.info.ModTime()) {
+		return &fs.PathError{Op: "read", Path: s.path, Err: ErrChanged}
+	}
+	return nil
+}
+
+// examine reads the beginnings of all files, sorts them into kinds and finds
+// secrets. Files that cannot be read are found here, before anything is sent.
+func (w *walker) examine(ctx context.Context) ([]Secret, error) {
+	keep := mediatypes.HeadBytes
+	if len(w.files) > 10_000 {
+		keep = 512 // heads of 100,000 files stay within 50 MiB
+	}
+	var secrets []Secret
+	buf := make([]byte, maxSecretBytes)
+	asked := make([]mediatypes.File, len(w.files))
+	for i := range w.files {
+		s := &w.files[i]
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		data, err := readHead(w.root, s, buf)
+		if err != nil {
+			return nil, err
+		}
+		if what := findSecret(s.path, s.info.Size(), data); what != "" {
+			secrets = append(secrets, Secret{Path: s.path, What: what})
+		}
+		s.head = slices.Clone(data[:min(len(data), keep)])
+		asked[i] = mediatypes.File{Path: s.path, Size: s.info.Size(), Head: s.head}
+	}
+	for i, c := range mediatypes.Classify(asked) {
+		w.files[i].class = c
+		w.files[i].head = nil
+	}
+	return secrets, nil
+}
+
+// readHead reads as much of a file as [findSecret] wants to see of it, into buf.
+func readHead(root *os.Root, s *source, buf []byte) ([]byte, error) {
+	f, err := s.open(root)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if s.info.Size() > maxSecretBytes {
+		buf = buf[:mediatypes.HeadBytes]
+	}
+	n, err := io.ReadFull(f, buf)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, err
+	}
+	return buf[:n], nil
+}
