@@ -1,0 +1,155 @@
+package signing
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+
+	"github.com/go-json-experiment/json"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sigstore/cosign/v2/pkg/cosign"
+	"github.com/sigstore/cosign/v2/pkg/oci"
+	"github.com/sigstore/cosign/v2/pkg/oci/static"
+	cosigntypes "github.com/sigstore/cosign/v2/pkg/types"
+	"github.com/sigstore/sigstore/pkg/signature"
+	simplesigning "github.com/sigstore/sigstore/pkg/signature/payload"
+	"oras.land/oras-go/v2/errdef"
+
+	"github.com/modelreg/modelreg/pkg/mediatypes"
+)
+
+// classicTag returns the tag of the signatures of a digest. Only sha256 has
+// one: the tag of a sha512 would be longer than tags may be.
+func classicTag(dgst digest.Digest) (string, bool) {
+	if dgst.Algorithm() != digest.SHA256 {
+		return "", false
+	}
+	return "sha256-" + dgst.Encoded() + ".sig", true
+}
+
+// classicImage is the manifest behind a signature tag.
+type classicImage struct {
+	raw      []byte
+	manifest ocispec.Manifest
+}
+
+// readClassic returns the signature image of the target, nil if there is none.
+// desc is set also when the image is refused.
+func readClassic(ctx context.Context, repo Reader, t Target) (desc ocispec.Descriptor, image *classicImage, err error) {
+	tag, ok := classicTag(t.Descriptor.Digest)
+	if !ok {
+		return desc, nil, nil
+	}
+	desc, raw, err := repo.Manifest(ctx, tag)
+	if errors.Is(err, errdef.ErrNotFound) {
+		return desc, nil, nil
+	}
+	if err != nil {
+		return desc, nil, fmt.Errorf("fetch manifest %s: %w", tag, err)
+	}
+	m, err := mediatypes.ParseManifest(raw)
+	if err != nil {
+		return desc, nil, err
+	}
+	if n := len(m.Layers); n > MaxClassic {
+		return desc, nil, fmt.Errorf("%w: %d layers behind %s, more than %d", ErrTooMany, n, tag, MaxClassic)
+	}
+	return desc, &classicImage{raw: raw, manifest: m}, nil
+}
+
+// classic looks behind the signature tag.
+func (v *verification) classic(ctx context.Context) error {
+	desc, image, err := readClassic(ctx, v.repo, v.target)
+	if err != nil {
+		return v.record(Classic, desc, nil, err)
+	}
+	if image == nil {
+		return nil
+	}
+	for _, layer := range image.manifest.Layers {
+		key, err := v.classicLayer(ctx, layer)
+		if err := v.record(Classic, layer, key, err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// classicLayer fetches and checks one signature, and returns the key that made
+// it.
+func (v *verification) classicLayer(ctx context.Context, layer ocispec.Descriptor) (*PublicKey, error) {
+	if layer.MediaType != cosigntypes.SimpleSigningMediaType {
+		return nil, reject("layer is no simple signing payload but %q", layer.MediaType)
+	}
+	payload, err := fetch(ctx, v.repo, layer, MaxPayloadBytes)
+	if err != nil {
+		return nil, err
+	}
+	if err := v.checkPayload(payload); err != nil {
+		return nil, err
+	}
+	return classicKey(ctx, payload, layer.Annotations[static.SignatureAnnotationKey], v.target, v.trust.Keys)
+}
+
+// checkPayload tells whether a payload, if it is to be believed, is a signature
+// of the target.
+func (v *verification) checkPayload(payload []byte) error {
+	var claim simplesigning.SimpleContainerImage
+	if err := json.Unmarshal(payload, &claim); err != nil {
+		return reject("not a simple signing payload: %v", err)
+	}
+	if claim.Critical.Type != simplesigning.CosignSignatureType {
+		return reject("payload of type %q, not a signature", claim.Critical.Type)
+	}
+	if claim.Critical.Image.DockerManifestDigest != v.target.Descriptor.Digest.String() {
+		return reject("signature of another artifact, %q", claim.Critical.Image.DockerManifestDigest)
+	}
+	if name := claim.Critical.Identity.DockerReference; v.trust.MatchRepository && name != v.target.Repository {
+		return reject("signed for repository %q, not %q", name, v.target.Repository)
+	}
+	return nil
+}
+
+// classicKey finds the key that made the signature sig, in base64, of a
+// payload. Only payload and signature reach cosign: of the other annotations a
+// layer may have, a log entry makes cosign 2 panic, and none matters for a key.
+func classicKey(ctx context.Context, payload []byte, sig string, t Target, keys []*PublicKey) (*PublicKey, error) {
+	if sig == "" || len(sig) > maxSignature {
+		return nil, reject("layer without a signature")
+	}
+	if _, err := base64.StdEncoding.DecodeString(sig); err != nil {
+		return nil, reject("signature is not base64")
+	}
+	signed, err := static.NewSignature(payload, sig)
+	if err != nil {
+		return nil, reject("%v", err)
+	}
+	for _, key := range keys {
+		for _, verifier := range key.verifiers {
+			err := guard(func() error { return verifyClassic(ctx, signed, verifier, t.Descriptor.Digest) })
+			if err == nil {
+				return key, nil
+			}
+		}
+	}
+	return nil, reject("signed with another key, or changed since")
+}
+
+func verifyClassic(ctx context.Context, sig oci.Signature, verifier signature.Verifier, dgst digest.Digest) error {
+	hash, err := v1.NewHash(dgst.String())
+	if err != nil {
+		return err
+	}
+	_, err = cosign.VerifyImageSignature(ctx, sig, hash, &cosign.CheckOpts{
+		SigVerifier: verifier,
+		// Without it the digest in the payload is not looked at.
+		ClaimVerifier: cosign.SimpleClaimVerifier,
+		IgnoreTlog:    true,
+		IgnoreSCT:     true,
+		Offline:       true,
+	})
+	return err
+}

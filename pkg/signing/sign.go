@@ -1,0 +1,171 @@
+package signing
+
+import (
+	"bytes"
+	"context"
+	stdjson "encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	cosignbundle "github.com/sigstore/cosign/v2/pkg/cosign/bundle"
+	"github.com/sigstore/sigstore/pkg/signature/dsse"
+	"github.com/sigstore/sigstore/pkg/signature/options"
+	"oras.land/oras-go/v2/content"
+)
+
+// SignOptions adjusts [Sign]. The zero value attaches a bundle.
+type SignOptions struct {
+	// Format is the layout to write. With Classic, of several signers at the
+	// same moment one may lose: the tag is read, changed and written back.
+	Format Format
+
+	// Annotations are signed along, as "cosign sign -a" does.
+	Annotations map[string]string
+}
+
+// Sign signs the target's digest and attaches the signature in its repository.
+// It returns the manifests that it wrote: none for a layout in which the same
+// key has signed the same before.
+//
+// The private key sees the digest alone; that the target exists and is what the
+// caller thinks it is, is the caller's to know. Sign refuses with [ErrTooMany]
+// when one more signature would be too many for [Verify].
+func Sign(ctx context.Context, repo Repository, t Target, s *Signer, opts SignOptions) ([]ocispec.Descriptor, error) {
+	if err := t.check(); err != nil {
+		return nil, fmt.Errorf("sign: %w", err)
+	}
+	var steps []func(context.Context, Repository, Target, *Signer, map[string]string) (ocispec.Descriptor, error)
+	switch opts.Format {
+	case Bundle:
+		steps = append(steps, signBundle)
+	case Classic:
+		steps = append(steps, signClassic)
+	case Both:
+		steps = append(steps, signBundle, signClassic)
+	default:
+		return nil, fmt.Errorf("sign: unknown format %d", opts.Format)
+	}
+	var made []ocispec.Descriptor
+	for _, sign := range steps {
+		desc, err := sign(ctx, repo, t, s, opts.Annotations)
+		if err != nil {
+			return made, fmt.Errorf("sign: %w", err)
+		}
+		if desc.Digest != "" {
+			made = append(made, desc)
+		}
+	}
+	return made, nil
+}
+
+// signBundle attaches a bundle, unless it is there.
+func signBundle(ctx context.Context, repo Repository, t Target, s *Signer, annotations map[string]string) (ocispec.Descriptor, error) {
+	none := ocispec.Descriptor{}
+	st := newStatement(t, annotations)
+	found, err := findBundle(ctx, repo, t, s.public, st)
+	if err != nil || found {
+		return none, err
+	}
+	raw, err := makeBundle(ctx, s, st)
+	if err != nil {
+		return none, err
+	}
+	layer := content.NewDescriptorFromBytes(mediaTypeBundle, raw)
+	if err := push(ctx, repo, layer, bytes.NewReader(raw)); err != nil {
+		return none, err
+	}
+	empty := ocispec.DescriptorEmptyJSON
+	if err := push(ctx, repo, empty, bytes.NewReader(empty.Data)); err != nil {
+		return none, err
+	}
+	manifest, err := referrer(t, layer)
+	if err != nil {
+		return none, err
+	}
+	if err := repo.PushReferrer(ctx, manifest, t.Descriptor); err != nil {
+		return none, fmt.Errorf("push referrer of %s: %w", t.Descriptor.Digest, err)
+	}
+	return content.NewDescriptorFromBytes(ocispec.MediaTypeImageManifest, manifest), nil
+}
+
+// newStatement returns what a signature of the target says. Unlike cosign it
+// names the repository, which is the only place where a bundle can.
+func newStatement(t Target, annotations map[string]string) *statement {
+	dgst := t.Descriptor.Digest
+	sub := subject{Name: t.Repository, Digest: map[string]string{dgst.Algorithm().String(): dgst.Encoded()}}
+	if len(annotations) > 0 {
+		sub.Annotations = make(map[string]any, len(annotations))
+		for k, v := range annotations {
+			sub.Annotations[k] = v
+		}
+	}
+	return &statement{Type: statementV1, Subject: []subject{sub}, PredicateType: predicateSign}
+}
+
+// findBundle tells whether the key has signed the statement already.
+func findBundle(ctx context.Context, repo Reader, t Target, key *PublicKey, st *statement) (bool, error) {
+	candidates, err := bundleReferrers(ctx, repo, t)
+	if err != nil {
+		return false, err
+	}
+	v := verification{repo: repo, target: t, trust: Trust{Keys: []*PublicKey{key}}}
+	for _, desc := range candidates {
+		_, there, err := v.bundle(ctx, desc)
+		if err != nil && !isOwnFault(err) {
+			return false, fmt.Errorf("read signatures: %w", err)
+		}
+		if err == nil && there.same(st) {
+			return true, nil
+		}
+	}
+	if len(candidates) >= MaxReferrers {
+		return false, fmt.Errorf("%w: %d referrers may be bundles already", ErrTooMany, len(candidates))
+	}
+	return false, nil
+}
+
+func makeBundle(ctx context.Context, s *Signer, st *statement) ([]byte, error) {
+	payload, err := st.encode()
+	if err != nil {
+		return nil, fmt.Errorf("encode statement: %w", err)
+	}
+	envelope, err := dsse.WrapSigner(s.signer, payloadInToto).SignMessage(bytes.NewReader(payload), options.WithContext(ctx))
+	if err != nil {
+		return nil, fmt.Errorf("sign statement: %w", err)
+	}
+	raw, err := cosignbundle.MakeNewBundle(s.public.key, nil, payload, envelope, s.public.pem, nil)
+	if err != nil {
+		return nil, fmt.Errorf("make bundle: %w", err)
+	}
+	if len(raw) > MaxBundleBytes {
+		return nil, errors.New("make bundle: too many annotations")
+	}
+	return raw, nil
+}
+
+// referrer returns the manifest that attaches a bundle, as cosign's
+// WriteAttestationNewBundleFormat writes it. That function itself talks to a
+// registry, past the repository that this package is given.
+func referrer(t Target, layer ocispec.Descriptor) ([]byte, error) {
+	config := ocispec.DescriptorEmptyJSON
+	config.Data = nil
+	config.ArtifactType = mediaTypeBundle
+	return stdjson.Marshal(ocispec.Manifest{
+		Versioned:    specs.Versioned{SchemaVersion: 2},
+		MediaType:    ocispec.MediaTypeImageManifest,
+		ArtifactType: mediaTypeBundle,
+		Config:       config,
+		Layers:       []ocispec.Descriptor{layer},
+		Subject: &ocispec.Descriptor{
+			MediaType: t.Descriptor.MediaType, Digest: t.Descriptor.Digest, Size: t.Descriptor.Size,
+		},
+		Annotations: map[string]string{
+			annotationBundle:          "dsse-envelope",
+			annotationPred:            predicateSign,
+			ocispec.AnnotationCreated: time.Now().UTC().Format(time.RFC3339),
+		},
+	})
+}

@@ -1,0 +1,165 @@
+package signing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"oras.land/oras-go/v2/content"
+	"oras.land/oras-go/v2/errdef"
+
+	"github.com/modelreg/modelreg/pkg/mediatypes"
+)
+
+// Trust says whose signature counts. There is no zero value that trusts
+// anybody: without keys, [Verify] is an error.
+type Trust struct {
+	// Keys are trusted alike: a signature by any of them is enough.
+	Keys []*PublicKey
+
+	// MatchRepository demands that the signature names the repository of the
+	// target. Leave it off for mirrors, and for bundles that cosign signed,
+	// which name none.
+	MatchRepository bool
+}
+
+// A Report is what [Verify] found.
+type Report struct {
+	// Signers are the trusted parties with a valid signature, each once, in
+	// the order in which their signatures were found.
+	Signers []Signatory
+
+	// Rejected is all that was found besides and does not count.
+	Rejected []Rejection
+}
+
+// A Signatory is a trusted party whose signature was found good.
+type Signatory struct {
+	Kind           string // "key"
+	KeyFingerprint string // see [PublicKey.Fingerprint]
+	Identity       string // who a certificate was issued to; empty for a key
+	Issuer         string // who vouched for the identity; empty for a key
+
+	// Format and Descriptor tell where the signature is: the manifest of a
+	// referrer, or a layer behind the signature tag.
+	Format     Format
+	Descriptor ocispec.Descriptor
+}
+
+// A Rejection is something attached to the target that does not count as a
+// signature, and why. The reason may hold text from the registry.
+type Rejection struct {
+	Format     Format
+	Descriptor ocispec.Descriptor
+	Reason     string
+}
+
+// String returns the reason with the digest that it is about.
+func (r Rejection) String() string {
+	return fmt.Sprintf("%s %s: %s", r.Format, r.Descriptor.Digest, r.Reason)
+}
+
+// Verify looks for signatures of the target in both layouts. It succeeds when
+// at least one is by a trusted key, over this digest, and says that it is a
+// signature: an attestation by the same key, such as the report of a failed
+// scan, is none.
+//
+// The report is complete also when the error is [ErrNoSignature] or
+// [ErrUntrusted]. Any other error means that the answer is not known: the
+// registry could not be asked, or the error is [ErrTooMany].
+func Verify(ctx context.Context, repo Reader, t Target, trust Trust) (*Report, error) {
+	if len(trust.Keys) == 0 {
+		return nil, errors.New("verify signatures: no trusted key given")
+	}
+	if err := t.check(); err != nil {
+		return nil, fmt.Errorf("verify signatures: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, MaxDuration)
+	defer cancel()
+	v := verification{repo: repo, target: t, trust: trust}
+	if err := v.bundles(ctx); err != nil {
+		return &v.report, err
+	}
+	if err := v.classic(ctx); err != nil {
+		return &v.report, err
+	}
+	return &v.report, v.report.verdict()
+}
+
+func (r *Report) verdict() error {
+	if len(r.Signers) > 0 {
+		return nil
+	}
+	if len(r.Rejected) == 0 {
+		return ErrNoSignature
+	}
+	const shown = 3
+	var reasons []string
+	for _, rej := range r.Rejected[:min(shown, len(r.Rejected))] {
+		reasons = append(reasons, rej.Reason)
+	}
+	if n := len(r.Rejected) - shown; n > 0 {
+		reasons = append(reasons, fmt.Sprintf("and %d more", n))
+	}
+	return fmt.Errorf("%w: %s", ErrUntrusted, strings.Join(reasons, "; "))
+}
+
+// verification is one call of Verify.
+type verification struct {
+	repo   Reader
+	target Target
+	trust  Trust
+	report Report
+}
+
+// record takes what came out for one candidate. Only an error that is not the
+// candidate's own fault is returned.
+func (v *verification) record(format Format, desc ocispec.Descriptor, key *PublicKey, err error) error {
+	if err != nil {
+		if !isOwnFault(err) {
+			return fmt.Errorf("read signatures: %w", err)
+		}
+		v.report.Rejected = append(v.report.Rejected, Rejection{Format: format, Descriptor: desc, Reason: err.Error()})
+		return nil
+	}
+	for _, s := range v.report.Signers {
+		if s.KeyFingerprint == key.fingerprint {
+			return nil
+		}
+	}
+	v.report.Signers = append(v.report.Signers, Signatory{
+		Kind: "key", KeyFingerprint: key.fingerprint, Format: format, Descriptor: desc,
+	})
+	return nil
+}
+
+// A refusal is what is wrong with one candidate.
+type refusal struct{ reason string }
+
+func (r *refusal) Error() string { return r.reason }
+
+func reject(format string, args ...any) error {
+	return &refusal{reason: fmt.Sprintf(format, args...)}
+}
+
+// isOwnFault tells what is wrong with a candidate from what is wrong with the
+// registry or the way there: the first may be skipped, for anybody can attach
+// rubbish, the second leaves the question open.
+func isOwnFault(err error) bool {
+	if _, ok := errors.AsType[*refusal](err); ok {
+		return true
+	}
+	for _, own := range []error{
+		errdef.ErrNotFound,
+		mediatypes.ErrMalformed,
+		content.ErrMismatchedDigest, content.ErrInvalidDescriptorSize, content.ErrTrailingData, io.ErrUnexpectedEOF,
+	} {
+		if errors.Is(err, own) {
+			return true
+		}
+	}
+	return false
+}
