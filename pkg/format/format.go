@@ -22,11 +22,13 @@ import (
 	"context"
 	"errors"
 	"io"
+
+	"github.com/modelreg/modelreg/pkg/format/malformed"
 )
 
 // ErrMalformed is wrapped by every error that says the bytes of a file are not
 // of the format they should be. Errors of reading the bytes do not wrap it.
-var ErrMalformed = errors.New("malformed file")
+var ErrMalformed = malformed.ErrMalformed
 
 // ErrUnknownFormat is returned by [Tensors] for a file that is of no format
 // with tensors that this package reads.
