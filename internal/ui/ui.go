@@ -1,0 +1,169 @@
+// Package ui is what a command shows a person or a script: one result on
+// standard output, everything else on standard error.
+//
+// A [Printer] holds the streams and how to write on them. Results are printed
+// once, as text or as JSON; notes, warnings and progress never touch standard
+// output, so that a script can read it without filtering. A [Progress] turns
+// the events of a transfer into bars on a terminal and into plain lines
+// elsewhere.
+package ui
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+)
+
+// A Format is the shape of results: Text or JSON.
+type Format string
+
+// The formats.
+const (
+	Text Format = "text"
+	JSON Format = "json"
+)
+
+// A Printer writes results and messages. Its zero value writes nothing; set at
+// least Out and Err. It may be used by several goroutines at once as far as Out
+// and Err may.
+type Printer struct {
+	Out, Err io.Writer
+
+	// Format is the shape of results; empty means Text.
+	Format Format
+
+	// Quiet leaves out notes and progress. Warnings and errors stay.
+	Quiet bool
+
+	// Terminal says that Err is a terminal that can move its cursor.
+	Terminal bool
+
+	// NoProgress shows no progress, and still all notes.
+	NoProgress bool
+}
+
+// Result prints v as one indented JSON document, or calls text for people.
+func (p *Printer) Result(v any, text func(w io.Writer)) error {
+	if p.Format != JSON {
+		w := &errWriter{w: p.Out}
+		text(w)
+		return w.err
+	}
+	enc := json.NewEncoder(p.Out)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(v); err != nil {
+		return fmt.Errorf("print result: %w", err)
+	}
+	return nil
+}
+
+// Note tells the user something worth knowing that is not the result.
+func (p *Printer) Note(format string, args ...any) {
+	if !p.Quiet {
+		fmt.Fprintln(p.Err, Clean(fmt.Sprintf(format, args...)))
+	}
+}
+
+// Warn tells the user something that may be wrong.
+func (p *Printer) Warn(format string, args ...any) {
+	fmt.Fprintln(p.Err, "modelreg: warning: "+Clean(fmt.Sprintf(format, args...)))
+}
+
+// Failure is the error document of [Printer.Fail].
+type Failure struct {
+	Code    int    `json:"code"`           // the exit code
+	Kind    string `json:"kind"`           // its name, such as "not-found"
+	Message string `json:"message"`        // verb object: cause
+	Hint    string `json:"hint,omitempty"` // what to do next
+}
+
+// Fail prints why the command failed, on standard error.
+func (p *Printer) Fail(f Failure) {
+	if p.Format == JSON {
+		enc := json.NewEncoder(p.Err)
+		enc.SetEscapeHTML(false)
+		_ = enc.Encode(map[string]Failure{"error": f}) // nowhere left to report to
+		return
+	}
+	fmt.Fprintln(p.Err, "modelreg: "+Clean(f.Message))
+	if f.Hint != "" {
+		fmt.Fprintln(p.Err, "hint: "+Clean(f.Hint))
+	}
+}
+
+// Table returns a writer that aligns cells separated by tabs. The caller calls
+// Flush at the end.
+func Table(w io.Writer) *tabwriter.Writer {
+	return tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+}
+
+// Bytes writes a number of bytes for people, in decimal units: "62.9 MB".
+func Bytes(n int64) string {
+	const unit = 1000
+	if n < unit && n > -unit {
+		return strconv.FormatInt(n, 10) + " B"
+	}
+	f, i := float64(n), -1
+	for f >= unit || f <= -unit {
+		f /= unit
+		i++
+	}
+	return strconv.FormatFloat(f, 'f', 1, 64) + " " + "kMGTPE"[i:i+1] + "B"
+}
+
+// Count writes a large count for people: "22.7M".
+func Count(n int64) string {
+	if n < 1000 {
+		return strconv.FormatInt(n, 10)
+	}
+	s := Bytes(n)
+	return strings.ToUpper(strings.TrimSuffix(strings.Replace(s, " ", "", 1), "B"))
+}
+
+// Duration writes a duration for people, to the tenth of a second.
+func Duration(d time.Duration) string { return d.Round(100 * time.Millisecond).String() }
+
+// Clean makes text from strangers safe for a terminal: control characters and
+// direction overrides become escapes, line ends and tabs stay.
+func Clean(s string) string {
+	if strings.IndexFunc(s, unsafeRune) < 0 {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if unsafeRune(r) {
+			b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
+			continue
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+func unsafeRune(r rune) bool {
+	if r == '\n' || r == '\t' {
+		return false
+	}
+	return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == unicode.ReplacementChar
+}
+
+// errWriter keeps the first error, so that text functions need not look.
+type errWriter struct {
+	w   io.Writer
+	err error
+}
+
+func (w *errWriter) Write(p []byte) (int, error) {
+	if w.err != nil {
+		return 0, w.err
+	}
+	n, err := w.w.Write(p)
+	w.err = err
+	return n, err
+}
