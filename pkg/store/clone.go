@@ -1,0 +1,126 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// ErrNoClone is wrapped by errors of [Clone] where files cannot share bytes.
+var ErrNoClone = errors.New("file system cannot clone files")
+
+// CopyFile makes a file below root with the bytes of src, which must be those
+// of desc: by sharing them with src where the file system can, else by copying.
+// Either way every byte is hashed before the file gets its name, in place of
+// what had it; on an error nothing changes. Missing directories are made. The
+// file is durable when CopyFile returns.
+//
+// Bytes of another digest are an error that wraps [ErrCorrupt] and
+// content.ErrMismatchedDigest.
+func CopyFile(ctx context.Context, root *os.Root, name string, src *os.File, desc ocispec.Descriptor) error {
+	if _, err := blobName(desc); err != nil {
+		return err
+	}
+	if err := copyFile(ctx, root, name, src, desc); err != nil {
+		return fmt.Errorf("copy to %s: %w", name, err)
+	}
+	return nil
+}
+
+func copyFile(ctx context.Context, root *os.Root, name string, src *os.File, desc ocispec.Descriptor) error {
+	d := osDisk{}
+	if err := makeDirs(d, root, path.Dir(name), 0o777); err != nil {
+		return err
+	}
+	temp := name + "." + random() + ".partial"
+	f, err := cloneNew(root, temp, src)
+	if err == nil {
+		err = check(ctx, f, desc)
+	} else if errors.Is(err, ErrNoClone) {
+		if f, err = root.OpenFile(temp, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644); err == nil {
+			err = copyChecked(ctx, f, src, desc)
+		}
+	}
+	if f == nil {
+		return err
+	}
+	if err == nil {
+		err = d.Sync(f)
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = d.Rename(root, temp, name)
+	}
+	if err != nil {
+		return errors.Join(err, root.Remove(temp))
+	}
+	return syncDir(d, root, path.Dir(name))
+}
+
+// check compares size and digest of a whole file.
+func check(ctx context.Context, f *os.File, desc ocispec.Descriptor) error {
+	got, err := hashFile(ctx, f, desc.Digest.Algorithm())
+	if err == nil && got != desc.Digest {
+		err = corrupt(desc.Digest, "has digest "+got.String())
+	}
+	return err
+}
+
+// copyChecked copies src to dst and checks the bytes on the way.
+func copyChecked(ctx context.Context, dst, src *os.File, desc ocispec.Descriptor) error {
+	h := desc.Digest.Algorithm().Hash()
+	buf := make([]byte, min(desc.Size+1, copyBuffer))
+	var off, dirty int64
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		n, err := src.ReadAt(buf, off)
+		if n > 0 {
+			h.Write(buf[:n])
+			if _, err := dst.WriteAt(buf[:n], off); err != nil {
+				return err
+			}
+			off += int64(n)
+			dirty += int64(n)
+		}
+		if off > desc.Size {
+			return corrupt(desc.Digest, "is longer than it should be")
+		}
+		if dirty >= writebackStep {
+			startWriteback(dst)
+			dirty = 0
+		}
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if got := digest.NewDigest(desc.Digest.Algorithm(), h); got != desc.Digest {
+		return corrupt(desc.Digest, "has digest "+got.String())
+	}
+	return nil
+}
+
+// Materialise makes a file below root with the bytes of a blob, as [CopyFile]
+// does. A blob that turns out to be damaged is put aside, and the error wraps
+// [ErrCorrupt]; one that is not there wraps errdef.ErrNotFound.
+func (s *Store) Materialise(ctx context.Context, root *os.Root, name string, desc ocispec.Descriptor) error {
+	src, err := s.openBlob(ctx, desc)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	err = CopyFile(ctx, root, name, src, desc)
+	if errors.Is(err, ErrCorrupt) {
+		return errors.Join(err, s.putAside(src, desc.Digest))
+	}
+	return err
+}

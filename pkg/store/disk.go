@@ -1,0 +1,121 @@
+package store
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+	"syscall"
+)
+
+// A disk does what fails on a full or dying device. Tests have one that fails.
+type disk interface {
+	WriteAt(f *os.File, b []byte, off int64) (int, error)
+	Sync(f *os.File) error
+	Rename(root *os.Root, from, to string) error
+}
+
+type osDisk struct{}
+
+func (osDisk) WriteAt(f *os.File, b []byte, off int64) (int, error) { return f.WriteAt(b, off) }
+func (osDisk) Sync(f *os.File) error                                { return f.Sync() }
+func (osDisk) Rename(root *os.Root, from, to string) error          { return root.Rename(from, to) }
+
+// random returns a part of a file name that nobody else has.
+func random() string { return strings.ToLower(rand.Text()[:16]) }
+
+// syncDir makes the names in a directory durable.
+func syncDir(d disk, root *os.Root, name string) error {
+	if !dirsSync {
+		return nil
+	}
+	f, err := root.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	err = d.Sync(f)
+	if errors.Is(err, syscall.EINVAL) || errors.Is(err, errors.ErrUnsupported) {
+		// Some network file systems have no fsync of directories.
+		return nil
+	}
+	return err
+}
+
+// makeDirs is MkdirAll that makes the new names durable.
+func makeDirs(d disk, root *os.Root, name string, perm fs.FileMode) error {
+	if name == "." {
+		return nil
+	}
+	if _, err := root.Stat(name); err == nil {
+		return nil
+	}
+	parent := path.Dir(name)
+	if err := makeDirs(d, root, parent, perm); err != nil {
+		return err
+	}
+	if err := root.Mkdir(name, perm); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return syncDir(d, root, parent)
+}
+
+// readFile reads a small regular file. A longer one than limit is an error.
+func readFile(root *os.Root, name string, limit int64) ([]byte, error) {
+	f, err := root.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !fi.Mode().IsRegular() {
+		return nil, fmt.Errorf("read %s: not a regular file", name)
+	}
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(b)) > limit {
+		return nil, fmt.Errorf("read %s: longer than %d bytes", name, limit)
+	}
+	return b, nil
+}
+
+// replaceFile gives name new content: all of it or, after a crash, none. It is
+// durable when replaceFile returns.
+func (s *Store) replaceFile(name string, data []byte, perm fs.FileMode) error {
+	temp := path.Join(ingestDir, tempPrefix+random())
+	if err := writeFile(s.disk, s.root, temp, data, perm, true); err != nil {
+		return err
+	}
+	if err := s.disk.Rename(s.root, temp, name); err != nil {
+		return errors.Join(err, s.root.Remove(temp))
+	}
+	return syncDir(s.disk, s.root, path.Dir(name))
+}
+
+// tempPrefix begins the names of single files below ingest.
+const tempPrefix = "tmp."
+
+// writeFile writes a new file, and leaves none behind when it cannot.
+func writeFile(d disk, root *os.Root, name string, data []byte, perm fs.FileMode, durable bool) error {
+	f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, perm)
+	if err != nil {
+		return err
+	}
+	_, err = d.WriteAt(f, data, 0)
+	if err == nil && durable {
+		err = d.Sync(f)
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return errors.Join(err, root.Remove(name))
+	}
+	return nil
+}

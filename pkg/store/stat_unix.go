@@ -1,0 +1,33 @@
+//go:build linux || darwin || freebsd
+
+package store
+
+import (
+	"io/fs"
+	"os"
+	"syscall"
+)
+
+// identify returns what tells a file from all others, and from itself before a
+// change.
+func identify(fi fs.FileInfo) (statEntry, bool) {
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	if !ok || !fi.Mode().IsRegular() {
+		return statEntry{}, false
+	}
+	return statEntry{
+		fileID: fileID{Device: uint64(st.Dev), Inode: uint64(st.Ino)},
+		Size:   fi.Size(),
+		Mtime:  fi.ModTime().UnixNano(),
+		Ctime:  changeTime(st),
+	}, true
+}
+
+// checkPrivate refuses what another user owns or can write to.
+func checkPrivate(fi fs.FileInfo) error {
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	if !ok || int(st.Uid) != os.Geteuid() || fi.Mode().Perm()&0o022 != 0 || fi.Mode()&fs.ModeSymlink != 0 {
+		return notPrivate(fi)
+	}
+	return nil
+}
