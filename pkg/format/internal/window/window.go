@@ -19,8 +19,8 @@ const MaxRead = 4 << 20
 
 // Options adjusts a [Reader].
 type Options struct {
-	// First is the size of the first read and of the one after a skip past
-	// what has been read. Zero means 256 KiB.
+	// First is the size of the first read, and of the one after a skip far
+	// past what has been read. Zero means 256 KiB.
 	First int
 
 	// Budget is how many bytes may be read in all before the file counts as
@@ -91,12 +91,14 @@ func (r *Reader) Skip(n int64) error {
 	if n < 0 || n > r.Left() {
 		return r.Malformed("the file ends after %d of %d bytes", r.Left(), n)
 	}
-	if n <= int64(len(r.buf)) {
-		r.buf = r.buf[n:]
-	} else {
-		r.buf, r.next = nil, r.first
-	}
+	past := n - int64(len(r.buf))
+	r.buf = r.buf[min(n, int64(len(r.buf))):]
 	r.pos += n
+	// A long way past the window is another part of the file, of which one
+	// does not know how much is wanted.
+	if past > int64(r.first) {
+		r.next = r.first
+	}
 	return nil
 }
 
