@@ -128,14 +128,18 @@ func onlyBlock(text []byte) (*pem.Block, error) {
 	if len(text) > maxPEMBytes {
 		return nil, fmt.Errorf("%d bytes, more than %d", len(text), maxPEMBytes)
 	}
+	begin := []byte("-----BEGIN ")
 	text = bytes.TrimSpace(text)
-	block, rest := pem.Decode(text)
 	// Decode skips what is no block, a damaged key among it.
-	if block == nil || !bytes.HasPrefix(text, []byte("-----BEGIN "+block.Type+"-----")) {
+	if n := bytes.Count(text, begin); n > 1 {
+		return nil, fmt.Errorf("%d PEM blocks instead of one key", n)
+	}
+	block, rest := pem.Decode(text)
+	if block == nil || !bytes.HasPrefix(text, begin) {
 		return nil, errors.New("not a PEM file with a key and nothing else")
 	}
 	if len(bytes.TrimSpace(rest)) > 0 {
-		return nil, errors.New("more than one key, or text after the key")
+		return nil, errors.New("text after the key")
 	}
 	return block, nil
 }

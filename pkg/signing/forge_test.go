@@ -1,0 +1,99 @@
+package signing_test
+
+import (
+	"bytes"
+	"crypto"
+	"encoding/base64"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/sigstore/cosign/v2/pkg/cosign"
+	cosignbundle "github.com/sigstore/cosign/v2/pkg/cosign/bundle"
+	"github.com/sigstore/sigstore/pkg/signature"
+	"github.com/sigstore/sigstore/pkg/signature/dsse"
+
+	"github.com/modelreg/modelreg/pkg/signing"
+)
+
+var password = []byte("pässword")
+
+// A testKey signs anything, also what Sign would not.
+type testKey struct {
+	private, public []byte
+	raw             signature.SignerVerifier
+	key             *signing.PublicKey
+	signer          *signing.Signer
+}
+
+// Opening a key costs a scrypt, so that the tests share two.
+var (
+	alice   = sync.OnceValue(newTestKey)
+	mallory = sync.OnceValue(newTestKey)
+)
+
+func newTestKey() *testKey {
+	private, public, err := signing.GenerateKeyPair(password)
+	if err != nil {
+		panic(err)
+	}
+	raw, err := cosign.LoadPrivateKey(private, password, nil)
+	if err != nil {
+		panic(err)
+	}
+	key, err := signing.LoadPublicKey(public)
+	if err != nil {
+		panic(err)
+	}
+	signer, err := signing.LoadSigner(private, password)
+	if err != nil {
+		panic(err)
+	}
+	return &testKey{private: private, public: public, raw: raw, key: key, signer: signer}
+}
+
+func (k *testKey) publicKey(t testing.TB) crypto.PublicKey {
+	t.Helper()
+	pub, err := k.raw.PublicKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pub
+}
+
+// bundle signs any payload as a bundle.
+func (k *testKey) bundle(t testing.TB, payloadType, payload string) []byte {
+	t.Helper()
+	env, err := dsse.WrapSigner(k.raw, payloadType).SignMessage(bytes.NewReader([]byte(payload)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := cosignbundle.MakeNewBundle(k.publicKey(t), nil, []byte(payload), env, k.public, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+// sign signs any bytes as they are.
+func (k *testKey) sign(t testing.TB, payload []byte) string {
+	t.Helper()
+	raw, err := k.raw.SignMessage(bytes.NewReader(payload))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return base64.StdEncoding.EncodeToString(raw)
+}
+
+// statement is what cosign signs for a digest.
+func statement(predicateType string, dgst digest.Digest) string {
+	return fmt.Sprintf(`{"_type":"https://in-toto.io/Statement/v1","subject":[{"digest":{%q:%q}}],"predicateType":%q,"predicate":{}}`,
+		dgst.Algorithm(), dgst.Encoded(), predicateType)
+}
+
+// payload is what cosign signs for a digest in the classic layout.
+func payload(dgst digest.Digest) []byte {
+	return fmt.Appendf(nil, `{"critical":{"identity":{"docker-reference":%q},"image":{"docker-manifest-digest":%q},"type":"cosign container image signature"},"optional":null}`,
+		host, dgst)
+}
