@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Build the tools that the slow suite and the benchmarks run side by side with
+# modelreg, at fixed versions, into a cache that outlives the checkout. Prints
+# nothing but what it builds. tools/peers.sh --dir prints where they are.
+set -euo pipefail
+dir=${MODELREG_PEERS:-${XDG_CACHE_HOME:-$HOME/.cache}/modelreg-peers}/bin
+if [ "${1:-}" = --dir ]; then echo "$dir"; exit; fi
+
+install() { # PATH@VERSION NAME
+  local target=$dir/$2 stamp=$dir/.${2//\//-}
+  if [ -x "$target" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$1" ]; then return; fi
+  echo "building $2 from $1"
+  mkdir -p "$(dirname "$target")"
+  GOFLAGS='' GOBIN=$(dirname "$target") go install "$1"
+  echo "$1" >"$stamp"
+}
+
+install github.com/distribution/distribution/v3/cmd/registry@v3.1.2 registry
+install oras.land/oras/cmd/oras@v1.3.3 oras
+install github.com/google/go-containerregistry/cmd/crane@v0.22.1 crane
+install github.com/regclient/regclient/cmd/regctl@v0.11.7 regctl
+install github.com/sigstore/cosign/v2/cmd/cosign@v2.6.5 v2/cosign
+install github.com/sigstore/cosign/v3/cmd/cosign@v3.1.3 v3/cosign
