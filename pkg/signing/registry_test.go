@@ -1,0 +1,224 @@
+package signing_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+	"sync"
+	"testing"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"go.uber.org/goleak"
+	"oras.land/oras-go/v2/content"
+	"oras.land/oras-go/v2/registry/remote"
+
+	"github.com/modelreg/modelreg/internal/testreg"
+	"github.com/modelreg/modelreg/pkg/signing"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// orasRepo is a repository through a plain oras-go client.
+type orasRepo struct{ *remote.Repository }
+
+func newOras(t testing.TB, srv *testreg.Server) orasRepo {
+	t.Helper()
+	repo, err := remote.NewRepository(srv.Host + "/org/model")
+	if err != nil {
+		t.Fatal(err)
+	}
+	repo.PlainHTTP = true
+	repo.Client = http.DefaultClient
+	repo.ReferrerListMaxPages = 8
+	t.Cleanup(http.DefaultClient.CloseIdleConnections)
+	return orasRepo{repo}
+}
+
+func (r orasRepo) Manifest(ctx context.Context, reference string) (ocispec.Descriptor, []byte, error) {
+	desc, rc, err := r.FetchReference(ctx, reference)
+	if err != nil {
+		return desc, nil, err
+	}
+	defer rc.Close()
+	raw, err := content.ReadAll(rc, desc)
+	return desc, raw, err
+}
+
+func (r orasRepo) Referrers(ctx context.Context, desc ocispec.Descriptor, artifactType string) ([]ocispec.Descriptor, error) {
+	var all []ocispec.Descriptor
+	err := r.Repository.Referrers(ctx, desc, artifactType, func(page []ocispec.Descriptor) error {
+		all = append(all, page...)
+		return nil
+	})
+	return all, err
+}
+
+func (r orasRepo) PushManifest(ctx context.Context, desc ocispec.Descriptor, raw []byte, tags ...string) error {
+	if err := r.Repository.Push(ctx, desc, bytes.NewReader(raw)); err != nil {
+		return err
+	}
+	for _, tag := range tags {
+		if err := r.PushReference(ctx, desc, bytes.NewReader(raw), tag); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r orasRepo) PushReferrer(ctx context.Context, raw []byte, _ ocispec.Descriptor) error {
+	return r.PushManifest(ctx, content.NewDescriptorFromBytes(ocispec.MediaTypeImageManifest, raw), raw)
+}
+
+// model pushes a model's manifest.
+func (r orasRepo) model(t testing.TB, name string) signing.Target {
+	t.Helper()
+	empty := ocispec.DescriptorEmptyJSON
+	if err := r.Push(t.Context(), empty, bytes.NewReader(empty.Data)); err != nil {
+		t.Fatal(err)
+	}
+	raw := modelManifest(t, name)
+	desc := content.NewDescriptorFromBytes(ocispec.MediaTypeImageManifest, raw)
+	if err := r.PushManifest(t.Context(), desc, raw, name); err != nil {
+		t.Fatal(err)
+	}
+	return signing.Target{Repository: r.Reference.Registry + "/" + r.Reference.Repository, Descriptor: desc}
+}
+
+// overBoth runs f against a registry with the referrers API and one without.
+func overBoth(t *testing.T, f func(t *testing.T, srv *testreg.Server, repo orasRepo)) {
+	for name, opts := range map[string]testreg.Options{
+		"referrers API": {},
+		"referrers tag": {NoReferrers: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			srv := testreg.New(t, opts)
+			f(t, srv, newOras(t, srv))
+		})
+	}
+}
+
+func TestRegistry(t *testing.T) {
+	overBoth(t, func(t *testing.T, _ *testreg.Server, repo orasRepo) {
+		for _, format := range []signing.Format{signing.Bundle, signing.Classic, signing.Both} {
+			model := repo.model(t, "of-"+format.String())
+			opts := signing.SignOptions{Format: format}
+			if _, err := signing.Verify(t.Context(), repo, model, trustAlice()); !errors.Is(err, signing.ErrNoSignature) {
+				t.Errorf("%v: before signing: %v, want ErrNoSignature", format, err)
+			}
+			if _, err := signing.Sign(t.Context(), repo, model, mallory().signer, opts); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := signing.Verify(t.Context(), repo, model, trustAlice()); !errors.Is(err, signing.ErrUntrusted) {
+				t.Errorf("%v: signed with another key: %v, want ErrUntrusted", format, err)
+			}
+			if _, err := signing.Sign(t.Context(), repo, model, alice().signer, opts); err != nil {
+				t.Fatal(err)
+			}
+			if made, err := signing.Sign(t.Context(), repo, model, alice().signer, opts); err != nil || len(made) > 0 {
+				t.Errorf("%v: signing again made %v, %v", format, made, err)
+			}
+			report, err := signing.Verify(t.Context(), repo, model, trustAlice())
+			if err != nil || len(report.Signers) != 1 {
+				t.Errorf("%v: Verify = %+v, %v", format, report, err)
+			}
+		}
+	})
+}
+
+// Whoever can push tags can hide signatures behind a referrers tag of his own,
+// and no more than that.
+func TestRegistryTagReplaced(t *testing.T) {
+	tests := map[string]struct {
+		mediaType string
+		raw       func(t *testing.T) []byte
+	}{
+		"by an empty index": {ocispec.MediaTypeImageIndex, func(*testing.T) []byte {
+			return []byte(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`)
+		}},
+		"by a manifest": {ocispec.MediaTypeImageManifest, func(t *testing.T) []byte { return modelManifest(t, "other") }},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			repo := newOras(t, testreg.New(t, testreg.Options{NoReferrers: true}))
+			model := repo.model(t, "model")
+			if _, err := signing.Sign(t.Context(), repo, model, alice().signer, signing.SignOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			raw := tt.raw(t)
+			tag := "sha256-" + model.Descriptor.Digest.Encoded()
+			if err := repo.PushManifest(t.Context(), content.NewDescriptorFromBytes(tt.mediaType, raw), raw, tag); err != nil {
+				t.Fatal(err)
+			}
+			if report, err := signing.Verify(t.Context(), repo, model, trustAlice()); err == nil {
+				t.Errorf("Verify = %+v, want an error", report)
+			}
+		})
+	}
+}
+
+// Where the registry lists referrers itself, no signer loses.
+func TestRegistryManySigners(t *testing.T) {
+	repo := newOras(t, testreg.New(t, testreg.Options{}))
+	model := repo.model(t, "model")
+	const n = 12
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			opts := signing.SignOptions{Annotations: map[string]string{"n": string(rune('a' + i))}}
+			if _, err := signing.Sign(t.Context(), repo, model, alice().signer, opts); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	referrers, err := repo.Referrers(t.Context(), model.Descriptor, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := signing.Count(t.Context(), repo, model.Descriptor, referrers); err != nil || got != n {
+		t.Errorf("Count = %d, %v, want %d", got, err, n)
+	}
+}
+
+// A registry that withholds what it has makes an error that is not "unsigned".
+func TestRegistryFails(t *testing.T) {
+	for _, format := range []signing.Format{signing.Bundle, signing.Classic} {
+		t.Run(format.String(), func(t *testing.T) {
+			srv := testreg.New(t, testreg.Options{})
+			repo := newOras(t, srv)
+			model := repo.model(t, "model")
+			if _, err := signing.Sign(t.Context(), repo, model, alice().signer, signing.SignOptions{Format: format}); err != nil {
+				t.Fatal(err)
+			}
+			srv.Add(testreg.Rule{Method: http.MethodGet, Path: `/(referrers|manifests)/`, Do: forbid})
+			_, err := signing.Verify(t.Context(), repo, model, trustAlice())
+			answers := []error{nil, signing.ErrNoSignature, signing.ErrUntrusted, signing.ErrTooMany}
+			if slices.ContainsFunc(answers, func(answer error) bool { return errors.Is(err, answer) }) {
+				t.Errorf("Verify error = %v, want one that is no answer", err)
+			}
+		})
+	}
+}
+
+// Verification asks the repository it is given and nobody else.
+func TestVerifyIsOffline(t *testing.T) {
+	was := http.DefaultTransport
+	t.Cleanup(func() { http.DefaultTransport = was })
+	http.DefaultTransport = refuse{t}
+	r := newFake()
+	model := r.model(t, "model")
+	mustSign(t, r, model, alice(), signing.SignOptions{Format: signing.Both})
+	mustVerify(t, r, model, alice())
+}
+
+type refuse struct{ t *testing.T }
+
+func (r refuse) RoundTrip(req *http.Request) (*http.Response, error) {
+	r.t.Errorf("request to %s", req.URL)
+	return nil, io.ErrUnexpectedEOF
+}
+
+func forbid(x testreg.Exchange) { x.W.WriteHeader(http.StatusForbidden) }
