@@ -92,10 +92,12 @@ var foreignPrefixes = []string{
 	"application/vnd.wasm.",
 	"application/wasm",
 	"application/vnd.cncf.flux.",
+	"application/vnd.cncf.openpolicyagent.",
+	"application/vnd.aquasec.trivy.",
+	"application/vnd.devcontainers",
 	"application/vnd.cyclonedx",
 	"application/spdx",
 	"text/spdx",
-	"application/vnd.oci.artifact.",
 }
 
 func foreign(mediaType string) bool {

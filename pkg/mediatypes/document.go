@@ -1,14 +1,13 @@
 package mediatypes
 
 import (
-	_ "crypto/sha256" // go-digest hashes only with what is linked in
-	_ "crypto/sha512"
+	"bytes"
 	"errors"
 	"fmt"
-	"strings"
+	"io"
 
 	"github.com/go-json-experiment/json"
-	"github.com/opencontainers/go-digest"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -32,31 +31,14 @@ var ErrMalformed = errors.New("malformed document")
 // document is a manifest or index as it stands on the wire. Pointers tell what
 // was there from what was not.
 type document struct {
-	SchemaVersion *int64            `json:"schemaVersion"`
-	MediaType     string            `json:"mediaType"`
-	ArtifactType  string            `json:"artifactType"`
-	Config        *descriptor       `json:"config"`
-	Layers        *[]descriptor     `json:"layers"`
-	Manifests     *[]descriptor     `json:"manifests"`
-	Subject       *descriptor       `json:"subject"`
-	Annotations   map[string]string `json:"annotations"`
-
-	// Docker's schema 1 has these and no other sign of itself.
-	FSLayers *[]any `json:"fsLayers"`
-}
-
-type descriptor struct {
-	MediaType    string            `json:"mediaType"`
-	Digest       string            `json:"digest"`
-	Size         *int64            `json:"size"`
-	URLs         []string          `json:"urls"`
-	Annotations  map[string]string `json:"annotations"`
-	Data         []byte            `json:"data"`
-	Platform     *ocispec.Platform `json:"platform"`
-	ArtifactType string            `json:"artifactType"`
-
-	// Name is Ollama's, for a tensor or a config file.
-	Name string `json:"name"`
+	SchemaVersion *int64       `json:"schemaVersion"`
+	MediaType     string       `json:"mediaType"`
+	ArtifactType  string       `json:"artifactType"`
+	Config        *descriptor  `json:"config"`
+	Layers        *descriptors `json:"layers"`
+	Manifests     *descriptors `json:"manifests"`
+	Subject       *descriptor  `json:"subject"`
+	Annotations   annotations  `json:"annotations"`
 }
 
 // ParseManifest decodes an image manifest: OCI, also without the mediaType that
@@ -105,23 +87,36 @@ func decode(raw []byte) (*document, error) {
 	// Unlike encoding/json, this one is case-sensitive, and refuses duplicate
 	// names, invalid UTF-8 and trailing data: two readers cannot disagree.
 	if err := json.Unmarshal(raw, &d); err != nil {
+		if errors.Is(err, ErrMalformed) {
+			return nil, err
+		}
 		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
-	}
-	if d.FSLayers != nil {
-		return nil, malformed("Docker schema 1 is not supported")
 	}
 	if d.SchemaVersion == nil || *d.SchemaVersion != 2 {
 		return nil, malformed("schemaVersion is not 2")
 	}
-	if err := checkAnnotations(d.Annotations); err != nil {
-		return nil, err
-	}
-	if d.ArtifactType != "" {
-		if err := checkMediaType(d.ArtifactType); err != nil {
-			return nil, fmt.Errorf("artifactType: %w", err)
-		}
+	if err := checkMediaTypes(d.ArtifactType); err != nil {
+		return nil, fmt.Errorf("artifactType: %w", err)
 	}
 	return &d, nil
+}
+
+// checkDepth reads raw once, token by token, so that deep nesting is refused
+// before anything is built from it.
+func checkDepth(raw []byte) error {
+	dec := jsontext.NewDecoder(bytes.NewReader(raw))
+	for {
+		_, err := dec.ReadToken()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrMalformed, err)
+		}
+		if dec.StackDepth() > MaxDepth {
+			return malformed("nested deeper than %d", MaxDepth)
+		}
+	}
 }
 
 func (d *document) manifest() (ocispec.Manifest, error) {
@@ -202,7 +197,7 @@ func (d *document) subject() (*ocispec.Descriptor, error) {
 	return &desc, nil
 }
 
-func checkAll(field string, list *[]descriptor, limit int) ([]ocispec.Descriptor, error) {
+func checkAll(field string, list *descriptors, limit int) ([]ocispec.Descriptor, error) {
 	if list == nil {
 		return nil, nil
 	}
@@ -218,70 +213,4 @@ func checkAll(field string, list *[]descriptor, limit int) ([]ocispec.Descriptor
 		out[i] = desc
 	}
 	return out, nil
-}
-
-// check turns a descriptor from outside into one that can be relied on.
-func (d *descriptor) check() (ocispec.Descriptor, error) {
-	var none ocispec.Descriptor
-	if err := checkMediaType(d.MediaType); err != nil {
-		return none, err
-	}
-	if d.ArtifactType != "" {
-		if err := checkMediaType(d.ArtifactType); err != nil {
-			return none, fmt.Errorf("artifactType: %w", err)
-		}
-	}
-	dgst := digest.Digest(d.Digest)
-	if !validDigest(d.Digest) {
-		return none, malformed("digest %.80q is not sha256 or sha512 in lower-case hex", d.Digest)
-	}
-	if d.Size == nil || *d.Size < 0 || *d.Size > MaxBlobBytes {
-		return none, malformed("%s: no size between 0 and 2^53", dgst)
-	}
-	if len(d.URLs) > 0 {
-		return none, malformed("%s: foreign urls are not followed", dgst)
-	}
-	if d.Data != nil && (int64(len(d.Data)) != *d.Size || dgst.Algorithm().FromBytes(d.Data) != dgst) {
-		return none, malformed("%s: embedded data is not what digest and size say", dgst)
-	}
-	if err := checkAnnotations(d.Annotations); err != nil {
-		return none, fmt.Errorf("%s: %w", dgst, err)
-	}
-	return ocispec.Descriptor{
-		MediaType:    d.MediaType,
-		Digest:       dgst,
-		Size:         *d.Size,
-		Annotations:  titled(d.Annotations, d.Name),
-		Data:         d.Data,
-		Platform:     d.Platform,
-		ArtifactType: d.ArtifactType,
-	}, nil
-}
-
-// titled adds Ollama's name of a layer where everybody else has it.
-func titled(a map[string]string, name string) map[string]string {
-	if name == "" || a[AnnotationTitle] != "" {
-		return a
-	}
-	if a == nil {
-		a = make(map[string]string, 1)
-	}
-	a[AnnotationTitle] = name
-	return a
-}
-
-func malformed(format string, args ...any) error {
-	return fmt.Errorf("%w: "+format, append([]any{ErrMalformed}, args...)...)
-}
-
-// validDigest is stricter than go-digest, which takes sha384 too.
-func validDigest(s string) bool {
-	alg, hex, _ := strings.Cut(s, ":")
-	switch {
-	case alg == "sha256" && len(hex) == 64:
-	case alg == "sha512" && len(hex) == 128:
-	default:
-		return false
-	}
-	return strings.Trim(hex, "0123456789abcdef") == ""
 }

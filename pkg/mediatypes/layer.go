@@ -76,6 +76,10 @@ func ParseLayer(mediaType string) (Layer, bool) {
 		return parseModelKit(rest)
 	}
 	if rest, ok := strings.CutPrefix(mediaType, prefixJozu); ok {
+		// The first kits had one layer type for the model.
+		if enc, ok := strings.CutPrefix(rest, "content.v1."); ok {
+			rest = "model.v1." + enc
+		}
 		return parseModelKit(rest)
 	}
 	return Layer{}, false
@@ -122,8 +126,7 @@ func parseModelPack(s string) (Layer, bool) {
 	default:
 		return Layer{}, false
 	}
-	l.Encoding, ok = parseEncoding(enc)
-	return l, ok
+	return l.encoded(enc)
 }
 
 // parseModelKit reads what follows the prefix: TYPE.v1.ENCODING.
@@ -149,14 +152,15 @@ func parseModelKit(s string) (Layer, bool) {
 	default:
 		return Layer{}, false
 	}
-	l.Encoding, ok = parseEncoding(enc)
-	return l, ok
+	return l.encoded(enc)
 }
 
-func parseEncoding(s string) (Encoding, bool) {
-	switch e := Encoding(s); e {
+// encoded is l if enc is an encoding.
+func (l Layer) encoded(enc string) (Layer, bool) {
+	l.Encoding = Encoding(enc)
+	switch l.Encoding {
 	case Raw, Tar, TarGzip, TarZstd:
-		return e, true
+		return l, true
 	}
-	return "", false
+	return Layer{}, false
 }
