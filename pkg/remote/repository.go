@@ -1,91 +1,257 @@
 package remote
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
-	"iter"
+	"net/http"
+	"net/url"
+	"slices"
+	"sync"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"oras.land/oras-go/v2/content"
+	"oras.land/oras-go/v2/errdef"
+	"oras.land/oras-go/v2/registry"
+	"oras.land/oras-go/v2/registry/remote/auth"
 )
 
-// A Repository is one repository of a registry.
-type Repository struct{ client *Client }
+const headerDigest = "Docker-Content-Digest"
 
-// Exists tells whether the content is there.
+// A Repository is one repository of a registry. It is made by
+// [Client.Repository].
+type Repository struct {
+	client *Client
+	ref    registry.Reference
+	at     *endpoint
+
+	mu       sync.Mutex
+	sessions map[string]session // uploads that were begun, by digest
+}
+
+// Name returns the repository's name, as in host/org/model.
+func (r *Repository) Name() string { return r.ref.Registry + "/" + r.ref.Repository }
+
+// op names an operation on the repository in errors.
+func (r *Repository) op(verb string) string { return verb + " " + r.Name() }
+
+// A call is one request to the registry.
+type call struct {
+	method string
+	path   string     // below the repository
+	query  url.Values // may be nil
+	url    *url.URL   // in place of path, for an upload's location
+	header map[string]string
+	body   []byte
+	upload *upload // in place of body
+	scopes []string
+	from   string // another repository that must be read, for a mount
+	pace   pace   // who tries again
+	want   []int  // the statuses that are no error; none means 200
+}
+
+// do makes a request. An answer that is not wanted is an error; the caller
+// closes the body of one that is.
+func (r *Repository) do(ctx context.Context, k call) (*http.Response, error) {
+	req, err := r.request(ctx, k)
+	if err != nil {
+		return nil, err
+	}
+	op := opOf(req)
+	resp, err := r.client.auth(k.pace).Do(req)
+	if err != nil {
+		return nil, requestError(op, err)
+	}
+	// Where a redirect led is not for errors to show.
+	resp.Request = req
+	if len(k.want) == 0 {
+		k.want = []int{http.StatusOK}
+	}
+	if !slices.Contains(k.want, resp.StatusCode) {
+		return nil, answerError(op, resp)
+	}
+	return resp, nil
+}
+
+func (r *Repository) request(ctx context.Context, k call) (*http.Request, error) {
+	ctx = withEndpoint(ctx, r.at)
+	if len(k.scopes) == 0 {
+		k.scopes = []string{auth.ActionPull}
+	}
+	ctx = auth.AppendRepositoryScope(ctx, r.ref, k.scopes...)
+	if k.from != "" {
+		ctx = auth.AppendScopesForHost(ctx, r.at.host, auth.ScopeRepository(k.from, auth.ActionPull))
+	}
+	if k.upload != nil {
+		ctx = context.WithValue(ctx, uploadKey{}, true)
+	}
+	u := k.url
+	if u == nil {
+		u = r.url(k.path, k.query)
+	}
+	var body io.Reader
+	if k.body != nil {
+		body = bytes.NewReader(k.body)
+	}
+	req, err := http.NewRequestWithContext(ctx, k.method, u.String(), body)
+	if err != nil {
+		return nil, fmt.Errorf("make request: %w", err)
+	}
+	for name, value := range k.header {
+		req.Header.Set(name, value)
+	}
+	if k.upload != nil {
+		err = k.upload.attach(ctx, req)
+	}
+	return req, err
+}
+
+func (r *Repository) url(path string, query url.Values) *url.URL {
+	return &url.URL{
+		Scheme:   r.at.scheme,
+		Host:     r.at.host,
+		Path:     "/v2/" + r.ref.Repository + path,
+		RawQuery: query.Encode(),
+	}
+}
+
+// checkDesc refuses descriptors that cannot be asked for.
+func checkDesc(desc ocispec.Descriptor) error {
+	if err := desc.Digest.Validate(); err != nil {
+		return fmt.Errorf("digest %q: %w", desc.Digest, errors.Join(errdef.ErrInvalidDigest, err))
+	}
+	if desc.Size < 0 {
+		return fmt.Errorf("size %d of %s: %w", desc.Size, desc.Digest, content.ErrInvalidDescriptorSize)
+	}
+	return nil
+}
+
+// wrongSize returns an error of class content.ErrMismatchedDigest: bytes of
+// another length have another digest.
+func wrongSize(op, text string) *Error {
+	return &Error{Op: op, Text: text, Class: content.ErrMismatchedDigest}
+}
+
+// where returns the path of a manifest or blob.
+func where(desc ocispec.Descriptor) string {
+	if isManifest(desc.MediaType) {
+		return "/manifests/" + desc.Digest.String()
+	}
+	return "/blobs/" + desc.Digest.String()
+}
+
+// Exists tells whether the manifest or blob is there. One whose size is known
+// to be another is not.
 func (r *Repository) Exists(ctx context.Context, desc ocispec.Descriptor) (bool, error) {
-	return false, errors.ErrUnsupported
+	if err := checkDesc(desc); err != nil {
+		return false, err
+	}
+	resp, err := r.head(ctx, where(desc), isManifest(desc.MediaType))
+	if errors.Is(err, errdef.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer resp.Body.Close()
+	return resp.ContentLength < 0 || resp.ContentLength == desc.Size, nil
 }
 
-// Fetch reads the content.
+// head asks for the headers alone, by GET where HEAD is not known.
+func (r *Repository) head(ctx context.Context, path string, manifest bool) (*http.Response, error) {
+	k := call{method: http.MethodHead, path: path, header: map[string]string{"Accept": "*/*"}}
+	if manifest {
+		k.header["Accept"] = acceptManifests
+	}
+	resp, err := r.do(ctx, k)
+	if e, ok := errors.AsType[*Error](err); ok && e.Status == http.StatusMethodNotAllowed {
+		k.method = http.MethodGet
+		return r.do(ctx, k)
+	}
+	return resp, err
+}
+
+// Fetch reads a manifest or blob. A manifest is checked before it is returned;
+// of a blob only the length is: the reader fails when there are fewer or more
+// bytes than desc says. The caller closes the reader.
 func (r *Repository) Fetch(ctx context.Context, desc ocispec.Descriptor) (io.ReadCloser, error) {
-	return nil, errors.ErrUnsupported
+	if err := checkDesc(desc); err != nil {
+		return nil, err
+	}
+	if !isManifest(desc.MediaType) {
+		return r.FetchRange(ctx, desc, 0, -1)
+	}
+	_, raw, err := r.Manifest(ctx, desc.Digest.String())
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(raw)) != desc.Size {
+		return nil, wrongSize(r.op("fetch manifest from"), fmt.Sprintf("%d bytes, want %d", len(raw), desc.Size))
+	}
+	return io.NopCloser(bytes.NewReader(raw)), nil
 }
 
-// FetchRange reads a part of a blob.
-func (r *Repository) FetchRange(ctx context.Context, desc ocispec.Descriptor, offset, length int64) (io.ReadCloser, error) {
-	return nil, errors.ErrUnsupported
+// Push writes a manifest or blob and lets the registry check it. What is there
+// already is written again. A large blob from a reader that cannot seek is sent
+// once: a broken upload is an error then. [Repository.PushFrom] goes on.
+func (r *Repository) Push(ctx context.Context, desc ocispec.Descriptor, from io.Reader) error {
+	if err := checkDesc(desc); err != nil {
+		return err
+	}
+	if isManifest(desc.MediaType) {
+		if desc.Size > MaxManifest {
+			return fmt.Errorf("push %s: %w", desc.Digest, errdef.ErrSizeExceedsLimit)
+		}
+		raw, err := content.ReadAll(from, desc)
+		if err != nil {
+			return fmt.Errorf("read manifest %s: %w", desc.Digest, err)
+		}
+		return r.PushManifest(ctx, desc, raw)
+	}
+	open, err := reopen(from, desc.Size)
+	if err != nil {
+		return fmt.Errorf("read blob %s: %w", desc.Digest, err)
+	}
+	return r.PushFrom(ctx, desc, open, nil)
 }
 
-// Push writes the content.
-func (r *Repository) Push(ctx context.Context, desc ocispec.Descriptor, content io.Reader) error {
-	return errors.ErrUnsupported
-}
-
-// PushFrom uploads a blob, resuming where it can.
-func (r *Repository) PushFrom(ctx context.Context, desc ocispec.Descriptor, open func(ctx context.Context, offset int64) (io.ReadCloser, error), sent func(n int64)) error {
-	return errors.ErrUnsupported
-}
-
-// MountFrom links a blob from another repository.
-func (r *Repository) MountFrom(ctx context.Context, desc ocispec.Descriptor, from string) (bool, error) {
-	return false, errors.ErrUnsupported
-}
-
-// Resolve turns a tag or digest into a descriptor.
-func (r *Repository) Resolve(ctx context.Context, reference string) (ocispec.Descriptor, error) {
-	return ocispec.Descriptor{}, errors.ErrUnsupported
-}
-
-// Manifest fetches a manifest by tag or digest.
-func (r *Repository) Manifest(ctx context.Context, reference string) (ocispec.Descriptor, []byte, error) {
-	return ocispec.Descriptor{}, nil, errors.ErrUnsupported
-}
-
-// PushManifest pushes a manifest by digest and under tags.
-func (r *Repository) PushManifest(ctx context.Context, desc ocispec.Descriptor, raw []byte, tags ...string) error {
-	return errors.ErrUnsupported
-}
-
-// Tag points tag at a manifest.
-func (r *Repository) Tag(ctx context.Context, desc ocispec.Descriptor, tag string) error {
-	return errors.ErrUnsupported
-}
-
-// Tags lists the tags.
-func (r *Repository) Tags(ctx context.Context) iter.Seq2[string, error] {
-	return func(yield func(string, error) bool) { yield("", errors.ErrUnsupported) }
-}
-
-// Referrers lists what refers to desc.
-func (r *Repository) Referrers(ctx context.Context, desc ocispec.Descriptor, artifactType string) ([]ocispec.Descriptor, error) {
-	return nil, errors.ErrUnsupported
-}
-
-// PushReferrer pushes a manifest whose subject is subject.
-func (r *Repository) PushReferrer(ctx context.Context, raw []byte, subject ocispec.Descriptor) error {
-	return errors.ErrUnsupported
-}
-
-// Delete removes a manifest or blob.
+// Delete removes a manifest or blob from the repository. Many registries do
+// not let anybody.
 func (r *Repository) Delete(ctx context.Context, desc ocispec.Descriptor) error {
-	return errors.ErrUnsupported
+	if err := checkDesc(desc); err != nil {
+		return err
+	}
+	return r.delete(ctx, where(desc))
 }
 
-// Capabilities is what a registry can do.
-type Capabilities struct{}
+func (r *Repository) delete(ctx context.Context, path string) error {
+	resp, err := r.do(ctx, call{
+		method: http.MethodDelete, path: path,
+		scopes: []string{auth.ActionDelete, auth.ActionPull},
+		want:   []int{http.StatusAccepted, http.StatusOK, http.StatusNoContent},
+	})
+	if err != nil {
+		return err
+	}
+	drain(resp.Body)
+	return nil
+}
 
-// Probe finds out what the registry can do.
-func (r *Repository) Probe(ctx context.Context) (Capabilities, error) {
-	return Capabilities{}, errors.ErrUnsupported
+// checkDigest compares what the registry says it has with what it should.
+func checkDigest(op string, resp *http.Response, want digest.Digest) error {
+	said := resp.Header.Get(headerDigest)
+	if said == "" || said == want.String() {
+		return nil
+	}
+	got, err := digest.Parse(said)
+	if err != nil {
+		return protocolError(op, "the digest header is none: %q", said)
+	}
+	if got.Algorithm() != want.Algorithm() {
+		return nil // the same bytes, named by another hash
+	}
+	return &Error{Op: op, Text: "the registry has " + said + ", want " + want.String(), Class: content.ErrMismatchedDigest}
 }
