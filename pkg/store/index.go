@@ -166,6 +166,11 @@ func (s *Store) changeIndex(ctx context.Context, change func([]ocispec.Descripto
 	if err != nil {
 		return err
 	}
+	return s.writeIndex(index)
+}
+
+// writeIndex replaces index.json. The caller holds its lock.
+func (s *Store) writeIndex(index ocispec.Index) error {
 	raw, err := json.Marshal(index, json.Deterministic(true))
 	if err != nil {
 		return fmt.Errorf("write index: %w", err)

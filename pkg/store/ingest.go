@@ -120,7 +120,7 @@ func (p *Partial) openOrphan() bool {
 	if ok, err := tryLock(f); err == nil && ok {
 		if same, err := isAt(f, p.root, p.paths.data); err == nil && same {
 			p.file = f
-			p.saved = true // by someone: Close is to keep it even if it is not resumed
+			p.saved = p.hasJournal()
 			return true
 		}
 	}

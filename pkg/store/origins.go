@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -25,7 +26,8 @@ const (
 type origins struct {
 	mu    sync.Mutex
 	known map[digest.Digest][]string // newest last
-	size  int64                      // of the file when it was last read
+	size  int64                      // of the file as it is known
+	read  time.Time                  // when it was
 }
 
 // Remember notes that a registry has the blob in a repository ("host/name"), so
@@ -72,6 +74,10 @@ func (s *Store) Origins(dgst digest.Digest, host string) []string {
 
 // loadOrigins reads the file if another process has written to it.
 func (s *Store) loadOrigins() {
+	if s.origins.known != nil && time.Since(s.origins.read) < time.Second {
+		return // two processes that write would else read it all for each line
+	}
+	s.origins.read = time.Now()
 	fi, err := s.root.Lstat(originsName)
 	if errors.Is(err, fs.ErrNotExist) {
 		s.origins.known, s.origins.size = make(map[digest.Digest][]string), 0
@@ -93,7 +99,7 @@ func (s *Store) loadOrigins() {
 }
 
 func (o *origins) add(dgst digest.Digest, repository string) {
-	if o.known == nil {
+	if o.known == nil { // the file could not be read
 		o.known = make(map[digest.Digest][]string)
 	}
 	list := o.known[dgst]

@@ -38,6 +38,7 @@ type Partial struct {
 	unwritten atomic.Int64 // bytes since the last writeback
 
 	mu    sync.Mutex
+	boot  string
 	last  mark // of the latest checkpoint
 	saved bool // there is a journal
 	bad   error
@@ -80,7 +81,17 @@ func OpenPartial(root *os.Root, name string, desc ocispec.Descriptor) (*Partial,
 		return nil, fmt.Errorf("open partial %s: %w", name, err)
 	}
 	p.file = f
+	p.saved = p.hasJournal()
 	return p, nil
+}
+
+// hasJournal tells whether an earlier run left something worth keeping.
+func (p *Partial) hasJournal() bool {
+	if p.paths.journal == "" {
+		return false
+	}
+	_, err := p.root.Lstat(p.paths.journal)
+	return err == nil
 }
 
 // openLocked opens a file that may be there, and locks it. Between the opening
@@ -234,8 +245,11 @@ func (p *Partial) record(from, to mark) error {
 	if to.Length == 0 {
 		return p.forget()
 	}
+	if p.boot == "" {
+		p.boot = bootID()
+	}
 	raw, err := json.Marshal(journal{
-		Version: journalVersion, Digest: p.desc.Digest, Size: p.desc.Size, Boot: bootID(), From: from, To: to,
+		Version: journalVersion, Digest: p.desc.Digest, Size: p.desc.Size, Boot: p.boot, From: from, To: to,
 	})
 	if err != nil {
 		return err
@@ -331,7 +345,18 @@ func (p *Partial) commit() error {
 	} else if !same {
 		return fmt.Errorf("%w: %s was replaced", ErrCorrupt, p.paths.data)
 	}
-	return p.disk.Rename(p.root, p.paths.data, p.paths.final)
+	err = p.disk.Rename(p.root, p.paths.data, p.paths.final)
+	if errors.Is(err, fs.ErrPermission) && p.superseded() {
+		// Windows does not replace a read-only file. Another process was faster.
+		return p.root.Remove(p.paths.data)
+	}
+	return err
+}
+
+// superseded tells whether a blob of a store is there already.
+func (p *Partial) superseded() bool {
+	fi, err := p.root.Lstat(p.paths.final)
+	return p.paths.perm != 0 && err == nil && fi.Mode().IsRegular() && fi.Size() == p.desc.Size
 }
 
 // remove takes away everything but the final file. What it misses is

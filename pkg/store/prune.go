@@ -4,32 +4,35 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
+	"os"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"oras.land/oras-go/v2/content"
 )
 
-// minGrace is how long after its last use a blob is never removed, whatever the
-// options say.
-const minGrace = time.Hour
+const (
+	// minGrace is how long after its last use a blob is never removed,
+	// whatever the options say.
+	minGrace = time.Hour
 
-// maxManifest is the largest blob that is read for what it points to.
-const maxManifest = 4 << 20
+	// blindGrace is the same for partials where there are no locks to tell
+	// whether someone works on them.
+	blindGrace = 24 * time.Hour
+)
 
 // PruneOptions adjusts [Store.Prune]. The zero value removes what no entry of
-// index.json leads to and was last used an hour ago or earlier.
+// index.json leads to and was last used more than an hour ago.
 type PruneOptions struct {
 	// OlderThan is how long ago the last use of what is removed must be. Less
 	// than an hour means an hour.
 	OlderThan time.Duration
 
-	// All removes also what tags lead to, and then the tags.
+	// All removes also tags whose manifest is that old, and what they lead to.
 	All bool
 
 	// DryRun only counts.
@@ -39,12 +42,15 @@ type PruneOptions struct {
 // Pruned is what [Store.Prune] has removed.
 type Pruned struct {
 	Blobs, Partials, Damaged, References int
-	Bytes                                int64
+
+	// Bytes is the size of all of them.
+	Bytes int64
 }
 
 // Prune removes blobs that nothing leads to, partials that no process works on,
 // and what was put aside as damaged, if they are old enough. It never removes
-// what a running process has used since it opened its store.
+// what a running process has used since it first wrote to the store, nor what
+// a manifest in recent use leads to. Tags cannot change while it runs.
 func (s *Store) Prune(ctx context.Context, opts PruneOptions) (Pruned, error) {
 	p := pruning{store: s, opts: opts, now: time.Now()}
 	if err := p.run(ctx); err != nil {
@@ -63,6 +69,11 @@ type pruning struct {
 }
 
 func (p *pruning) run(ctx context.Context) error {
+	unlock, err := p.store.lockIndex(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	oldest, err := p.store.oldestSession(p.now)
 	if err != nil {
 		return err
@@ -71,123 +82,188 @@ func (p *pruning) run(ctx context.Context) error {
 	if limit := oldest.Add(-touchAfter); limit.Before(p.old) {
 		p.old = limit
 	}
-	if err := p.blobs(ctx); err != nil {
+	index, err := p.tags()
+	if err != nil {
 		return err
 	}
-	if err := p.ingests(ctx); err != nil {
+	if err := p.blobs(ctx, index); err != nil {
+		return err
+	}
+	if err := p.partials(ctx); err != nil {
 		return err
 	}
 	return p.damaged(ctx)
 }
 
-// blobs removes blobs while nobody can change a tag.
-func (p *pruning) blobs(ctx context.Context) error {
-	unlock, err := p.store.lockIndex(ctx)
+// tags takes old entries from index.json, if they are to go, and returns the rest.
+func (p *pruning) tags() ([]ocispec.Descriptor, error) {
+	index, err := p.store.readIndex()
+	if err != nil || !p.opts.All {
+		return index.Manifests, err
+	}
+	n := len(index.Manifests)
+	index.Manifests = slices.DeleteFunc(index.Manifests, func(desc ocispec.Descriptor) bool {
+		name, err := blobName(desc)
+		if err != nil {
+			return true
+		}
+		fi, err := p.store.root.Lstat(name)
+		return errors.Is(err, fs.ErrNotExist) || err == nil && !fi.ModTime().After(p.old)
+	})
+	p.done.References = n - len(index.Manifests)
+	if p.done.References == 0 || p.opts.DryRun {
+		return index.Manifests, nil
+	}
+	return index.Manifests, p.store.writeIndex(index)
+}
+
+// blobs removes the blobs that nothing leads to.
+func (p *pruning) blobs(ctx context.Context, roots []ocispec.Descriptor) error {
+	err := p.store.eachBlob(ctx, func(name string, fi fs.FileInfo) error {
+		if fi.ModTime().After(p.old) && fi.Size() <= maxManifest {
+			if desc, ok := p.store.sniff(name, fi.Size()); ok {
+				roots = append(roots, desc)
+			}
+		}
+		return nil
+	})
 	if err != nil {
 		return err
 	}
-	defer unlock()
 	keep := make(map[digest.Digest]bool)
-	if !p.opts.All {
-		if keep, err = p.store.reachable(ctx); err != nil {
+	for node, err := range p.store.walk(ctx, roots) {
+		if err != nil {
 			return err
 		}
+		keep[node.desc.Digest] = true
 	}
 	return p.store.eachBlob(ctx, func(name string, fi fs.FileInfo) error {
-		dgst, _ := nameDigest(name)
-		if keep[dgst] || fi.ModTime().After(p.old) {
+		if dgst, _ := nameDigest(name); keep[dgst] || fi.ModTime().After(p.old) {
 			return nil
 		}
-		p.done.Blobs++
-		p.done.Bytes += fi.Size()
-		if p.opts.DryRun {
-			return nil
+		removed := true
+		if !p.opts.DryRun {
+			if removed, err = p.blob(name); err != nil {
+				return err
+			}
 		}
-		return p.blob(name)
+		if removed {
+			p.done.Blobs++
+			p.done.Bytes += fi.Size()
+		}
+		return nil
 	})
 }
 
 // blob removes one blob, unless it comes into use at this moment: users of a
 // blob touch it under its name, so one that has been moved away and is still
 // old has no new user.
-func (p *pruning) blob(name string) error {
+func (p *pruning) blob(name string) (bool, error) {
 	root := p.store.root
 	aside := path.Join(ingestDir, tempPrefix+random())
-	if err := root.Rename(name, aside); err != nil {
-		return err
+	err := root.Rename(name, aside)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
 	}
 	fi, err := root.Lstat(aside)
 	if err == nil && fi.ModTime().After(p.old) {
-		p.done.Blobs--
-		p.done.Bytes -= fi.Size()
-		return root.Rename(aside, name)
+		return false, root.Rename(aside, name)
 	}
-	return root.Remove(aside)
+	return true, root.Remove(aside)
 }
 
-// reachable returns the digests that index.json leads to.
-func (s *Store) reachable(ctx context.Context) (map[digest.Digest]bool, error) {
-	keep := make(map[digest.Digest]bool)
-	var todo []ocispec.Descriptor
-	for e, err := range s.References(ctx) {
-		if err != nil {
-			return nil, err
-		}
-		todo = append(todo, e.Descriptor)
-	}
-	for len(todo) > 0 {
-		desc := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
-		if keep[desc.Digest] {
-			continue
-		}
-		keep[desc.Digest] = true
-		if desc.Size > maxManifest {
-			continue
-		}
-		next, err := content.Successors(ctx, s.peek(), desc)
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		if err == nil {
-			todo = append(todo, next...)
-		}
-	}
-	return keep, nil
-}
-
-// peek reads blobs without counting as a use of them.
-func (s *Store) peek() content.Fetcher {
-	return content.FetcherFunc(func(ctx context.Context, desc ocispec.Descriptor) (rc io.ReadCloser, err error) {
-		name, err := blobName(desc)
-		if err != nil {
-			return nil, err
-		}
-		return s.root.Open(name)
-	})
-}
-
-// ingests removes old partials whose process has ended, and other leftovers.
-func (p *pruning) ingests(ctx context.Context) error {
+// partials removes partials whose process has ended, and other leftovers.
+func (p *pruning) partials(ctx context.Context) error {
 	entries, err := p.store.list(ingestDir)
 	if err != nil {
 		return err
 	}
+	limit := p.now.Add(-max(p.opts.OlderThan, minGrace))
 	for _, e := range entries {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		name := path.Join(ingestDir, e.Name())
-		if e.IsDir() {
-			p.partial(name)
-		} else if fi, err := e.Info(); err == nil && strings.HasPrefix(e.Name(), tempPrefix) && fi.ModTime().Before(p.old) {
-			p.remove(name)
+		if p.store.lastChange(name).After(limit) || !e.IsDir() && !strings.HasPrefix(e.Name(), tempPrefix) {
+			continue
+		}
+		unlock, ok := p.lockPartial(path.Join(name, dataName))
+		if !ok {
+			continue
+		}
+		err := p.remove(name, &p.done.Partials)
+		unlock()
+		if err != nil {
+			return err
 		}
 	}
 	return nil
 }
-func (p *pruning) partial(name string)               {}
-func (p *pruning) remove(name string)                {}
-func (p *pruning) damaged(ctx context.Context) error { return nil }
 
-var _ = errors.Is
+// lockPartial makes sure that nobody works on a partial.
+func (p *pruning) lockPartial(data string) (unlock func(), ok bool) {
+	f, err := p.store.root.OpenFile(data, os.O_RDWR, 0)
+	if err != nil {
+		return func() {}, true // a single file, or a directory without data
+	}
+	free, err := tryLock(f)
+	if errors.Is(err, errNoLocks) {
+		free = p.store.lastChange(data).Before(p.now.Add(-blindGrace))
+	} else if err != nil || !free {
+		free = false
+	}
+	if !free {
+		f.Close()
+	}
+	return func() { f.Close() }, free
+}
+
+// lastChange returns when a file, or any file of a directory, was last written.
+func (s *Store) lastChange(name string) time.Time {
+	var last time.Time
+	_ = fs.WalkDir(s.root.FS(), name, func(_ string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return nil
+		}
+		if fi, err := e.Info(); err == nil && fi.ModTime().After(last) {
+			last = fi.ModTime()
+		}
+		return nil
+	})
+	return last
+}
+
+// damaged removes what was put aside.
+func (p *pruning) damaged(ctx context.Context) error {
+	entries, err := p.store.list(badDir)
+	if err != nil {
+		return err
+	}
+	limit := p.now.Add(-max(p.opts.OlderThan, minGrace))
+	for _, e := range entries {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		name := path.Join(badDir, e.Name())
+		if p.store.lastChange(name).After(limit) {
+			continue
+		}
+		if err := p.remove(name, &p.done.Damaged); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// remove removes and counts a file or directory.
+func (p *pruning) remove(name string, count *int) error {
+	*count++
+	p.done.Bytes += p.store.sizeOf(name)
+	if p.opts.DryRun {
+		return nil
+	}
+	return p.store.root.RemoveAll(name)
+}

@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"syscall"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	"oras.land/oras-go/v2/content"
@@ -40,10 +42,13 @@ func (s *Store) suspect(ctx context.Context, dgst digest.Digest) error {
 	}
 	defer f.Close()
 	got, err := hashFile(ctx, f, dgst.Algorithm())
-	if err != nil {
+	switch {
+	case errors.Is(err, syscall.EIO):
+		// The disk has lost it: a new copy is written elsewhere.
+		return errors.Join(corrupt(dgst, "cannot be read"), err, s.putAside(f, dgst))
+	case err != nil:
 		return err
-	}
-	if got == dgst {
+	case got == dgst:
 		return nil
 	}
 	return errors.Join(corrupt(dgst, "has digest "+got.String()), s.putAside(f, dgst))
@@ -72,6 +77,7 @@ func (s *Store) putAside(f *os.File, dgst digest.Digest) error {
 		// It was replaced after the check: back with the good one.
 		return s.disk.Rename(s.root, bad, name)
 	}
+	_ = s.root.Chtimes(bad, time.Time{}, time.Now()) // its age there is what Prune asks for
 	return errors.Join(syncDir(s.disk, s.root, path.Dir(name)), syncDir(s.disk, s.root, badDir))
 }
 

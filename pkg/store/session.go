@@ -53,9 +53,10 @@ func (se *session) end(s *Store) error {
 // oldestSession returns when the oldest session of a process that still runs
 // began, or now. It removes what ended processes left.
 func (s *Store) oldestSession(now time.Time) (time.Time, error) {
+	oldest := now
 	entries, err := s.list(locksDir)
 	if err != nil {
-		return now, err
+		return oldest, err
 	}
 	for _, e := range entries {
 		if !strings.HasPrefix(e.Name(), sessionPrefix) {
@@ -76,10 +77,13 @@ func (s *Store) oldestSession(now time.Time) (time.Time, error) {
 			_ = s.root.Remove(name)
 		case errors.Is(err, errNoLocks):
 			// Nobody knows whether it still runs; the grace time has to do.
-		case began.Before(now):
-			now = began
+			if now.Sub(began) > blindGrace {
+				_ = s.root.Remove(name)
+			}
+		case began.Before(oldest):
+			oldest = began
 		}
 		f.Close()
 	}
-	return now, nil
+	return oldest, nil
 }

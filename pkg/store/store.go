@@ -40,6 +40,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"oras.land/oras-go/v2/content"
 	"oras.land/oras-go/v2/errdef"
 )
 
@@ -199,7 +200,7 @@ func (s *Store) Dir() string { return s.dir }
 // descriptors that no blob can have.
 func blobName(desc ocispec.Descriptor) (string, error) {
 	if desc.Size < 0 || desc.Size > maxBlobSize {
-		return "", fmt.Errorf("blob %s has size %d: %w", desc.Digest, desc.Size, errdef.ErrInvalidDigest)
+		return "", fmt.Errorf("blob %s has size %d: %w", desc.Digest, desc.Size, content.ErrInvalidDescriptorSize)
 	}
 	return digestName(desc.Digest)
 }

@@ -1,0 +1,44 @@
+package store
+
+import (
+	"errors"
+	"os"
+	"time"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// A Disk is what tests can make fail.
+type Disk = disk
+
+// OSDisk is the disk that works.
+type OSDisk = osDisk
+
+// SetDisk has everything written from now on go through d.
+func (s *Store) SetDisk(d Disk) { s.disk = d }
+
+// SetDisk has everything written from now on go through d.
+func (p *Partial) SetDisk(d Disk) { p.disk = d }
+
+// SetNow changes the clock of a cache.
+func (c *StatCache) SetNow(now func() time.Time) { c.now = now }
+
+// SwapByNames is SwapDir on systems that cannot exchange names.
+func SwapByNames(parent *os.Root, staged, final string, d Disk) error {
+	return swap{parent, staged, final, d}.run(func(*os.Root, string, string) error { return errors.ErrUnsupported })
+}
+
+// ParseJournal reads a journal and tells how far it goes.
+func ParseJournal(raw []byte, desc ocispec.Descriptor) (from, to int64, err error) {
+	j, err := parseJournal(raw, desc)
+	return j.From.Length, j.To.Length, err
+}
+
+// ParseIndex reads an index.json.
+func ParseIndex(raw []byte) (ocispec.Index, error) { return parseIndex(raw) }
+
+// ParseStat reads a digest cache and tells how many entries it has.
+func ParseStat(raw []byte) int { return len(parseStat(raw)) }
+
+// ParseSwapNote reads the note of an interrupted swap.
+func ParseSwapNote(raw []byte, final string) (string, error) { return parseSwapNote(raw, final) }
