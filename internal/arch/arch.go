@@ -1,0 +1,110 @@
+// Package arch holds the map of the module's packages, and the test that keeps
+// the code to it.
+//
+// Data goes one way: cmd, server → hub → artifact, signing, lineage, index,
+// card, format → transfer → remote, store → mediatypes, ref. A package imports
+// only what its line in [Packages] names, and a package without a line fails
+// the test: a new package begins as a line there. [Owners] names the heavy
+// dependencies that only some packages may import.
+//
+// Tests are free to import what they need; what is only for tests is in no
+// other line.
+package arch
+
+// A Package is one line of the map.
+type Package struct {
+	// Path is the package's directory in the module. A last element of "..."
+	// stands for all packages at or below the rest, which may also import
+	// each other.
+	Path string
+
+	// May are the packages that it may import, separated by spaces. An
+	// element of "*" stands for one directory, whatever its name.
+	May string
+
+	// Why is the reason for what surprises.
+	Why string
+}
+
+// Packages is the map, from the top down.
+var Packages = []Package{
+	{Path: "cmd/modelreg", May: "internal/ui pkg/*"},
+	{Path: "examples/...", May: "pkg/*"},
+	{Path: "tools/...", May: "pkg/* internal/testmodel", Why: "generators of test data live there too"},
+	{Path: "internal/ui", May: "pkg/transfer", Why: "progress is drawn from its events"},
+
+	{Path: "pkg/server/...", May: "pkg/hub pkg/registry pkg/index pkg/card"},
+	{Path: "pkg/hub", May: "pkg/lineage pkg/signing pkg/index pkg/artifact pkg/card pkg/format pkg/transfer pkg/remote pkg/store pkg/mediatypes pkg/ref"},
+
+	{Path: "pkg/lineage", May: "pkg/artifact pkg/card pkg/ref"},
+	{Path: "pkg/signing", May: "pkg/mediatypes pkg/ref"},
+	{Path: "pkg/index"},
+	{Path: "pkg/artifact", May: "pkg/transfer pkg/store pkg/format pkg/card pkg/mediatypes", Why: "unpacking takes files from a store, and uses its partial files for those that are not in it"},
+	{Path: "pkg/registry", May: "pkg/mediatypes"},
+
+	{Path: "pkg/transfer"},
+	{Path: "pkg/remote", May: "pkg/ref"},
+	{Path: "pkg/store", May: "pkg/mediatypes"},
+
+	{Path: "pkg/format", May: readers + " pkg/format/malformed"},
+	{Path: "pkg/format/safetensors", May: below},
+	{Path: "pkg/format/gguf", May: below},
+	{Path: "pkg/format/onnx", May: below},
+	{Path: "pkg/format/pickle", May: below},
+	{Path: "pkg/format/numpy", May: below},
+	{Path: "pkg/format/internal/window", May: "pkg/format/malformed"},
+	{Path: "pkg/format/internal/zipdir", May: "pkg/format/malformed"},
+	{Path: "pkg/format/malformed", Why: "the one error that all readers share"},
+
+	{Path: "pkg/mediatypes"},
+	{Path: "pkg/ref"},
+	{Path: "pkg/card"},
+
+	{Path: "pkg/store/storetest", May: "pkg/transfer", Why: "for tests: the suite that every store passes"},
+	{Path: "internal/testreg", May: "pkg/registry internal/testmodel", Why: "for tests"},
+	{Path: "internal/testmodel", Why: "for tests"},
+	{Path: "internal/arch"},
+}
+
+const (
+	readers = "pkg/format/safetensors pkg/format/gguf pkg/format/onnx pkg/format/pickle pkg/format/numpy"
+	below   = "pkg/format/malformed pkg/format/internal/window pkg/format/internal/zipdir"
+)
+
+// An Owner says who may import a module from outside.
+type Owner struct {
+	// Prefix is the beginning of import paths. The longest that fits counts.
+	Prefix string
+
+	// May are the packages that may import them, separated by spaces.
+	May string
+}
+
+// Owners are the dependencies with a weight, a surface for attacks, or a state
+// of their own, each behind one package's API.
+var Owners = []Owner{
+	{"github.com/sigstore/", "pkg/signing"},
+	{"github.com/google/go-containerregistry", "pkg/signing"}, // what cosign speaks
+	{"github.com/distribution/distribution", "pkg/registry"},
+	{"github.com/vbauerster/mpb", "internal/ui"},
+	{"github.com/yuin/goldmark", "pkg/card"},
+	{"github.com/microcosm-cc/bluemonday", "pkg/card"},
+	{"modernc.org/sqlite", "pkg/index"},
+	{"database/sql", "pkg/index"},
+	{"github.com/jackc/pgx", "pkg/index"},
+	{"github.com/go-git/", "pkg/artifact"}, // gitignore patterns
+	{"github.com/spf13/cobra", "cmd/modelreg"},
+	{"github.com/spf13/pflag", "cmd/modelreg"},
+
+	{"oras.land/oras-go", orasUsers},
+	{"oras.land/oras-go/v2/registry", "pkg/remote"}, // the client
+	// The one vocabulary of content and errors, for which commands have exit
+	// codes and suites have expectations.
+	{"oras.land/oras-go/v2/content", orasUsers + " pkg/store/storetest cmd/modelreg"},
+	{"oras.land/oras-go/v2/errdef", orasUsers + " pkg/store/storetest cmd/modelreg pkg/server"},
+}
+
+const orasUsers = "pkg/remote pkg/store pkg/artifact pkg/transfer pkg/signing pkg/hub"
+
+// VagueNames are names for packages that say nothing of what is in them.
+var VagueNames = []string{"util", "utils", "common", "helper", "helpers", "manager", "managers", "types", "constants", "misc", "shared", "base", "core", "lib"}
