@@ -1,14 +1,20 @@
 package transfer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
 	"oras.land/oras-go/v2/content"
 )
+
+// defaultWorkers is how many blobs are fetched at once when nobody says.
+const defaultWorkers = 4
 
 // A Job is one blob to pull.
 type Job struct {
@@ -38,13 +44,88 @@ type DigestError struct {
 }
 
 func (e *DigestError) Error() string {
+	if e.Got == "" {
+		return fmt.Sprintf("verify %s: expected %s with %d bytes, got %d bytes", e.Name, e.Desc.Digest, e.Desc.Size, e.Size)
+	}
 	return fmt.Sprintf("verify %s: expected %s, got %s", e.Name, e.Desc.Digest, e.Got)
 }
 
 // Unwrap returns [content.ErrMismatchedDigest].
 func (e *DigestError) Unwrap() error { return content.ErrMismatchedDigest }
 
-// Pull fetches all jobs from src.
+// Pull fetches all jobs from src, several at once, the largest first so that
+// none is left over at the end. Each blob is hashed as it comes, and committed
+// when its digest is right. What an earlier run left in a job's partial is kept
+// and gone on from, if src is a [RangeFetcher].
+//
+// A fetch that breaks goes on where it stopped, after a wait; six failures
+// without a byte between them are final. Wrong bytes are fetched once more from
+// the start; then they are a [DigestError], and nothing of them is kept. The
+// first error ends the other fetches: their partials are closed and keep what
+// they have. Pull returns after all it started has ended.
+//
+// Memory is one buffer of 1 MiB a worker, whatever the blobs' sizes.
 func Pull(ctx context.Context, src content.Fetcher, jobs []Job, opts PullOptions) error {
-	return errors.ErrUnsupported
+	for _, j := range jobs {
+		if err := (teller{nil, j.Name, j.Desc}).check(); err != nil {
+			return err
+		}
+	}
+	workers := min(cmp.Or(max(opts.Workers, 0), defaultWorkers), len(jobs))
+	queue := make(chan Job)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return feed(ctx, queue, jobs) })
+	for range workers {
+		g.Go(func() error {
+			f := fetcher{src: src}
+			for j := range queue {
+				if err := f.job(ctx, j, opts.Observe); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// feed hands out the jobs, the largest first.
+func feed(ctx context.Context, queue chan<- Job, jobs []Job) error {
+	defer close(queue)
+	ordered := slices.SortedStableFunc(slices.Values(jobs), func(a, b Job) int {
+		return cmp.Compare(b.Desc.Size, a.Desc.Size)
+	})
+	for _, j := range ordered {
+		select {
+		case queue <- j:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// job fetches one blob into its partial, and gives the partial its name.
+func (f *fetcher) job(ctx context.Context, j Job, observe Observer) (err error) {
+	tell := teller{observe, j.Name, j.Desc}
+	p, err := j.Open()
+	if err != nil {
+		return fmt.Errorf("open %s: %w", tell.title(), err)
+	}
+	defer func() {
+		if closing := p.Close(); closing != nil && err == nil {
+			err = fmt.Errorf("close %s: %w", tell.title(), closing)
+		}
+	}()
+	if err := f.fetch(ctx, p, tell); err != nil {
+		if _, ok := errors.AsType[*DigestError](err); ok {
+			return err
+		}
+		return fmt.Errorf("pull %s: %w", tell.title(), err)
+	}
+	if err := p.Commit(); err != nil {
+		return fmt.Errorf("commit %s: %w", tell.title(), err)
+	}
+	tell.event(Event{Action: Done})
+	return nil
 }
