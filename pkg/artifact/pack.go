@@ -1,14 +1,30 @@
 package artifact
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"io/fs"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+	"oras.land/oras-go/v2/content"
+	"oras.land/oras-go/v2/errdef"
 
+	"github.com/modelreg/modelreg/pkg/card"
+	"github.com/modelreg/modelreg/pkg/format"
+	"github.com/modelreg/modelreg/pkg/mediatypes"
 	"github.com/modelreg/modelreg/pkg/transfer"
 )
 
@@ -77,7 +93,342 @@ type Packed struct {
 	Uploaded, Mounted, Skipped int64
 }
 
-// Pack makes an artifact of directory dir in dst.
+// Pack makes an artifact of the files in directory dir and pushes it to dst:
+// the layers, the config, then the manifest, so that whoever finds the manifest
+// finds the rest. It tags nothing. What is there already is not sent again.
+//
+// Files are read through links only where these stay inside dir. A file that
+// changes while it is read is an error that wraps [ErrChanged], one that looks
+// like a secret is a *[SecretsError], and anything that is neither file,
+// directory nor link wraps [ErrUnsafe]. These are found before anything is
+// sent, but for a change that happens later.
 func Pack(ctx context.Context, dir string, dst transfer.Target, opts PackOptions) (*Packed, error) {
-	return nil, errors.ErrUnsupported
+	p, err := pack(ctx, dir, dst, opts)
+	if err != nil {
+		return nil, fmt.Errorf("pack %s: %w", dir, err)
+	}
+	return p, nil
+}
+
+func pack(ctx context.Context, dir string, dst transfer.Target, opts PackOptions) (*Packed, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	p := &packer{root: root, dst: dst, opts: opts, pushed: make(map[digest.Digest]bool)}
+	if err := p.gather(ctx); err != nil {
+		return nil, err
+	}
+	if err := p.describe(ctx); err != nil {
+		return nil, err
+	}
+	if p.layers, err = planLayers(root, p.files, opts.Layout); err != nil {
+		return nil, err
+	}
+	if err := p.moveLayers(ctx); err != nil {
+		return nil, err
+	}
+	if err := p.moveIndex(ctx); err != nil {
+		return nil, err
+	}
+	if err := p.finish(ctx); err != nil {
+		return nil, err
+	}
+	return &p.out, nil
+}
+
+// A packer packs one directory once.
+type packer struct {
+	root   *os.Root
+	dst    transfer.Target
+	opts   PackOptions
+	files  []source
+	layers []*layer
+	model  *format.Model
+	card   *card.Card // nil without a README
+
+	mu     sync.Mutex
+	pushed map[digest.Digest]bool // or being pushed
+	out    Packed
+}
+
+// gather finds the files.
+func (p *packer) gather(ctx context.Context) error {
+	ig, err := newIgnorer(p.root, p.opts.IncludeSecrets)
+	if err != nil {
+		return err
+	}
+	w := &walker{root: p.root, ignore: ig}
+	if err := w.list(ctx); err != nil {
+		return err
+	}
+	if len(w.files) == 0 {
+		return ErrEmpty
+	}
+	secrets, err := w.examine(ctx)
+	if err != nil {
+		return err
+	}
+	secrets = slices.DeleteFunc(secrets, func(s Secret) bool { return slices.Contains(p.opts.IncludeSecrets, s.Path) })
+	if len(secrets) > 0 {
+		return &SecretsError{Files: secrets}
+	}
+	p.files = w.files
+	p.out.Notes = w.notes()
+	return nil
+}
+
+// describe asks the files what they say of the model.
+func (p *packer) describe(ctx context.Context) error {
+	asked := make([]format.File, len(p.files))
+	for i := range p.files {
+		f := &p.files[i]
+		asked[i] = format.File{
+			Path: f.path, Size: f.info.Size(), Format: f.class.Format,
+			Open: func(context.Context) (format.ReaderAtCloser, error) { return f.open(p.root) },
+		}
+	}
+	m, err := format.Describe(ctx, asked)
+	if err != nil {
+		return fmt.Errorf("describe: %w", err)
+	}
+	p.model = m
+	for _, problem := range m.Problems {
+		p.out.Notes = append(p.out.Notes, fmt.Sprintf("%s: %v", printable(problem.Path), problem.Err))
+	}
+	return p.readCard()
+}
+
+func (p *packer) readCard() error {
+	i := slices.IndexFunc(p.files, func(f source) bool { return f.path == cardPath })
+	if i < 0 {
+		return nil
+	}
+	f, err := p.files[i].open(p.root)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, card.MaxBytes+1))
+	if err != nil {
+		return err
+	}
+	p.card, err = card.Parse(text)
+	if errors.Is(err, card.ErrTooLarge) {
+		p.out.Notes = append(p.out.Notes, err.Error())
+		return nil
+	}
+	if err == nil && p.card.Problem != nil {
+		p.out.Notes = append(p.out.Notes, fmt.Sprintf("%s: %v", cardPath, p.card.Problem))
+	}
+	return err
+}
+
+// uploads is how many blobs are sent at once.
+const uploads = 4
+
+// moveLayers hashes all layers and pushes each as soon as its digest is known,
+// so that the disk and the network work at the same time.
+func (p *packer) moveLayers(ctx context.Context) error {
+	order := slices.Clone(p.layers)
+	slices.SortStableFunc(order, func(a, b *layer) int { return cmp.Compare(b.body.size, a.body.size) })
+	ready := make(chan *layer, len(order))
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		defer close(ready)
+		return p.hashLayers(ctx, order, ready)
+	})
+	for range uploads {
+		g.Go(func() error {
+			for l := range ready {
+				if err := p.push(ctx, l.desc, l.path, l.body.open); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+func (p *packer) hashLayers(ctx context.Context, layers []*layer, ready chan<- *layer) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(cmp.Or(max(p.opts.Workers, 0), runtime.GOMAXPROCS(0)))
+	for _, l := range layers {
+		g.Go(func() error {
+			dgst, err := p.hashLayer(ctx, l)
+			if err != nil {
+				return err
+			}
+			l.desc = ocispec.Descriptor{
+				MediaType: mediatypes.LayerType(l.kind, l.encoding), Digest: dgst, Size: l.body.size,
+				Annotations: map[string]string{mediatypes.AnnotationFilepath: l.path, mediatypes.AnnotationTitle: l.title},
+			}
+			ready <- l
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+func (p *packer) hashLayer(ctx context.Context, l *layer) (digest.Digest, error) {
+	cache := p.opts.Digests
+	if l.encoding == mediatypes.Raw && cache != nil {
+		if dgst, ok := cache.Lookup(l.files[0].info); ok {
+			l.digests = []digest.Digest{dgst}
+			return dgst, nil
+		}
+	}
+	dgst, files, err := l.body.hash(ctx)
+	if err != nil {
+		return "", err
+	}
+	l.digests = files
+	if cache != nil {
+		for i, f := range l.files {
+			cache.Record(f.info, files[i])
+		}
+	}
+	return dgst, nil
+}
+
+// push brings one blob to the target, unless it is on its way already.
+func (p *packer) push(ctx context.Context, desc ocispec.Descriptor, name string, open transfer.Opener) error {
+	p.mu.Lock()
+	again := p.pushed[desc.Digest]
+	p.pushed[desc.Digest] = true
+	p.mu.Unlock()
+	if again {
+		return nil
+	}
+	opts := transfer.PushOptions{Observe: p.opts.Observe}
+	if p.opts.MountFrom != nil {
+		opts.MountFrom = p.opts.MountFrom(desc.Digest)
+	}
+	// What is pushed is bytes; where they go in the model is the manifest's.
+	desc.Annotations = nil
+	did, err := transfer.Push(ctx, p.dst, transfer.Blob{Desc: desc, Name: name, Open: open}, opts)
+	if err != nil {
+		return err
+	}
+	p.count(did, desc.Size)
+	return nil
+}
+
+func (p *packer) count(did transfer.Action, size int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch did {
+	case transfer.Exists:
+		p.out.Skipped += size
+	case transfer.Mounted:
+		p.out.Mounted += size
+	default:
+		p.out.Uploaded += size
+	}
+}
+
+// pushBytes pushes a document made here.
+func (p *packer) pushBytes(ctx context.Context, desc ocispec.Descriptor, name string, raw []byte) error {
+	return p.push(ctx, desc, name, func(_ context.Context, offset int64) (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(raw[offset:])), nil
+	})
+}
+
+// moveIndex adds the index of the archives, if there are any, as a layer.
+func (p *packer) moveIndex(ctx context.Context) error {
+	var x tarIndex
+	for _, l := range p.layers {
+		if l.encoding == mediatypes.Raw {
+			continue
+		}
+		entry := indexedLayer{Digest: l.desc.Digest}
+		for i, f := range l.files {
+			entry.Files = append(entry.Files, indexedFile{Path: f.path, Offset: l.offsets[i], Size: f.info.Size(), Digest: l.digests[i]})
+		}
+		x.Layers = append(x.Layers, entry)
+	}
+	if len(x.Layers) == 0 {
+		return nil
+	}
+	slices.SortFunc(x.Layers, func(a, b indexedLayer) int { return strings.Compare(a.Files[0].Path, b.Files[0].Path) })
+	raw, err := x.marshal()
+	if err != nil {
+		return err
+	}
+	desc := content.NewDescriptorFromBytes(mediatypes.LayerType(mediatypes.KindDoc, mediatypes.Raw), raw)
+	desc.Annotations = map[string]string{
+		mediatypes.AnnotationFilepath: indexPath, mediatypes.AnnotationTitle: indexPath, mediatypes.AnnotationTarIndex: indexVersion,
+	}
+	p.layers = append(p.layers, &layer{path: indexPath, title: indexPath, desc: desc})
+	return p.pushBytes(ctx, desc, indexPath, raw)
+}
+
+// finish pushes config and manifest.
+func (p *packer) finish(ctx context.Context) error {
+	slices.SortFunc(p.layers, func(a, b *layer) int {
+		return cmp.Or(strings.Compare(a.path, b.path), strings.Compare(a.title, b.title))
+	})
+	config, err := p.config()
+	if err != nil {
+		return err
+	}
+	configDesc := content.NewDescriptorFromBytes(mediatypes.ConfigModel, config)
+	if err := p.pushBytes(ctx, configDesc, "config", config); err != nil {
+		return err
+	}
+	m := ocispec.Manifest{
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest,
+		ArtifactType: mediatypes.ArtifactModel, Config: configDesc,
+	}
+	for _, l := range p.layers {
+		m.Layers = append(m.Layers, l.desc)
+		p.list(l)
+	}
+	slices.SortFunc(p.out.Files, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
+	if m.Annotations, err = p.annotations(); err != nil {
+		return err
+	}
+	return p.pushManifest(ctx, m)
+}
+
+// list adds the files of a layer to the result.
+func (p *packer) list(l *layer) {
+	for i, f := range l.files {
+		file := File{
+			Path: f.path, Kind: l.kind, MediaType: l.desc.MediaType, Digest: l.digests[i], Size: f.info.Size(),
+			Mode: mode, Layer: l.desc, Encoding: l.encoding,
+		}
+		if l.encoding != mediatypes.Raw {
+			file.Offset = l.offsets[i]
+		}
+		p.out.Files = append(p.out.Files, file)
+	}
+}
+
+func (p *packer) pushManifest(ctx context.Context, m ocispec.Manifest) error {
+	raw, err := encodeJSON(m)
+	if err != nil {
+		return fmt.Errorf("encode manifest: %w", err)
+	}
+	if len(raw) > mediatypes.MaxManifestBytes || len(m.Layers) > mediatypes.MaxLayers {
+		return fmt.Errorf("%w: %d files make a manifest of %d layers and %d bytes, more than a registry takes (%d layers, %d bytes)",
+			ErrUnsafe, len(p.files), len(m.Layers), len(raw), mediatypes.MaxLayers, mediatypes.MaxManifestBytes)
+	}
+	desc := content.NewDescriptorFromBytes(m.MediaType, raw)
+	desc.ArtifactType = m.ArtifactType
+	p.out.Descriptor, p.out.Manifest = desc, raw
+	plain := ocispec.Descriptor{MediaType: desc.MediaType, Digest: desc.Digest, Size: desc.Size}
+	exists, err := p.dst.Exists(ctx, plain)
+	if err != nil {
+		return fmt.Errorf("push manifest: %w", err)
+	}
+	if exists {
+		return nil
+	}
+	if err := p.dst.Push(ctx, plain, bytes.NewReader(raw)); err != nil && !errors.Is(err, errdef.ErrAlreadyExists) {
+		return fmt.Errorf("push manifest: %w", err)
+	}
+	return nil
 }

@@ -229,8 +229,14 @@ func (s *pathSet) put(p string, dir bool, whole string) error {
 	return &PathError{Path: whole, Reason: "duplicate path"}
 }
 
-// has tells whether p itself was added, as a file or a directory.
-func (s *pathSet) has(p string) bool {
+// isFile tells whether p itself was added as a file.
+func (s *pathSet) isFile(p string) bool {
 	have, ok := s.byFold[foldPath(p)]
-	return ok && have.path == p
+	return ok && have.path == p && !have.dir
+}
+
+// isDir tells whether p itself is a directory of the tree.
+func (s *pathSet) isDir(p string) bool {
+	have, ok := s.byFold[foldPath(p)]
+	return ok && have.path == p && have.dir
 }

@@ -3,9 +3,19 @@ package artifact
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
 
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2/content"
 
+	"github.com/modelreg/modelreg/pkg/mediatypes"
 	"github.com/modelreg/modelreg/pkg/store"
 	"github.com/modelreg/modelreg/pkg/transfer"
 )
@@ -13,7 +23,8 @@ import (
 // UnpackOptions adjusts [Unpack]. The zero value replaces nothing that did not
 // come from an artifact.
 type UnpackOptions struct {
-	// Force replaces a directory that holds other files.
+	// Force replaces a directory that holds other files, and other files in
+	// a directory that came from an artifact where they are in the way.
 	Force bool
 
 	// Workers bounds the blobs fetched at once. Zero means 4.
@@ -35,11 +46,353 @@ type Unpacked struct {
 	Files   int   // of the artifact, in the target
 	Size    int64 // of those files
 	Fetched int64 // read from the source
-	Reused  int64 // taken from files that were there or from the store
+	Reused  int64 // taken from files that were there, or from the store
 	Notes   []string
 }
 
-// Unpack makes directory dir hold the files of a.
+// Unpack makes directory dir hold the files of a, with their blobs from src. The
+// directory may be missing, empty, or from an earlier Unpack: then its files are
+// made those of a, files that came from the earlier artifact and are not in a
+// disappear, and files that the user added stay. Content that is there already,
+// under whatever name, is not fetched again.
+//
+// Other directories are refused with [ErrNotOurs], and places such as a home
+// directory with [ErrTarget]. [ErrBusy] means that another process unpacks into
+// dir.
+//
+// The new content is put together in a directory beside dir and then swapped
+// with it. After an interruption or a fault of the network that directory stays,
+// and the next Unpack into dir goes on from there; after any other error
+// nothing is left of it.
 func Unpack(ctx context.Context, a *Artifact, src content.Fetcher, dir string, opts UnpackOptions) (*Unpacked, error) {
-	return nil, errors.ErrUnsupported
+	u := &unpacker{a: a, src: src, opts: opts}
+	if err := u.run(ctx, dir); err != nil {
+		return nil, fmt.Errorf("unpack: %w", err)
+	}
+	return &u.out, nil
+}
+
+// An unpacker unpacks one artifact once.
+type unpacker struct {
+	a    *Artifact
+	src  content.Fetcher
+	opts UnpackOptions
+
+	target *target
+	stage  *stage
+	locals *locals
+	names  *pathSet // of the tree
+	placed map[digest.Digest]bool
+	record record
+	budget int // entries of archives left
+
+	fetching bool
+	fetched  atomic.Int64
+	out      Unpacked
+}
+
+func (u *unpacker) run(ctx context.Context, dir string) (err error) {
+	if u.target, err = openTarget(dir); err != nil {
+		return err
+	}
+	defer func() { u.target.close(err != nil) }()
+	if u.stage, err = openStage(u.target); err != nil {
+		return err
+	}
+	if err = u.fill(ctx); err != nil {
+		if u.resumable(ctx, err) {
+			u.stage.close()
+			return err
+		}
+		return errors.Join(err, u.stage.remove())
+	}
+	if rerr := u.stage.remove(); rerr != nil {
+		u.out.Notes = append(u.out.Notes, fmt.Sprintf("what the old directory was could not be removed: %v", rerr))
+	}
+	return nil
+}
+
+// resumable tells whether what was fetched so far helps the next run.
+func (u *unpacker) resumable(ctx context.Context, err error) bool {
+	for _, final := range []error{ErrUnsafe, ErrTarget, content.ErrMismatchedDigest, mediatypes.ErrMalformed, syscall.ENOSPC, syscall.EDQUOT} {
+		if errors.Is(err, final) {
+			return false
+		}
+	}
+	if ctx.Err() != nil {
+		return true
+	}
+	_, local := errors.AsType[*fs.PathError](err)
+	_, link := errors.AsType[*os.LinkError](err)
+	return u.fetching && !local && !link
+}
+
+// fill does the work between having the stage and removing it.
+func (u *unpacker) fill(ctx context.Context) error {
+	if err := u.target.look(u.opts.Force); err != nil {
+		return err
+	}
+	if err := u.findLocals(ctx); err != nil {
+		return err
+	}
+	if u.isCurrent() {
+		return nil
+	}
+	if err := u.checkTheirs(); err != nil {
+		return err
+	}
+	if err := u.fetch(ctx); err != nil {
+		return err
+	}
+	if err := u.build(ctx); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return u.stage.publish()
+}
+
+// isCurrent tells whether the target holds the artifact already, and then
+// counts it. What archives hold that are not listed is not known.
+func (u *unpacker) isCurrent() bool {
+	old := u.target.old
+	if old == nil || old.Digest != u.a.Descriptor.Digest || !u.manifestKept() {
+		return false
+	}
+	for _, f := range u.a.Files {
+		if f.Archive || u.locals.paths[f.Path] != f.Digest {
+			return false
+		}
+	}
+	for _, e := range u.target.tree {
+		if _, ours := u.a.file(e.path); ours && e.info.Mode() != mode {
+			return false
+		}
+	}
+	for _, f := range u.a.Files {
+		u.out.Files++
+		u.out.Size += f.Size
+	}
+	u.out.Reused = u.out.Size
+	return true
+}
+
+// manifestKept tells whether ManifestFile is there with the right size.
+func (u *unpacker) manifestKept() bool {
+	return slices.ContainsFunc(u.target.tree, func(e existing) bool {
+		return e.path == ManifestFile && e.info.Mode().IsRegular() && e.info.Size() == int64(len(u.a.Raw))
+	})
+}
+
+// checkTheirs refuses, before anything is fetched, to put a file where the user
+// has another one.
+func (u *unpacker) checkTheirs() error {
+	u.names = newPathSet()
+	for _, f := range u.a.Files {
+		if !f.Archive {
+			if err := u.names.addFile(f.Path); err != nil {
+				return err
+			}
+		}
+	}
+	if u.opts.Force {
+		return nil
+	}
+	for _, e := range u.target.theirs() {
+		if err := u.inTheWay(e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// inTheWay tells whether a file of the user's and the artifact cannot both be
+// in the target.
+func (u *unpacker) inTheWay(e existing) error {
+	conflict := false
+	for i := range e.path {
+		if e.path[i] == '/' && u.names.isFile(e.path[:i]) {
+			conflict = true
+		}
+	}
+	switch {
+	case e.info.IsDir():
+		conflict = conflict || u.names.isFile(e.path)
+	case u.names.isFile(e.path):
+		f, listed := u.a.file(e.path)
+		conflict = conflict || !listed || u.locals.paths[e.path] != f.Digest
+	default:
+		conflict = conflict || u.names.isDir(e.path)
+	}
+	if conflict {
+		return fmt.Errorf("%s: %w: %s was not there before and is in the artifact too", u.target.dir, ErrNotOurs, printable(e.path))
+	}
+	return nil
+}
+
+// fetch brings the blobs that are needed into the stage.
+func (u *unpacker) fetch(ctx context.Context) error {
+	var jobs []transfer.Job
+	viaStore := u.storeClones()
+	planned := make(map[digest.Digest]bool)
+	for _, f := range u.a.Files {
+		desc := f.Layer
+		if planned[desc.Digest] || !u.needs(f) {
+			continue
+		}
+		planned[desc.Digest] = true
+		if ok, err := u.fromStore(ctx, desc); err != nil {
+			return err
+		} else if ok {
+			u.reuse(f.Path, desc)
+			continue
+		}
+		desc.Annotations, desc.Data = nil, nil
+		jobs = append(jobs, transfer.Job{Desc: desc, Name: jobName(f), Open: func() (transfer.Partial, error) {
+			if viaStore {
+				return u.opts.Store.Partial(desc)
+			}
+			return store.OpenPartial(u.stage.root, blobName(desc.Digest), desc)
+		}})
+	}
+	if err := u.checkSpace(jobs); err != nil {
+		return err
+	}
+	u.fetching = true
+	err := transfer.Pull(ctx, u.src, jobs, transfer.PullOptions{Workers: u.opts.Workers, Observe: u.observe})
+	u.out.Fetched = u.fetched.Load()
+	if err != nil {
+		return err
+	}
+	for _, j := range jobs {
+		if viaStore {
+			if err := u.opts.Store.Materialise(ctx, u.stage.root, blobName(j.Desc.Digest), j.Desc); err != nil {
+				return err
+			}
+		}
+	}
+	u.fetching = false
+	return nil
+}
+
+// needs tells whether the layer of f must be brought in: not if its content is
+// on this machine.
+func (u *unpacker) needs(f File) bool {
+	if f.Layer.Size == 0 && f.Encoding == mediatypes.Raw {
+		return false
+	}
+	if l, ok := u.locals.get(f.Layer.Digest); ok && l.usable(f) {
+		return false
+	}
+	if f.Archive || f.Encoding == mediatypes.Raw {
+		return true
+	}
+	for _, other := range u.a.Files {
+		if other.Layer.Digest != f.Layer.Digest || other.Size == 0 {
+			continue
+		}
+		if _, ok := u.locals.get(other.Digest); !ok {
+			return true
+		}
+	}
+	return false
+}
+
+// usable tells whether the local file can stand for the layer of f: an archive
+// is read from the stage only.
+func (l localFile) usable(f File) bool { return l.staged || f.Encoding == mediatypes.Raw }
+
+func jobName(f File) string {
+	if f.Encoding == mediatypes.Raw || f.Archive && f.Path != "." {
+		return f.Path
+	}
+	return f.Layer.Digest.String()
+}
+
+// fromStore takes a blob from the store, if it is there and whole.
+func (u *unpacker) fromStore(ctx context.Context, desc ocispec.Descriptor) (bool, error) {
+	if u.opts.Store == nil {
+		return false, nil
+	}
+	if ok, err := u.opts.Store.Exists(ctx, desc); err != nil || !ok {
+		return false, ctx.Err()
+	}
+	err := u.opts.Store.Materialise(ctx, u.stage.root, blobName(desc.Digest), desc)
+	switch {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, syscall.ENOSPC) || ctx.Err() != nil:
+		return false, err
+	}
+	return false, nil // the store puts aside what is damaged
+}
+
+// storeClones tells whether files of the store and the stage can share bytes.
+func (u *unpacker) storeClones() bool {
+	if u.opts.Store == nil {
+		return false
+	}
+	src, err := os.Open(u.opts.Store.Dir() + string(os.PathSeparator) + ocispec.ImageLayoutFile)
+	if err != nil {
+		return false
+	}
+	defer src.Close()
+	const probe = "probe"
+	dst, err := u.stage.root.OpenFile(probe, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return false
+	}
+	defer func() {
+		dst.Close()
+		_ = u.stage.root.Remove(probe)
+	}()
+	return store.Clone(dst, src) == nil
+}
+
+// reuse tells of content that is not fetched.
+func (u *unpacker) reuse(name string, desc ocispec.Descriptor) {
+	u.out.Reused += desc.Size
+	if u.opts.Observe != nil {
+		u.opts.Observe(transfer.Event{Action: transfer.Reused, Name: name, Desc: desc})
+	}
+}
+
+// observe counts what comes from the source, and passes events on.
+func (u *unpacker) observe(e transfer.Event) {
+	if e.Action == transfer.Progress && e.Bytes > 0 {
+		u.fetched.Add(e.Bytes)
+	}
+	if u.opts.Observe != nil {
+		u.opts.Observe(e)
+	}
+}
+
+// checkSpace looks whether what will be written fits, with a margin of 5 %.
+// Archives are there twice for a while.
+func (u *unpacker) checkSpace(jobs []transfer.Job) error {
+	free, err := store.FreeSpace(u.parentDir())
+	if err != nil {
+		return nil // not told: the write will
+	}
+	need := int64(0)
+	for _, j := range jobs {
+		need += j.Desc.Size
+		if info, err := u.stage.root.Stat(blobName(j.Desc.Digest) + ".partial"); err == nil {
+			need -= min(info.Size(), j.Desc.Size)
+		}
+	}
+	for _, f := range u.a.Files {
+		if f.Encoding != mediatypes.Raw {
+			need += f.Size
+		}
+	}
+	if need += need / 20; need > free {
+		return fmt.Errorf("%s: %w: %d bytes are needed and %d are free", u.target.dir, syscall.ENOSPC, need, free)
+	}
+	return nil
+}
+
+func (u *unpacker) parentDir() string {
+	return strings.TrimSuffix(u.target.dir, u.target.base)
 }

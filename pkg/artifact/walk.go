@@ -233,13 +233,16 @@ func (s *source) open(root *os.Root) (*os.File, error) {
 }
 
 // unchanged tells whether the open file f is still what was found.
-func (s *source) unchanged(f *os.File) error {
+func (s *source) unchanged(f *os.File) error { return sameAs(f, s.path, s.info) }
+
+// sameAs tells whether the open file is what it was when info was taken.
+func sameAs(f *os.File, name string, info fs.FileInfo) error {
 	now, err := f.Stat()
 	if err != nil {
 		return err
 	}
-	if !os.SameFile(now, s.info) || now.Size() != s.info.Size() || !now.ModTime().Equal(s.info.ModTime()) {
-		return &fs.PathError{Op: "read", Path: s.path, Err: ErrChanged}
+	if !os.SameFile(now, info) || now.Size() != info.Size() || !now.ModTime().Equal(info.ModTime()) {
+		return &fs.PathError{Op: "read", Path: name, Err: ErrChanged}
 	}
 	return nil
 }

@@ -1,0 +1,158 @@
+package artifact
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/modelreg/modelreg/pkg/store"
+)
+
+// A localFile is a file on this machine whose digest has been computed.
+type localFile struct {
+	name   string // below the directory that the target is in
+	info   fs.FileInfo
+	staged bool // it is a blob of the stage, ours to link; not a file of the target
+}
+
+// locals are the files that need not be fetched, by digest.
+type locals struct {
+	mu    sync.Mutex
+	found map[digest.Digest]localFile
+	paths map[string]digest.Digest // of files of the target that were hashed
+}
+
+// findLocals looks for wanted content in the target and among the blobs that an
+// interrupted run left. Only files of a wanted size are read.
+func (u *unpacker) findLocals(ctx context.Context) error {
+	u.locals = &locals{found: make(map[digest.Digest]localFile), paths: make(map[string]digest.Digest)}
+	cache := u.digestCache()
+	algorithms := u.wantedSizes()
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	look := func(name, inTarget string, info fs.FileInfo) {
+		for alg := range algorithms[info.Size()] {
+			g.Go(func() error {
+				dgst, err := hashLocal(ctx, u.target.parent, name, info, alg, cache)
+				if err != nil {
+					return err
+				}
+				u.locals.add(dgst, localFile{name: name, info: info, staged: inTarget == ""}, inTarget)
+				return nil
+			})
+		}
+	}
+	blobs, err := fs.ReadDir(u.stage.root.FS(), stageBlobs)
+	if err != nil {
+		return err
+	}
+	for _, e := range blobs {
+		if info, err := e.Info(); err == nil && info.Mode().IsRegular() && !strings.Contains(e.Name(), ".") {
+			look(u.stage.name+"/"+stageBlobs+"/"+e.Name(), "", info)
+		}
+	}
+	for _, e := range u.target.tree {
+		if e.info.Mode().IsRegular() {
+			look(u.target.base+"/"+e.path, e.path, e.info)
+		}
+	}
+	err = g.Wait()
+	if cache != nil {
+		err = errors.Join(err, cache.Save())
+	}
+	return err
+}
+
+// digestCache opens the store's memory of the target's files. Without it they
+// are read.
+func (u *unpacker) digestCache() *store.StatCache {
+	if u.opts.Store == nil || len(u.target.tree) == 0 {
+		return nil
+	}
+	cache, err := u.opts.Store.StatCache(u.target.dir)
+	if err != nil {
+		return nil
+	}
+	return cache
+}
+
+// wantedSizes are the sizes of files and blobs to look for, and how their
+// digests are computed.
+func (u *unpacker) wantedSizes() map[int64]map[digest.Algorithm]bool {
+	sizes := make(map[int64]map[digest.Algorithm]bool)
+	want := func(size int64, d digest.Digest) {
+		if sizes[size] == nil {
+			sizes[size] = make(map[digest.Algorithm]bool)
+		}
+		sizes[size][d.Algorithm()] = true
+	}
+	for _, f := range u.a.Files {
+		want(f.Size, f.Digest)
+		want(f.Layer.Size, f.Layer.Digest)
+	}
+	return sizes
+}
+
+func (l *locals) add(d digest.Digest, f localFile, inTarget string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if inTarget != "" {
+		l.paths[inTarget] = d
+	}
+	// A staged blob costs nothing to use.
+	if have, ok := l.found[d]; !ok || !have.staged && f.staged {
+		l.found[d] = f
+	}
+}
+
+func (l *locals) get(d digest.Digest) (localFile, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	f, ok := l.found[d]
+	return f, ok
+}
+
+// hashLocal computes the digest of a file, unless the cache has it.
+func hashLocal(ctx context.Context, root *os.Root, name string, info fs.FileInfo, alg digest.Algorithm, cache *store.StatCache) (digest.Digest, error) {
+	if cache != nil && alg == digest.Canonical {
+		if d, ok := cache.Lookup(info); ok {
+			return d, nil
+		}
+	}
+	f, err := openRegular(root, name)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := alg.Hash()
+	buf := make([]byte, min(copyBytes, max(info.Size(), 512)))
+	for {
+		if err := ctx.Err(); err != nil {
+			return "", err
+		}
+		n, err := f.Read(buf)
+		h.Write(buf[:n])
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+	if err := sameAs(f, name, info); err != nil {
+		return "", err
+	}
+	d := digest.NewDigest(alg, h)
+	if cache != nil && alg == digest.Canonical {
+		cache.Record(info, d)
+	}
+	return d, nil
+}
