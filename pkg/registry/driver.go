@@ -68,7 +68,7 @@ func openDriver(opts Options) (namedDriver, error) {
 		return nil, fmt.Errorf("open data directory: %w", err)
 	}
 	inner := filesystem.New(filesystem.DriverParameters{RootDirectory: root, MaxThreads: maxThreads})
-	return &durableDriver{StorageDriver: inner, root: root}, nil
+	return &durableDriver{StorageDriver: inner, root: root, sync: syncDir}, nil
 }
 
 // A durableDriver is Distribution's file system driver with the syncs that it
@@ -78,6 +78,7 @@ func openDriver(opts Options) (namedDriver, error) {
 type durableDriver struct {
 	storagedriver.StorageDriver
 	root string
+	sync func(dir string) error
 
 	mu    sync.Mutex
 	known map[string]struct{} // directories whose names are on the disk
@@ -104,7 +105,7 @@ func (d *durableDriver) Move(ctx context.Context, from, to string) error {
 	if err := d.StorageDriver.Move(ctx, from, to); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(d.full(to)))
+	return d.sync(filepath.Dir(d.full(to)))
 }
 
 // Delete removes a file or a tree.
@@ -174,7 +175,7 @@ func (d *durableDriver) makeDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return err
 	}
-	if err := syncDir(parent); err != nil {
+	if err := d.sync(parent); err != nil {
 		return err
 	}
 	d.remember(dir)

@@ -41,6 +41,7 @@ func writeJSON(w http.ResponseWriter, status int, mediaType string, v any) {
 	h.Set("Content-Type", mediaType)
 	h.Set("Content-Length", strconv.Itoa(len(raw)))
 	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Docker-Distribution-Api-Version", "registry/2.0") // as all other answers have
 	w.WriteHeader(status)
 	_, _ = w.Write(raw) // the client is gone, then
 }

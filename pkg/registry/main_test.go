@@ -3,6 +3,7 @@ package registry_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -117,3 +118,17 @@ func pack(t *testing.T, repo oras.Target, artifactType string, opts oras.PackMan
 }
 
 func sha256Of(b []byte) digest.Digest { return digest.FromBytes(b) }
+
+// tagPage returns one page of a list of tags and where the next one is.
+func (s server) tagPage(path string) (tags []string, next string) {
+	s.t.Helper()
+	a := s.do("GET", path, nil, nil).want(s.t, 200)
+	var list struct {
+		Name string   `json:"name"`
+		Tags []string `json:"tags"`
+	}
+	if err := json.Unmarshal(a.body, &list); err != nil {
+		s.t.Fatalf("GET %s: %v", path, err)
+	}
+	return list.Tags, nextOf(a)
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
 
 	"github.com/go-json-experiment/json"
@@ -102,9 +103,19 @@ func (r *Registry) putManifest(w http.ResponseWriter, req *http.Request, rt rout
 		rt:        rt,
 		raw:       raw,
 		doc:       doc,
-		mediaType: req.Header.Get("Content-Type"),
+		mediaType: mediaTypeOf(req),
 	}
 	p.serve(w)
+}
+
+// mediaTypeOf returns the Content-Type without its parameters, which
+// Distribution does not look at either.
+func mediaTypeOf(req *http.Request) string {
+	mediaType, _, err := mime.ParseMediaType(req.Header.Get("Content-Type"))
+	if err != nil {
+		return ""
+	}
+	return mediaType
 }
 
 func readManifest(w http.ResponseWriter, req *http.Request) ([]byte, error) {
@@ -133,17 +144,7 @@ func (p put) serve(w http.ResponseWriter) {
 		return
 	}
 	defer p.locks.lock(p.rt.name)()
-	var answer *recorder
-	var err error
-	if listed {
-		answer, err = p.putList()
-	} else {
-		answer = p.forward(p.req.URL.Path)
-	}
-	if err == nil && refers && answer.status == http.StatusCreated {
-		err = p.addReferrer()
-		answer.header.Set("OCI-Subject", p.doc.subject().String())
-	}
+	answer, err := p.store(refers, listed)
 	if err != nil {
 		p.fail(w, err)
 		return
@@ -151,15 +152,39 @@ func (p put) serve(w http.ResponseWriter) {
 	answer.writeTo(w)
 }
 
-// addReferrer puts the manifest on the list of its subject. It comes after the
-// manifest is stored: if it fails the client is told so and tries again, while
-// the other order could list what is not there.
-func (p put) addReferrer() error {
+// store keeps the manifest and then puts it on the list of its subject. If the
+// second fails the client is told so and tries again, while the other order
+// could list what is not there. That the list has room is seen first.
+func (p put) store(refers, listed bool) (*recorder, error) {
+	var l list
+	var grown []byte
+	var err error
+	if refers {
+		if l, grown, err = p.growList(); err != nil {
+			return nil, err
+		}
+	}
+	var answer *recorder
+	if listed {
+		answer, err = p.putList()
+	} else {
+		answer = p.forward(p.req.URL.Path)
+	}
+	if err != nil || !refers || answer.status != http.StatusCreated {
+		return answer, err
+	}
+	answer.header.Set("OCI-Subject", p.doc.subject().String())
+	return answer, l.storeRaw(grown)
+}
+
+// growList returns the list of the subject, and what it is to become.
+func (p put) growList() (list, []byte, error) {
 	l, err := p.openList(p.req.Context(), p.rt.name, referrersTag(p.doc.subject()))
 	if err != nil {
-		return err
+		return list{}, nil, err
 	}
-	return l.store(l.with(p.doc.descriptor(p.mediaType, p.raw)))
+	grown, err := encodeList(l.with(p.doc.descriptor(p.mediaType, p.raw)))
+	return l, grown, err
 }
 
 // putList takes a client's own list of referrers. It is stored under its digest

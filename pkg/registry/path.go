@@ -65,7 +65,7 @@ func parsePath(path string) (route, bool) {
 	if name, ok := strings.CutSuffix(head, "/referrers"); ok && ref != "" {
 		return named(route{kind: kindReferrers, name: name, ref: ref})
 	}
-	if name, ok := strings.CutSuffix(head, "/blobs/uploads"); ok && ref != "" {
+	if name, ok := strings.CutSuffix(head, "/blobs/uploads"); ok && isUploadID(ref) {
 		return named(route{kind: kindUpload, name: name, ref: ref})
 	}
 	if name, ok := strings.CutSuffix(head, "/blobs"); ok && isDigest(ref) {
@@ -125,16 +125,21 @@ func isLowerAlnum(c byte) bool {
 
 // isTag reports whether s is [a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}.
 func isTag(s string) bool {
-	if s == "" || len(s) > maxTag || s[0] == '.' || s[0] == '-' {
-		return false
-	}
+	return len(s) <= maxTag && isWord(s, "_.-") && s[0] != '.' && s[0] != '-'
+}
+
+// isUploadID reports whether Distribution would take s for an upload.
+func isUploadID(s string) bool { return isWord(s, "_.-=") }
+
+// isWord reports whether s is letters, digits and the marks, and not empty.
+func isWord(s, marks string) bool {
 	for i := range len(s) {
 		c := s[i]
-		if !isLowerAlnum(c) && (c < 'A' || c > 'Z') && c != '_' && c != '.' && c != '-' {
+		if !isLowerAlnum(c) && (c < 'A' || c > 'Z') && strings.IndexByte(marks, c) < 0 {
 			return false
 		}
 	}
-	return true
+	return s != ""
 }
 
 func isDigest(s string) bool {

@@ -16,11 +16,12 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Bounds of one page of referrers. A page reads each manifest it lists, so the
-// number of manifests is the work that one request can cause.
+// Bounds of one page of referrers. A page reads each manifest it lists, so they
+// bound the work that one request can cause.
 const (
-	maxPage      = 256
-	maxPageBytes = 3 << 20 // below maxManifest, which clients bound answers by
+	maxPage      = 256      // manifests read
+	maxPageRead  = 32 << 20 // bytes of them
+	maxPageBytes = 3 << 20  // of the answer; less than clients take of a manifest
 )
 
 // contents reads and writes the manifests of one repository. It lives for one
@@ -60,7 +61,7 @@ var errNoManifest = errors.New("no such manifest")
 // get reads a manifest or an index.
 func (c contents) get(dgst digest.Digest) (stored, error) {
 	m, err := c.manifests.Get(c.ctx, dgst)
-	if _, ok := errors.AsType[distribution.ErrManifestUnknownRevision](err); ok {
+	if isNoManifest(err) {
 		return stored{}, errNoManifest
 	}
 	if err != nil {
@@ -71,10 +72,26 @@ func (c contents) get(dgst digest.Digest) (stored, error) {
 		return stored{}, fmt.Errorf("read manifest %s: %w", dgst, err)
 	}
 	doc, err := parseDocument(raw)
-	if err != nil || !canRefer(mediaType) {
+	if err != nil || !canRefer(mediaType) || dgst.Algorithm().FromBytes(raw) != dgst {
 		return stored{}, errNoManifest
 	}
 	return stored{mediaType, raw, doc}, nil
+}
+
+// isNoManifest tells content that is missing or damaged from a disk that cannot
+// be read: the first must not take the rest of a list with it.
+func isNoManifest(err error) bool {
+	if _, ok := errors.AsType[distribution.ErrManifestUnknownRevision](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[distribution.ErrManifestVerification](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[*json.SyntaxError](err); ok {
+		return true
+	}
+	_, ok := errors.AsType[*json.UnmarshalTypeError](err)
+	return ok
 }
 
 // A list is the referrers of one subject: the index under its referrers tag.
@@ -183,31 +200,44 @@ func sameEntries(a, b []ocispec.Descriptor) bool {
 }
 
 // encodeList writes an index of the entries, sorted: the same referrers give
-// the same index, in whatever order they came.
+// the same index, in whatever order they came. One that is larger than what
+// registries take is refused.
 func encodeList(entries []ocispec.Descriptor) ([]byte, error) {
 	entries = slices.Clone(entries)
 	slices.SortFunc(entries, func(a, b ocispec.Descriptor) int { return cmp.Compare(a.Digest, b.Digest) })
+	raw, err := json.Marshal(newIndex(entries))
+	if err != nil {
+		return nil, fmt.Errorf("encode referrers: %w", err)
+	}
+	if len(raw) > maxManifest {
+		return nil, &refusal{http.StatusRequestEntityTooLarge, codeSizeInvalid, "the subject has too many referrers"}
+	}
+	return raw, nil
+}
+
+func newIndex(entries []ocispec.Descriptor) ocispec.Index {
 	if entries == nil {
 		entries = []ocispec.Descriptor{} // the specification wants an array
 	}
-	return json.Marshal(ocispec.Index{
+	return ocispec.Index{
 		Versioned: specs.Versioned{SchemaVersion: 2},
 		MediaType: ocispec.MediaTypeImageIndex,
 		Manifests: entries,
-	})
+	}
 }
 
-// store writes an index of the entries and points the tag to it. The index
-// before it stays, for those who are about to read it by its digest, until
-// garbage is collected.
+// store writes an index of the entries and points the tag to it.
 func (l list) store(entries []ocispec.Descriptor) error {
 	raw, err := encodeList(entries)
 	if err != nil {
-		return fmt.Errorf("encode referrers: %w", err)
+		return err
 	}
-	if len(raw) > maxManifest {
-		return &refusal{http.StatusRequestEntityTooLarge, codeSizeInvalid, "the subject has too many referrers"}
-	}
+	return l.storeRaw(raw)
+}
+
+// storeRaw writes an index and points the tag to it. The index before it stays,
+// for those who are about to read it by its digest, until garbage is collected.
+func (l list) storeRaw(raw []byte) error {
 	m, desc, err := distribution.UnmarshalManifest(ocispec.MediaTypeImageIndex, raw)
 	if err != nil {
 		return fmt.Errorf("encode referrers: %w", err)
@@ -279,9 +309,12 @@ func (c contents) checkNoList(index digest.Digest, entries []ocispec.Descriptor)
 		if errors.Is(err, errNoManifest) {
 			continue
 		}
-		subject := m.doc.subject()
-		if err != nil || subject == "" {
+		if err != nil {
 			return err
+		}
+		subject := m.doc.subject()
+		if subject == "" {
+			return nil
 		}
 		current, err := c.list(referrersTag(subject))
 		if err == nil && current.target == index {
@@ -344,27 +377,22 @@ func (r *Registry) serveReferrers(w http.ResponseWriter, req *http.Request, rt r
 	if artifactType != "" {
 		w.Header().Set("OCI-Filters-Applied", "artifactType")
 	}
-	writeJSON(w, http.StatusOK, ocispec.MediaTypeImageIndex, ocispec.Index{
-		Versioned: specs.Versioned{SchemaVersion: 2},
-		MediaType: ocispec.MediaTypeImageIndex,
-		Manifests: page,
-	})
+	writeJSON(w, http.StatusOK, ocispec.MediaTypeImageIndex, newIndex(page))
 }
 
 // page returns the referrers of subject after last, and where the next page
 // starts, if there is one. A page may be empty and yet have a next one, when
 // nothing it looked at passed the filter.
 func (l list) page(subject digest.Digest, artifactType string, last digest.Digest) (page []ocispec.Descriptor, next digest.Digest, err error) {
-	page = []ocispec.Descriptor{}
 	all := digests(l.entries)
 	if i, found := slices.BinarySearch(all, last); found {
 		all = all[i+1:]
 	} else {
 		all = all[i:]
 	}
-	size := 0
+	var size, read int
 	for i, dgst := range all {
-		if i == maxPage || size > maxPageBytes {
+		if i == maxPage || size > maxPageBytes || read > maxPageRead {
 			return page, all[i-1], nil
 		}
 		m, err := l.get(dgst)
@@ -374,6 +402,7 @@ func (l list) page(subject digest.Digest, artifactType string, last digest.Diges
 		if err != nil {
 			return nil, "", err
 		}
+		read += len(m.raw)
 		desc := m.descriptor()
 		if m.doc.subject() != subject || artifactType != "" && desc.ArtifactType != artifactType {
 			continue
