@@ -97,7 +97,8 @@ var Owners = []Owner{
 	{"github.com/spf13/pflag", "cmd/modelreg"},
 
 	{"oras.land/oras-go", orasUsers},
-	{"oras.land/oras-go/v2/registry", "pkg/remote"}, // the client
+	{"oras.land/oras-go/v2/registry", "pkg/remote"},                             // the client
+	{"oras.land/oras-go/v2/registry/remote/errcode", "pkg/remote pkg/transfer"}, // which answers are worth another try
 	// The one vocabulary of content and errors, for which commands have exit
 	// codes and suites have expectations.
 	{"oras.land/oras-go/v2/content", orasUsers + " pkg/store/storetest cmd/modelreg"},

@@ -183,6 +183,7 @@ func TestCheck(t *testing.T) {
 		{name: "distribution's names", dir: "pkg/remote", imp: "github.com/distribution/reference"},
 		{name: "oras", dir: "pkg/format", imp: "oras.land/oras-go/v2", want: "may"},
 		{name: "oras' client", dir: "pkg/hub", imp: "oras.land/oras-go/v2/registry/remote", want: "only pkg/remote may"},
+		{name: "oras' status codes in a transfer", dir: "pkg/transfer", imp: "oras.land/oras-go/v2/registry/remote/errcode"},
 		{name: "oras' words in a command", dir: "cmd/modelreg", imp: "oras.land/oras-go/v2/errdef"},
 		{name: "oras itself in a command", dir: "cmd/modelreg", imp: "oras.land/oras-go/v2", want: "may"},
 		{name: "SQL", dir: "pkg/hub", imp: "database/sql", want: "only pkg/index may"},

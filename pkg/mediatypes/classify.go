@@ -43,10 +43,14 @@ type Class struct {
 // README.md and LICENSE, are documents whatever is in them. What nothing is
 // known of is [KindWeightConfig] if it is text, else [KindWeight].
 func Classify(files []File) []Class {
-	t := newTree(files)
-	out := make([]Class, len(files))
+	entries := make([]entry, len(files))
 	for i, f := range files {
-		out[i] = t.classify(newEntry(f))
+		entries[i] = newEntry(f)
+	}
+	t := newTree(entries)
+	out := make([]Class, len(files))
+	for i, e := range entries {
+		out[i] = t.classify(e)
 	}
 	return out
 }
@@ -57,12 +61,13 @@ type entry struct {
 	dir  string // "." for the root
 	base string // lower case
 	ext  string // of base, with its dot
+	text bool   // see isText
 }
 
 func newEntry(f File) entry {
 	base := strings.ToLower(path.Base(f.Path))
 	f.Head = f.Head[:min(len(f.Head), HeadBytes)]
-	return entry{File: f, dir: path.Dir(f.Path), base: base, ext: path.Ext(base)}
+	return entry{File: f, dir: path.Dir(f.Path), base: base, ext: path.Ext(base), text: isText(f.Head)}
 }
 
 // A tree holds what neighbours need to know of each other, by directory.
@@ -72,17 +77,16 @@ type tree struct {
 	openVINO   map[string]bool // paths of OpenVINO .xml files, without extension
 }
 
-func newTree(files []File) *tree {
+func newTree(entries []entry) *tree {
 	t := &tree{onnx: map[string]bool{}, savedModel: map[string]bool{}, openVINO: map[string]bool{}}
-	for _, f := range files {
-		e := newEntry(f)
+	for _, e := range entries {
 		switch {
 		case e.ext == ".onnx":
 			t.onnx[e.dir] = true
 		case e.base == "saved_model.pb" || e.base == "saved_model.pbtxt":
 			t.savedModel[e.dir] = true
 		case e.ext == ".xml" && (isOpenVINO(e.Head) || strings.HasPrefix(e.base, "openvino_")):
-			t.openVINO[stem(f.Path)] = true
+			t.openVINO[stem(e.Path)] = true
 		}
 	}
 	return t
@@ -167,7 +171,7 @@ func (t *tree) byOwner(e entry) (Class, bool) {
 // byNeighbour knows weights that an ONNX graph keeps in files of any name
 // (ONNX, "External Data"): binary, beside it, and nobody else's.
 func (t *tree) byNeighbour(e entry) (Class, bool) {
-	if !t.onnx[e.dir] || isText(e.Head) {
+	if !t.onnx[e.dir] || e.text {
 		return Class{}, false
 	}
 	switch e.ext {
@@ -249,7 +253,7 @@ func byText(e entry) Class {
 	switch {
 	case strings.HasPrefix(string(e.Head[:min(2, len(e.Head))]), "#!"):
 		return Class{Kind: KindCode}
-	case isText(e.Head):
+	case e.text:
 		return Class{Kind: KindWeightConfig}
 	}
 	return Class{Kind: KindWeight}

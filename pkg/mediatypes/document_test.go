@@ -175,6 +175,8 @@ func TestParseManifestRejects(t *testing.T) {
 		{"size with a fraction", doc(layer(emptyDigest, "2.5", ""))},
 		{"size with an exponent", doc(layer(emptyDigest, "2e0", ""))},
 		{"size as text", doc(layer(emptyDigest, `"2"`, ""))},
+		{"size as long text", doc(layer(emptyDigest, `"`+strings.Repeat("x", 1<<20)+`"`, ""))},
+		{"long key twice", doc(`"`+strings.Repeat("x", 1<<20)+`":1`, `"`+strings.Repeat("\\u001b", 1<<18)+`":{"a":1,"a":2}`)},
 		{"size of null", doc(layer(emptyDigest, "null", ""))},
 		{"size missing", doc(`"layers":[{"mediaType":"a/b","digest":"` + emptyDigest + `"}]`)},
 		{"foreign urls", doc(layer(emptyDigest, "2", `,"urls":["http://169.254.169.254/"]`))},

@@ -53,7 +53,7 @@ func sniffMagic(e entry) (Class, bool) {
 	if bytes.HasPrefix(e.Head, []byte("\x89HDF\r\n\x1a\n")) {
 		return sniffHDF5(e), true
 	}
-	if isText(e.Head) {
+	if e.text {
 		return Class{}, false
 	}
 	for _, m := range magics {
@@ -185,7 +185,7 @@ func sniffSentencePiece(e entry) (Class, bool) {
 func sniffUBJSON(e entry) (Class, bool) {
 	if bytes.HasPrefix(e.Head, []byte("{L\x00\x00\x00\x00\x00\x00\x00\x07learner")) ||
 		bytes.HasPrefix(e.Head, []byte("{i\x07learner")) ||
-		(bytes.HasPrefix(e.Head, []byte("binf")) && !isText(e.Head)) {
+		(bytes.HasPrefix(e.Head, []byte("binf")) && !e.text) {
 		return Class{Kind: KindWeight, Format: "xgboost"}, true
 	}
 	return Class{}, false
@@ -194,7 +194,7 @@ func sniffUBJSON(e entry) (Class, bool) {
 // sniffText knows models that are text. Where documents and programs may quote
 // them, the name must not be that of one.
 func sniffText(e entry) (Class, bool) {
-	if c, ok := extensions[e.ext]; ok && (c.Kind == KindDoc || c.Kind == KindCode) || !isText(e.Head) {
+	if c, ok := extensions[e.ext]; ok && (c.Kind == KindDoc || c.Kind == KindCode) || !e.text {
 		return Class{}, false
 	}
 	text := strings.TrimLeft(strings.TrimPrefix(string(e.Head), "\ufeff"), " \t\r\n")
@@ -212,6 +212,9 @@ func sniffText(e entry) (Class, bool) {
 }
 
 func sniffJSON(text string) (Class, bool) {
+	if !strings.Contains(text, `"learner"`) && !strings.Contains(text, `-model"`) {
+		return Class{}, false
+	}
 	squeezed := strings.Join(strings.Fields(text), "")
 	switch {
 	case strings.HasPrefix(squeezed, `{"learner":{`), strings.HasPrefix(squeezed, `{"version":[`) && strings.Contains(squeezed, `"learner":{`):
@@ -236,6 +239,10 @@ func isOpenVINO(head []byte) bool {
 // bytes. An empty file is.
 func isText(head []byte) bool {
 	for len(head) > 0 {
+		if c := head[0]; ' ' <= c && c <= '~' {
+			head = head[1:]
+			continue
+		}
 		r, n := utf8.DecodeRune(head)
 		if r == utf8.RuneError && n == 1 {
 			// The last character may be cut.
