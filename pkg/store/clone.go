@@ -27,6 +27,9 @@ func CopyFile(ctx context.Context, root *os.Root, name string, src *os.File, des
 	if _, err := blobName(desc); err != nil {
 		return err
 	}
+	if err := checkPath(name); err != nil {
+		return err
+	}
 	if err := copyFile(ctx, root, name, src, desc); err != nil {
 		return fmt.Errorf("copy to %s: %w", name, err)
 	}
@@ -64,6 +67,13 @@ func copyFile(ctx context.Context, root *os.Root, name string, src *os.File, des
 
 // check compares size and digest of a whole file.
 func check(ctx context.Context, f *os.File, desc ocispec.Descriptor) error {
+	fi, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if fi.Size() != desc.Size {
+		return wrongSize(desc, fi.Size())
+	}
 	got, err := hashFile(ctx, f, desc.Digest.Algorithm())
 	if err == nil && got != desc.Digest {
 		err = corrupt(desc.Digest, "has digest "+got.String())
@@ -71,42 +81,46 @@ func check(ctx context.Context, f *os.File, desc ocispec.Descriptor) error {
 	return err
 }
 
+func wrongSize(desc ocispec.Descriptor, size int64) error {
+	return corrupt(desc.Digest, fmt.Sprintf("has %d bytes instead of %d", size, desc.Size))
+}
+
 // copyChecked copies src to dst and checks the bytes on the way.
 func copyChecked(ctx context.Context, dst, src *os.File, desc ocispec.Descriptor) error {
 	h := desc.Digest.Algorithm().Hash()
-	buf := make([]byte, min(desc.Size+1, copyBuffer))
-	var off, dirty int64
-	for {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		n, err := src.ReadAt(buf, off)
-		if n > 0 {
-			h.Write(buf[:n])
-			if _, err := dst.WriteAt(buf[:n], off); err != nil {
-				return err
-			}
-			off += int64(n)
-			dirty += int64(n)
-		}
-		if off > desc.Size {
-			return corrupt(desc.Digest, "is longer than it should be")
-		}
-		if dirty >= writebackStep {
-			startWriteback(dst)
-			dirty = 0
-		}
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return err
-		}
+	// One byte more than there should be tells of a longer source.
+	r := io.TeeReader(io.NewSectionReader(src, 0, desc.Size+1), h)
+	n, err := io.CopyBuffer(&lazyWriter{ctx: ctx, f: dst}, r, make([]byte, min(desc.Size+1, copyBuffer)))
+	if err != nil {
+		return err
+	}
+	if n != desc.Size {
+		return wrongSize(desc, n)
 	}
 	if got := digest.NewDigest(desc.Digest.Algorithm(), h); got != desc.Digest {
 		return corrupt(desc.Digest, "has digest "+got.String())
 	}
 	return nil
+}
+
+// A lazyWriter writes to a file for as long as there is time, and has the
+// kernel begin to write what it has.
+type lazyWriter struct {
+	ctx   context.Context // of the one copy it is made for
+	f     *os.File
+	dirty int
+}
+
+func (w *lazyWriter) Write(b []byte) (int, error) {
+	if err := w.ctx.Err(); err != nil {
+		return 0, err
+	}
+	n, err := w.f.Write(b)
+	if w.dirty += n; w.dirty >= writebackStep {
+		startWriteback(w.f)
+		w.dirty = 0
+	}
+	return n, err
 }
 
 // Materialise makes a file below root with the bytes of a blob, as [CopyFile]

@@ -46,6 +46,14 @@ func syncDir(d disk, root *os.Root, name string) error {
 	return err
 }
 
+// checkPath refuses names that are not of something below a directory.
+func checkPath(name string) error {
+	if !fs.ValidPath(name) || name == "." {
+		return fmt.Errorf("%q is not a path below a directory: %w", name, fs.ErrInvalid)
+	}
+	return nil
+}
+
 // makeDirs is MkdirAll that makes the new names durable.
 func makeDirs(d disk, root *os.Root, name string, perm fs.FileMode) error {
 	if name == "." {

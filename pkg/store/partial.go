@@ -65,8 +65,11 @@ func OpenPartial(root *os.Root, name string, desc ocispec.Descriptor) (*Partial,
 	if _, err := blobName(desc); err != nil {
 		return nil, err
 	}
-	if err := makeDirs(osDisk{}, root, path.Dir(name), 0o777); err != nil {
+	if err := checkPath(name); err != nil {
 		return nil, err
+	}
+	if err := makeDirs(osDisk{}, root, path.Dir(name), 0o777); err != nil {
+		return nil, fmt.Errorf("open partial %s: %w", name, err)
 	}
 	p := &Partial{root: root, disk: osDisk{}, desc: desc, paths: partialPaths{
 		data: name + ".partial", journal: name + ".journal", final: name,

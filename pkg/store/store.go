@@ -179,7 +179,7 @@ func (s *Store) recognise() error {
 	}
 	for _, e := range entries {
 		switch e.Name() {
-		case ingestDir, locksDir, blobsDir, badDir, statDir, originsDir, indexName:
+		case ingestDir, locksDir, blobsDir, badDir, statDir, originsDir, versionName, indexName, layoutName:
 			// Another process is in the middle of making the store.
 		default:
 			return fmt.Errorf("directory is not a store and holds other files (%q)", e.Name())
