@@ -42,3 +42,6 @@ func ParseStat(raw []byte) int { return len(parseStat(raw)) }
 
 // ParseSwapNote reads the note of an interrupted swap.
 func ParseSwapNote(raw []byte, final string) (string, error) { return parseSwapNote(raw, final) }
+
+// BlobName returns the path of a blob below the store.
+func BlobName(desc ocispec.Descriptor) (string, error) { return blobName(desc) }

@@ -37,12 +37,12 @@ func openRoot(t *testing.T) *os.Root {
 	return root
 }
 
-// names lists all files below a root.
+// names lists all regular files below a root.
 func names(t *testing.T, root *os.Root) []string {
 	t.Helper()
 	var list []string
 	err := fs.WalkDir(root.FS(), ".", func(name string, e fs.DirEntry, err error) error {
-		if err == nil && !e.IsDir() {
+		if err == nil && e.Type().IsRegular() {
 			list = append(list, name)
 		}
 		return err
