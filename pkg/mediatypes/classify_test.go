@@ -230,7 +230,7 @@ func TestClassifyByName(t *testing.T) {
 		{"data/model.safetensors", head(t, "s90_ok.safetensors"), class{Kind: "weight", Format: "safetensors"}},
 	}
 	for _, tt := range tests {
-		for _, name := range strings.Fields(tt.names) {
+		for name := range strings.FieldsSeq(tt.names) {
 			t.Run(name, func(t *testing.T) {
 				if diff := cmp.Diff(tt.want, one(name, tt.head)); diff != "" {
 					t.Errorf("Classify(%s) (-want +got):\n%s", name, diff)

@@ -185,7 +185,7 @@ func TestDetectByLess(t *testing.T) {
 // TestDetectedLayers states that every layer of every model that is detected
 // has a meaning.
 func TestDetectedLayers(t *testing.T) {
-	for _, name := range strings.Fields("modctl docker-model-cncf olot-modelpack ramalama-podman kitops-1.7 kitops-2026 jozu docker-model-0.1 docker-model-0.2 ollama ollama-tensors omlmd oras modelcar") {
+	for name := range strings.FieldsSeq("modctl docker-model-cncf olot-modelpack ramalama-podman kitops-1.7 kitops-2026 jozu docker-model-0.1 docker-model-0.2 ollama ollama-tensors omlmd oras modelcar") {
 		m := parse(t, name)
 		f, _ := mediatypes.Detect(m)
 		for _, l := range m.Layers {

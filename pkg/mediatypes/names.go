@@ -1,5 +1,7 @@
 package mediatypes
 
+import "maps"
+
 // dataDirectories are those whose unknown files are taken for data.
 var dataDirectories = set("data", "dataset", "datasets", "train_data", "test_data", "eval_data", "training_data", "corpus", "corpora")
 
@@ -141,9 +143,7 @@ func all(c Class, names ...string) map[string]Class {
 func merge(tables ...map[string]Class) map[string]Class {
 	m := map[string]Class{}
 	for _, t := range tables {
-		for n, c := range t {
-			m[n] = c
-		}
+		maps.Copy(m, t)
 	}
 	return m
 }

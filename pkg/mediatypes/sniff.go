@@ -146,7 +146,7 @@ func sniffTar(e entry) (Class, bool) {
 // version 1; ONNX was never released below 3.
 func sniffONNX(e entry) (Class, bool) {
 	const (
-		irVersion    = 1<<3 | 0
+		irVersion    = 1 << 3 // a varint
 		producerName = 2<<3 | 2
 		graph        = 7<<3 | 2
 		opsetImport  = 8<<3 | 2

@@ -156,7 +156,7 @@ func (r *Reference) setDigest(s string) error {
 	case alg == "":
 		return fmt.Errorf("an abbreviated digest has %d to 64 digits, not %d", minPrefix, len(hex))
 	case alg == "sha256" || alg == "sha512":
-		return fmt.Errorf("%s has %d digits, not %d; an abbreviated digest is written without %[1]s:",
+		return fmt.Errorf("%s has %d digits, not %d; an abbreviated digest is written without its algorithm",
 			alg, map[string]int{"sha256": 64, "sha512": 128}[alg], len(hex))
 	default:
 		return fmt.Errorf("unknown digest algorithm %q; known are sha256 and sha512", alg)
