@@ -20,9 +20,9 @@
 // bytes of them are read. Blobs are not hashed here, only counted: whoever
 // fetches one compares its digest.
 //
-// Small requests are tried again when the answer was 408, 429 or 5xx, or the
-// connection broke; reading a blob is left to the caller, to whom an [Error]
-// tells whether it may help. Nothing waits for ever: a minute without bytes
+// Requests are tried again when the answer was 408, 429 or 5xx, or the
+// connection broke before it. When it breaks inside a blob, reading on is left
+// to the caller, to whom an [Error] tells that it may help. Nothing waits for ever: a minute without bytes
 // ends a connection, but there is no limit on the whole of a transfer.
 //
 // Errors have a class ([ErrProtocol], [ErrUnauthorized], [ErrForbidden],

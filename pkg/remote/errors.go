@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -179,10 +180,10 @@ func networkClass(err error) (class error, again bool) {
 		return nil, false
 	case errors.Is(err, auth.ErrBasicCredentialNotFound):
 		return ErrUnauthorized, false
-	case brokenConnection(err), errors.Is(err, syscall.ECONNREFUSED):
-		return ErrUnreachable, true
 	case malformedAnswer(err):
 		return ErrProtocol, false
+	case brokenConnection(err), errors.Is(err, syscall.ECONNREFUSED):
+		return ErrUnreachable, true
 	}
 	if ne, ok := errors.AsType[net.Error](err); ok {
 		return ErrUnreachable, ne.Timeout()
@@ -208,11 +209,12 @@ func brokenConnection(err error) bool {
 	return strings.Contains(err.Error(), "server closed idle connection")
 }
 
-// malformedAnswer knows net/http's words for an answer that is not HTTP; it
-// has no error values for them.
+// malformedAnswer knows net/http's words for an answer that is not HTTP, and
+// oras-go's for one that is not JSON; they have no error values.
 func malformedAnswer(err error) bool {
 	text := err.Error()
-	return strings.Contains(text, "malformed HTTP") ||
+	return strings.Contains(text, "failed to decode response") ||
+		strings.Contains(text, "malformed HTTP") ||
 		strings.Contains(text, "malformed MIME header") ||
 		strings.Contains(text, "response headers exceeded") ||
 		strings.Contains(text, "too many 1xx")
@@ -231,9 +233,12 @@ func untrusted(err error) bool {
 	return strings.Contains(err.Error(), "gave HTTP response to HTTPS client")
 }
 
+// orasPrefix is how oras-go names the request in an error, as we do.
+var orasPrefix = regexp.MustCompile(`\b(GET|HEAD|POST|PUT|PATCH|DELETE) "[^"]*": `)
+
 // explain adds what can be done to the errors that users meet first.
 func explain(err error) string {
-	text := err.Error()
+	text := orasPrefix.ReplaceAllString(err.Error(), "")
 	if strings.Contains(text, "gave HTTP response to HTTPS client") {
 		return text + " (is it a registry without TLS? that must be allowed with --plain-http)"
 	}

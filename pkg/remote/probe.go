@@ -43,27 +43,28 @@ type Capabilities struct {
 const cleanTimeout = 30 * time.Second
 
 // Probe finds out what the registry can do, by trying it on new repositories
-// below modelreg-probe under this one, or under this one itself when its name
-// ends so. It removes what it wrote where the registry lets it. The error tells
-// why the registry could not be tried at all; what it merely cannot do is not
-// an error.
+// below modelreg-probe under this one. See [Client.Probe].
 func (r *Repository) Probe(ctx context.Context) (Capabilities, error) {
-	base := r.Name()
-	if !strings.HasSuffix(base, "/modelreg-probe") {
-		base += "/modelreg-probe"
-	}
+	return r.client.Probe(ctx, r.ref.Registry, r.ref.Repository)
+}
+
+// Probe finds out what the registry on host can do, by trying it on new
+// repositories below modelreg-probe, under prefix if that is not empty. It
+// removes what it wrote where the registry lets it. The error tells why the
+// registry could not be tried at all; what it merely cannot do is not an error.
+func (c *Client) Probe(ctx context.Context, host, prefix string) (Capabilities, error) {
+	base := host + "/" + strings.Trim(prefix+"/modelreg-probe", "/") + "/" + strings.ToLower(rand.Text()[:12])
 	var p prober
 	var err error
-	id := strings.ToLower(rand.Text()[:12])
-	if p.repo, err = r.client.Repository(base + "/" + id); err != nil {
+	if p.repo, err = c.Repository(base); err != nil {
 		return Capabilities{}, err
 	}
-	if p.other, err = r.client.Repository(base + "/" + id + "-mount"); err != nil {
+	if p.other, err = c.Repository(base + "-mount"); err != nil {
 		return Capabilities{}, err
 	}
 	defer p.clean(ctx)
 	if err := p.write(ctx); err != nil {
-		return Capabilities{}, fmt.Errorf("probe %s: %w", r.at.host, err)
+		return Capabilities{}, fmt.Errorf("probe %s: %w", host, err)
 	}
 	for _, look := range []func(context.Context){
 		p.referrers, p.reading, p.mount, p.chunked, p.catalog, p.swap, p.size, p.deletion,

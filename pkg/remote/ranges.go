@@ -36,7 +36,7 @@ func (r *Repository) FetchRange(ctx context.Context, desc ocispec.Descriptor, of
 		return io.NopCloser(bytes.NewReader(nil)), nil
 	}
 	k := call{
-		method: http.MethodGet, path: "/blobs/" + desc.Digest.String(), pace: long,
+		method: http.MethodGet, path: "/blobs/" + desc.Digest.String(),
 		want: []int{http.StatusOK, http.StatusPartialContent, http.StatusBadRequest, http.StatusRequestedRangeNotSatisfiable},
 	}
 	want := byteRange{first: offset, last: offset + length - 1, total: desc.Size}

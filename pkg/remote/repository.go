@@ -63,7 +63,7 @@ func (r *Repository) do(ctx context.Context, k call) (*http.Response, error) {
 	op := opOf(req)
 	resp, err := r.client.auth(k.pace).Do(req)
 	if err != nil {
-		return nil, requestError(op, err)
+		return nil, k.tried(requestError(op, err))
 	}
 	// Where a redirect led is not for errors to show.
 	resp.Request = req
@@ -71,9 +71,18 @@ func (r *Repository) do(ctx context.Context, k call) (*http.Response, error) {
 		k.want = []int{http.StatusOK}
 	}
 	if !slices.Contains(k.want, resp.StatusCode) {
-		return nil, answerError(op, resp)
+		return nil, k.tried(answerError(op, resp))
 	}
 	return resp, nil
+}
+
+// tried tells the caller not to try again what has been tried here already.
+func (k call) tried(err error) error {
+	e, ok := errors.AsType[*Error](err)
+	if ok && k.pace == quick && (e.Status != 0 || policy{}.covers(err)) {
+		e.again = false
+	}
+	return err
 }
 
 func (r *Repository) request(ctx context.Context, k call) (*http.Request, error) {

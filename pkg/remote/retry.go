@@ -22,14 +22,12 @@ const (
 type policy struct{}
 
 // Retry implements retry.Policy of oras-go. A negative wait means no.
-func (policy) Retry(attempt int, resp *http.Response, err error) (time.Duration, error) {
+func (p policy) Retry(attempt int, resp *http.Response, err error) (time.Duration, error) {
 	if attempt+1 >= maxTries {
 		return -1, nil
 	}
 	if err != nil {
-		// A host that refuses connections or has no address is more often
-		// misspelt than about to appear.
-		if !brokenConnection(err) || errors.Is(err, syscall.ECONNREFUSED) {
+		if !p.covers(err) {
 			return -1, nil
 		}
 		return backoff(attempt, 0), nil
@@ -38,6 +36,13 @@ func (policy) Retry(attempt int, resp *http.Response, err error) (time.Duration,
 		return -1, nil
 	}
 	return backoff(attempt, retryAfter(resp.Header.Get("Retry-After"), time.Now())), nil
+}
+
+// covers reports whether a failed connection is tried again here. A host that
+// refuses connections or has no address is more often misspelt than about to
+// appear.
+func (policy) covers(err error) bool {
+	return brokenConnection(err) && !errors.Is(err, syscall.ECONNREFUSED)
 }
 
 // backoff returns how long to wait before try number attempt+1: a random part

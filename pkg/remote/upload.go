@@ -106,8 +106,11 @@ func (u *upload) run(ctx context.Context) error {
 		if errors.Is(err, errOnce) && last != nil {
 			return last
 		}
-		if err == nil || ctx.Err() != nil {
-			return err
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("push blob %s: %w", u.desc.Digest, context.Cause(ctx))
 		}
 		if u.offset > best {
 			best, tries = u.offset, 0
