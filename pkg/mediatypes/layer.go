@@ -26,7 +26,7 @@ type Layer struct {
 
 // fixedLayers are the types that stand for one thing each.
 var fixedLayers = map[string]Layer{
-	// Docker model artifacts: formats.md 2.3.
+	// Docker model artifacts, v0.1 and v0.2.
 	DockerAIGGUF:         {DockerAI, KindWeight, Raw, ""},
 	DockerAISafetensors:  {DockerAI, KindWeight, Raw, ""},
 	DockerAIDDUF:         {DockerAI, KindWeight, Raw, "dduf"},
