@@ -251,7 +251,7 @@ func fingerprintOf(hint string) string {
 	return fmt.Sprintf("hint %q", hint[:min(len(hint), maxHint)])
 }
 
-// signed tells whether st is what Sign would write now.
+// same tells whether two statements say the same.
 func (st *statement) same(other *statement) bool {
 	a, errA := st.encode()
 	b, errB := other.encode()

@@ -3,6 +3,8 @@ package signing_test
 import (
 	"bytes"
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"encoding/base64"
 	"fmt"
 	"sync"
@@ -11,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/sigstore/cosign/v2/pkg/cosign"
 	cosignbundle "github.com/sigstore/cosign/v2/pkg/cosign/bundle"
+	"github.com/sigstore/sigstore/pkg/cryptoutils"
 	"github.com/sigstore/sigstore/pkg/signature"
 	"github.com/sigstore/sigstore/pkg/signature/dsse"
 
@@ -51,6 +54,32 @@ func newTestKey() *testKey {
 		panic(err)
 	}
 	return &testKey{private: private, public: public, raw: raw, key: key, signer: signer}
+}
+
+// fixedKey is the same key in every process, as fuzzing wants it: seeds come
+// from one and are tried in others. It has no signer.
+func fixedKey(n byte) *testKey {
+	key, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), bytes.Repeat([]byte{n}, 32))
+	if err != nil {
+		panic(err)
+	}
+	raw, err := signature.LoadECDSASignerVerifier(key, crypto.SHA256)
+	if err != nil {
+		panic(err)
+	}
+	public, err := cryptoutils.MarshalPublicKeyToPEM(key.Public())
+	if err != nil {
+		panic(err)
+	}
+	loaded, err := signing.LoadPublicKey(public)
+	if err != nil {
+		panic(err)
+	}
+	return &testKey{public: public, raw: raw, key: loaded}
+}
+
+func (k *testKey) trust() signing.Trust {
+	return signing.Trust{Keys: []*signing.PublicKey{k.key}}
 }
 
 func (k *testKey) publicKey(t testing.TB) crypto.PublicKey {
