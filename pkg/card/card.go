@@ -47,7 +47,7 @@ type Card struct {
 	// it was, or if there is none. It is a *[FrontMatterError].
 	Problem error
 
-	matter *value // nil without front matter that is understood
+	matter value // null without front matter that is understood
 }
 
 // Parse splits readme and reads its front matter. The card keeps parts of
@@ -57,46 +57,74 @@ func Parse(readme []byte) (*Card, error) {
 	if len(readme) > MaxBytes {
 		return nil, fmt.Errorf("parse card: %d bytes, limit %d: %w", len(readme), MaxBytes, ErrTooLarge)
 	}
-	matter, body, problem := split(readme)
-	c := &Card{FrontMatter: matter, Body: body, Problem: problem}
-	if matter == nil || problem != nil {
+	matter, body, line := split(readme)
+	c := &Card{FrontMatter: matter, Body: body}
+	if matter == nil {
+		if line > 0 {
+			c.Problem = &FrontMatterError{Reason: "no closing line of three dashes"}
+		}
 		return c, nil
 	}
 	v, err := decode(matter)
-	if err == nil && v.kind != mapping && v.kind != null {
-		err = &FrontMatterError{Line: 1, Reason: "not a list of keys and values"}
+	if err == nil && v.kind != mappingKind && v.kind != nullKind {
+		err = &yamlError{reason: "not keys with values"}
 	}
 	if err != nil {
-		c.Problem = err
+		c.Problem = problem(err, line)
 		return c, nil
 	}
-	c.matter = &v
+	c.matter = v
 	c.Meta = metadata(v)
 	return c, nil
+}
+
+// A FrontMatterError tells why front matter was rejected.
+type FrontMatterError struct {
+	Line   int    // in the README, from 1; 0 if no single line is to blame
+	Reason string // in words, on one line and without control characters
+}
+
+func (e *FrontMatterError) Error() string {
+	return "front matter rejected: " + (&yamlError{e.Line, e.Reason}).Error()
+}
+
+// problem returns the error of a card whose front matter begins below line.
+func problem(err error, line int) error {
+	e := &FrontMatterError{Reason: err.Error()}
+	if y, ok := errors.AsType[*yamlError](err); ok {
+		e.Reason = y.reason
+		if y.line > 0 {
+			e.Line = y.line + line
+		}
+	}
+	return e
 }
 
 const delimiter = "---"
 
 // split finds the front matter as huggingface_hub does: blanks, a line of
 // three dashes, YAML, a line of three dashes. What begins with dashes and
-// never closes them is Markdown that opens with a rule.
-func split(readme []byte) (matter, body []byte, problem error) {
+// never closes them is Markdown that opens with a rule. It returns the number
+// of the line of the first dashes if front matter is there or was meant to be.
+func split(readme []byte) (matter, body []byte, line int) {
 	text := bytes.TrimPrefix(readme, []byte("\ufeff"))
-	line, rest := cutLine(bytes.TrimLeft(text, " \t\r\n"))
-	if !isDelimiter(line) {
-		return nil, text, nil
+	first, rest := cutLine(bytes.TrimLeft(text, " \t\r\n"))
+	if !isDelimiter(first) {
+		return nil, text, 0
 	}
+	line = 1 + bytes.Count(text[:len(text)-len(rest)-len(first)], []byte("\n"))
 	for tail := rest; len(tail) > 0; {
-		line, next := cutLine(tail)
-		if isDelimiter(line) {
-			return rest[: len(rest)-len(tail) : len(rest)-len(tail)], next, nil
+		last, next := cutLine(tail)
+		if isDelimiter(last) {
+			n := len(rest) - len(tail)
+			return rest[:n:n], next, line
 		}
 		tail = next
 	}
 	if first, _ := cutLine(rest); looksLikeKey(first) {
-		problem = &FrontMatterError{Reason: "no closing line of three dashes"}
+		return nil, text, line
 	}
-	return nil, text, problem
+	return nil, text, 0
 }
 
 // cutLine returns the first line of b with its ending, and what follows.

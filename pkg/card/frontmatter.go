@@ -1,8 +1,10 @@
 package card
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -18,30 +20,32 @@ const (
 	maxDepth         = 16
 	maxNodes         = 1 << 16 // after expansion
 	maxExpandedBytes = 1 << 20 // of text in all scalars, after expansion
+	maxReason        = 200     // bytes of the parser's words in a message
+	maxQuoted        = 60      // bytes of the input in a message
 )
 
-// A FrontMatterError tells why front matter was rejected.
-type FrontMatterError struct {
-	Line   int    // in the YAML, from 1; 0 if no single line is to blame
-	Reason string // in words, without control characters
+// A yamlError tells why YAML was rejected.
+type yamlError struct {
+	line   int // from 1; 0 if no single line is to blame
+	reason string
 }
 
-func (e *FrontMatterError) Error() string {
-	if e.Line > 0 {
-		return fmt.Sprintf("front matter rejected: line %d: %s", e.Line, e.Reason)
+func (e *yamlError) Error() string {
+	if e.line > 0 {
+		return fmt.Sprintf("line %d: %s", e.line, e.reason)
 	}
-	return "front matter rejected: " + e.Reason
+	return e.reason
 }
 
 type kind int
 
 const (
-	null kind = iota
-	text
-	number
-	boolean
-	sequence
-	mapping
+	nullKind kind = iota
+	textKind
+	numberKind
+	booleanKind
+	sequenceKind
+	mappingKind
 )
 
 // A value is a node of YAML with its aliases expanded. It keeps the text of
@@ -66,13 +70,25 @@ func (v value) get(key string) value {
 // decode reads one YAML document within the bounds above.
 func decode(src []byte) (value, error) {
 	if len(src) > maxMatterBytes {
-		return value{}, &FrontMatterError{Reason: fmt.Sprintf("larger than %d KiB", maxMatterBytes>>10)}
+		return value{}, &yamlError{reason: fmt.Sprintf("larger than %d KiB", maxMatterBytes>>10)}
 	}
 	if !utf8.Valid(src) {
-		return value{}, &FrontMatterError{Reason: "not UTF-8"}
+		return value{}, &yamlError{reason: "not UTF-8"}
 	}
-	var doc yaml.Node
-	if err := yaml.Load(src, &doc); err != nil {
+	l, err := yaml.NewLoader(bytes.NewReader(src))
+	if err != nil {
+		return value{}, syntaxError(err)
+	}
+	var doc, next yaml.Node
+	if err := l.Load(&doc); err != nil {
+		if errors.Is(err, io.EOF) {
+			return value{}, nil // nothing but comments
+		}
+		return value{}, syntaxError(err)
+	}
+	if err := l.Load(&next); err == nil {
+		return value{}, reject(&next, "more than one document")
+	} else if !errors.Is(err, io.EOF) {
 		return value{}, syntaxError(err)
 	}
 	var x expander
@@ -82,15 +98,22 @@ func decode(src []byte) (value, error) {
 // syntaxError brings the parser's words into one line that is safe to print:
 // they may quote the input.
 func syntaxError(err error) error {
-	e := &FrontMatterError{Reason: err.Error()}
+	e := &yamlError{reason: err.Error()}
 	if le, ok := errors.AsType[*yaml.LoadError](err); ok {
-		e.Line, e.Reason = le.Mark.Line, le.Message
+		e.line, e.reason = le.Mark.Line, le.Message
 	}
-	e.Reason = strings.Join(strings.Fields(e.Reason), " ")
-	if q := strconv.Quote(e.Reason); q != `"`+e.Reason+`"` {
-		e.Reason = strings.Trim(q, `"`)
-	}
+	e.reason = escapeControls(cut(strings.Join(strings.Fields(e.reason), " "), maxReason))
 	return e
+}
+
+// quote quotes a piece of the input for a message.
+func quote(s string) string { return strconv.Quote(cut(s, maxQuoted)) }
+
+func cut(s string, limit int) string {
+	if len(s) <= limit {
+		return s
+	}
+	return strings.ToValidUTF8(s[:limit], "") + "…"
 }
 
 // An expander turns YAML nodes into values and counts what that costs.
@@ -109,7 +132,7 @@ func (x *expander) expand(n *yaml.Node, depth int) (value, error) {
 	case x.bytes > maxExpandedBytes:
 		return value{}, reject(n, "too large when its aliases are expanded")
 	case n.Kind != yaml.AliasNode && !knownTag(n):
-		return value{}, reject(n, "tag "+strconv.Quote(n.Tag)+" is not allowed")
+		return value{}, reject(n, "tag "+quote(n.Tag)+" is not allowed")
 	}
 	switch n.Kind {
 	case yaml.DocumentNode:
@@ -120,7 +143,7 @@ func (x *expander) expand(n *yaml.Node, depth int) (value, error) {
 	case yaml.AliasNode:
 		x.aliases++
 		if x.aliases > maxAliases || n.Alias == nil {
-			return value{}, &FrontMatterError{Reason: "too many aliases"}
+			return value{}, &yamlError{reason: "too many aliases"}
 		}
 		return x.expand(n.Alias, depth+1)
 	case yaml.SequenceNode:
@@ -134,7 +157,7 @@ func (x *expander) expand(n *yaml.Node, depth int) (value, error) {
 }
 
 func (x *expander) sequence(n *yaml.Node, depth int) (value, error) {
-	v := value{kind: sequence, items: make([]value, 0, len(n.Content))}
+	v := value{kind: sequenceKind, items: make([]value, 0, len(n.Content))}
 	for _, c := range n.Content {
 		item, err := x.expand(c, depth+1)
 		if err != nil {
@@ -146,36 +169,82 @@ func (x *expander) sequence(n *yaml.Node, depth int) (value, error) {
 }
 
 func (x *expander) mapping(n *yaml.Node, depth int) (value, error) {
-	v := value{kind: mapping, keys: make([]string, 0, len(n.Content)/2), items: make([]value, 0, len(n.Content)/2)}
-	seen := make(map[string]bool, len(n.Content)/2)
+	m := mapBuilder{seen: make(map[string]bool, len(n.Content)/2)}
 	for i := 0; i+1 < len(n.Content); i += 2 {
-		key, err := x.expand(n.Content[i], depth+1)
+		key, err := x.key(n.Content[i], depth+1)
 		if err != nil {
 			return value{}, err
 		}
-		if key.kind == sequence || key.kind == mapping {
-			return value{}, reject(n.Content[i], "a key must be text")
-		}
-		name := n.Content[i].Value
-		if a := n.Content[i].Alias; a != nil {
-			name = a.Value
-		}
-		if seen[name] {
-			return value{}, reject(n.Content[i], "key "+strconv.Quote(name)+" is there twice")
-		}
-		seen[name] = true
 		item, err := x.expand(n.Content[i+1], depth+1)
 		if err != nil {
 			return value{}, err
 		}
-		v.keys = append(v.keys, name)
-		v.items = append(v.items, item)
+		if n.Content[i].ShortTag() == mergeTag {
+			m.merge(item)
+			continue
+		}
+		if m.seen[key] {
+			return value{}, reject(n.Content[i], "key "+quote(key)+" is there twice")
+		}
+		m.add(key, item)
 	}
-	return v, nil
+	return m.build(), nil
+}
+
+// key returns the text of a key.
+func (x *expander) key(n *yaml.Node, depth int) (string, error) {
+	v, err := x.expand(n, depth)
+	if err != nil {
+		return "", err
+	}
+	if v.kind == sequenceKind || v.kind == mappingKind {
+		return "", reject(n, "a key must be text")
+	}
+	if n.Alias != nil {
+		n = n.Alias
+	}
+	return n.Value, nil
+}
+
+// mergeTag is the type of the key << (YAML 1.1), whose mappings give the keys
+// that the mapping around it lacks.
+const mergeTag = "!!merge"
+
+// A mapBuilder collects a mapping.
+type mapBuilder struct {
+	v      value
+	seen   map[string]bool
+	merged []value
+}
+
+func (m *mapBuilder) add(key string, item value) {
+	m.seen[key] = true
+	m.v.keys = append(m.v.keys, key)
+	m.v.items = append(m.v.items, item)
+}
+
+func (m *mapBuilder) merge(item value) {
+	if item.kind == sequenceKind {
+		m.merged = append(m.merged, item.items...)
+		return
+	}
+	m.merged = append(m.merged, item)
+}
+
+func (m *mapBuilder) build() value {
+	for _, item := range m.merged {
+		for i, key := range item.keys {
+			if !m.seen[key] {
+				m.add(key, item.items[i])
+			}
+		}
+	}
+	m.v.kind = mappingKind
+	return m.v
 }
 
 func reject(n *yaml.Node, reason string) error {
-	return &FrontMatterError{Line: n.Line, Reason: reason}
+	return &yamlError{line: n.Line, reason: reason}
 }
 
 // knownTag reports whether a node has a type of YAML's core schema. Others
@@ -185,7 +254,7 @@ func knownTag(n *yaml.Node) bool {
 		return true
 	}
 	switch n.ShortTag() {
-	case "", "!!str", "!!int", "!!float", "!!bool", "!!null", "!!timestamp", "!!seq", "!!map", "!!merge":
+	case "", "!!str", "!!int", "!!float", "!!bool", "!!null", "!!timestamp", "!!seq", "!!map", mergeTag:
 		return true
 	}
 	return false
@@ -196,9 +265,11 @@ func scalar(n *yaml.Node) value {
 	case "!!null":
 		return value{}
 	case "!!bool":
-		return value{kind: boolean, text: strings.ToLower(n.Value)}
+		if s := strings.ToLower(n.Value); s == "true" || s == "false" {
+			return value{kind: booleanKind, text: s}
+		}
 	case "!!int", "!!float":
-		return value{kind: number, text: n.Value}
+		return value{kind: numberKind, text: n.Value}
 	}
-	return value{kind: text, text: n.Value}
+	return value{kind: textKind, text: n.Value}
 }

@@ -14,21 +14,21 @@ import (
 // infinities). It is {} for a card without front matter, or with one that was
 // rejected.
 func (c *Card) JSON() json.RawMessage {
-	if c.matter == nil || c.matter.kind != mapping {
+	if c.matter.kind != mappingKind {
 		return json.RawMessage("{}")
 	}
-	return appendJSON(nil, *c.matter)
+	return appendJSON(nil, c.matter)
 }
 
 func appendJSON(dst []byte, v value) []byte {
 	switch v.kind {
-	case boolean:
+	case booleanKind:
 		return append(dst, v.text...)
-	case number:
+	case numberKind:
 		return appendNumber(dst, v.text)
-	case text:
+	case textKind:
 		return appendString(dst, v.text)
-	case sequence:
+	case sequenceKind:
 		dst = append(dst, '[')
 		for i, item := range v.items {
 			if i > 0 {
@@ -37,7 +37,7 @@ func appendJSON(dst []byte, v value) []byte {
 			dst = appendJSON(dst, item)
 		}
 		return append(dst, ']')
-	case mapping:
+	case mappingKind:
 		dst = append(dst, '{')
 		for i, item := range v.items {
 			if i > 0 {

@@ -67,11 +67,11 @@ func (v value) string() string {
 func (v value) strings() []string {
 	items := v.items
 	switch v.kind {
-	case mapping:
+	case mappingKind:
 		return nil
-	case null, text, number, boolean:
+	case nullKind, textKind, numberKind, booleanKind:
 		items = []value{v}
-	case sequence:
+	case sequenceKind:
 	}
 	var out []string
 	seen := make(map[string]bool, len(items))

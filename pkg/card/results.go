@@ -66,7 +66,7 @@ func ParseResults(src []byte) ([]Result, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parse results: %w", err)
 	}
-	if v.kind != sequence {
+	if v.kind != sequenceKind {
 		return nil, errors.New("parse results: not a list")
 	}
 	out := make([]Result, 0, min(len(v.items), maxValues))
@@ -139,9 +139,9 @@ func source(v value) Source {
 // raw returns the text of a scalar and the JSON of anything else.
 func (v value) raw() string {
 	switch v.kind {
-	case sequence, mapping:
+	case sequenceKind, mappingKind:
 		return string(appendJSON(nil, v))
-	case null, text, number, boolean:
+	case nullKind, textKind, numberKind, booleanKind:
 	}
 	return v.text
 }
