@@ -87,11 +87,18 @@ type Model struct {
 	Family string
 
 	// Parameters counts the elements of all tensors of one representation
-	// of the model.
+	// of the model; see [Describe] for which.
 	Parameters int64
 
-	// DTypes splits Parameters by data type: "F32", "BF16", "Q4_K".
+	// DTypes counts the elements of these tensors by data type: "F32",
+	// "BF16", "Q4_K". Their sum is Parameters, but for weights of GPTQ and
+	// AWQ, of which one element holds several parameters, and for those of
+	// other methods that pack, of which Parameters is not known.
 	DTypes map[string]int64
+
+	// DType is the data type that the configuration names, as it spells it,
+	// such as "bfloat16".
+	DType string
 
 	// Formats names the formats of the weights, sorted.
 	Formats []string
