@@ -6,7 +6,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -248,15 +247,4 @@ func TestNothingIsLoggedGlobally(t *testing.T) {
 	if r := logger.wait(t, "response completed with error"); r.Level != slog.LevelDebug {
 		t.Errorf("logged at %v, want Debug", r.Level)
 	}
-}
-
-func ExampleNew() {
-	reg, err := registry.New(context.Background(), registry.Options{}) // in memory
-	if err != nil {
-		panic(err)
-	}
-	server := httptest.NewServer(reg)
-	defer reg.Close()
-	defer server.Close()
-	_, _ = http.Get(server.URL + "/v2/") // any OCI client works here
 }

@@ -31,11 +31,16 @@ type server struct {
 
 func serve(t *testing.T, opts registry.Options) server {
 	t.Helper()
+	return serveAs(t, opts, func(r *registry.Registry) http.Handler { return r })
+}
+
+func serveAs(t *testing.T, opts registry.Options, handler func(*registry.Registry) http.Handler) server {
+	t.Helper()
 	r, err := registry.New(context.Background(), opts)
 	if err != nil {
 		t.Fatalf("New: %v", err)
 	}
-	s := httptest.NewServer(r)
+	s := httptest.NewServer(handler(r))
 	t.Cleanup(func() {
 		s.CloseClientConnections()
 		s.Close()

@@ -72,11 +72,6 @@ type Options struct {
 	// and leaves the directory untouched.
 	ReadOnly bool
 
-	// WithoutReferrers serves Distribution as it is, with nothing in front:
-	// no referrers API, no OCI-Subject, referrers tags left to the clients. It
-	// is for finding out how a client does with such a registry.
-	WithoutReferrers bool
-
 	// UploadExpiry is how long an upload may lie untouched before it is
 	// removed. Zero means 24 hours.
 	UploadExpiry time.Duration
@@ -89,7 +84,6 @@ type Registry struct {
 	content  distribution.Namespace
 	log      *logrus.Entry
 	readOnly bool
-	plain    bool
 	locks    keyedMutex
 
 	stop context.CancelFunc
@@ -107,11 +101,7 @@ func New(ctx context.Context, opts Options) (*Registry, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Registry{
-		log:      newLog(opts.Logger),
-		readOnly: opts.ReadOnly,
-		plain:    opts.WithoutReferrers,
-	}
+	r := &Registry{log: newLog(opts.Logger), readOnly: opts.ReadOnly}
 	ctx, r.stop = context.WithCancel(logContext{Context: ctx, entry: r.log})
 	r.content, err = storage.NewRegistry(ctx, driver, storage.EnableDelete)
 	if err != nil {
@@ -183,15 +173,11 @@ func uploadSecret(opts Options) (string, error) {
 
 // ServeHTTP answers one request below /v2/.
 func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	req = req.WithContext(logContext{Context: req.Context(), entry: r.log})
+	req = r.quiet(req)
 	safe := isSafe(req.Method)
 	if r.readOnly && !safe {
 		w.Header().Set("Allow", "GET, HEAD")
 		writeError(w, http.StatusMethodNotAllowed, codeUnsupported, "the registry is read-only")
-		return
-	}
-	if r.plain {
-		r.app.ServeHTTP(w, req)
 		return
 	}
 	rt, ok := parsePath(req.URL.Path)
@@ -202,6 +188,20 @@ func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	r.route(w, req, rt)
+}
+
+// Distribution returns the same content as Distribution alone would serve it:
+// no referrers API, no OCI-Subject, referrers tags left to the clients. It is for
+// seeing how a client does with such a registry.
+func (r *Registry) Distribution() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		r.app.ServeHTTP(w, r.quiet(req))
+	})
+}
+
+// quiet gives Distribution our logger for the request.
+func (r *Registry) quiet(req *http.Request) *http.Request {
+	return req.WithContext(logContext{Context: req.Context(), entry: r.log})
 }
 
 func (r *Registry) route(w http.ResponseWriter, req *http.Request, rt route) {
