@@ -98,7 +98,7 @@ func EndlessTags(loop bool) Action {
 // WithoutReferrers lets the registry answer as one that knows no referrers
 // API, gives no OCI-Subject and leaves referrers tags to the clients.
 func WithoutReferrers() Action {
-	return func(x Exchange) { x.Server.guarded(x.Server.withoutReferrers()).ServeHTTP(x.W, x.R) }
+	return func(x Exchange) { x.Server.guarded(x.Server.plain).ServeHTTP(x.W, x.R) }
 }
 
 // FallbackIsSubject answers a request for a referrers tag with the subject

@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// Reset resets the connection before an answer.
+// Reset resets the connection before an answer. Go's own client repeats a GET by
+// itself, once, when that happens to a connection it had used before.
 func Reset() Action {
 	return func(x Exchange) { drop(x.W, true) }
 }

@@ -47,7 +47,8 @@ type Options struct {
 	// Certificate says what is wrong with the certificate. It needs TLS.
 	Certificate Certificate
 
-	// Data is the directory of the registry. Empty means a temporary one.
+	// Data is the directory of the registry. Empty means memory, which is
+	// faster as long as the test moves little.
 	Data string
 
 	// Layout serves the OCI layout in this directory, read-only, under any
@@ -81,18 +82,16 @@ type Server struct {
 	CA   []byte // PEM of the authority that signed the certificate, with TLS
 	Sink *Sink
 
-	tb       testing.TB
-	backend  http.Handler
-	registry *registry.Registry // nil with Layout or Handler
-	data     string
-	client   *http.Client
-	done     chan struct{} // closed when the test ends
+	tb      testing.TB
+	backend http.Handler
+	plain   http.Handler // the backend without a referrers API
+	client  *http.Client
+	done    chan struct{} // closed when the test ends
 
 	mu    sync.Mutex
 	rules []*activeRule
 	log   []*Request
 	auth  *guard
-	plain http.Handler
 }
 
 // New starts a server that lives as long as the test.
@@ -121,54 +120,37 @@ func (s *Server) Client() *http.Client { return s.client }
 // Backend returns what the server serves, without rules, credentials or log.
 func (s *Server) Backend() http.Handler { return s.backend }
 
-// Data returns the directory of the registry, or "" if there is none.
-func (s *Server) Data() string { return s.data }
-
 func (s *Server) openBackend(opts Options) {
 	switch {
 	case opts.Handler != nil:
-		s.backend = opts.Handler
+		s.backend, s.plain = opts.Handler, opts.Handler
 	case opts.Layout != "":
 		l, err := openLayout(opts.Layout)
 		if err != nil {
 			s.tb.Fatalf("testreg: %v", err)
 		}
 		s.tb.Cleanup(func() { _ = l.root.Close() })
-		s.backend = l
+		s.backend, s.plain = l, l
 	default:
-		s.data = opts.Data
-		if s.data == "" {
-			s.data = s.tb.TempDir()
+		r := openRegistry(s.tb, opts.Data)
+		s.backend, s.plain = r, r.Distribution()
+		if opts.NoReferrers {
+			s.backend = s.plain
 		}
-		s.backend = s.openRegistry(registry.Options{Data: s.data, WithoutReferrers: opts.NoReferrers})
 	}
 }
 
-func (s *Server) openRegistry(opts registry.Options) *registry.Registry {
-	ctx := context.WithoutCancel(s.tb.Context())
-	r, err := registry.New(ctx, opts)
+func openRegistry(tb testing.TB, data string) *registry.Registry {
+	r, err := registry.New(context.WithoutCancel(tb.Context()), registry.Options{Data: data})
 	if err != nil {
-		s.tb.Fatalf("testreg: %v", err)
+		tb.Fatalf("testreg: %v", err)
 	}
-	s.tb.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := r.Close(); err != nil {
-			s.tb.Errorf("testreg: close registry: %v", err)
+			tb.Errorf("testreg: close registry: %v", err)
 		}
 	})
 	return r
-}
-
-// withoutReferrers returns the registry as one that has no referrers API.
-func (s *Server) withoutReferrers() http.Handler {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.plain == nil && s.data != "" {
-		s.plain = s.openRegistry(registry.Options{Data: s.data, WithoutReferrers: true})
-	}
-	if s.plain == nil {
-		return s.backend
-	}
-	return s.plain
 }
 
 // A front is a listening server.
