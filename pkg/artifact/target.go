@@ -55,6 +55,9 @@ func parseRecord(raw []byte) (*record, error) {
 	if r.Version != recordVersion {
 		return nil, fmt.Errorf("version %d is not known", r.Version)
 	}
+	if err := checkDigest(r.Digest); err != nil {
+		return nil, err
+	}
 	return &r, nil
 }
 

@@ -106,6 +106,9 @@ func (u *unpacker) run(ctx context.Context, dir string) (err error) {
 		}
 		return errors.Join(err, u.stage.remove())
 	}
+	if u.a.Parent != "" {
+		u.out.Notes = append(u.out.Notes, fmt.Sprintf("the weights are in another artifact: %s", printable(u.a.Parent)))
+	}
 	if rerr := u.stage.remove(); rerr != nil {
 		u.out.Notes = append(u.out.Notes, fmt.Sprintf("what the old directory was could not be removed: %v", rerr))
 	}
