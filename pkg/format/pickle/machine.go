@@ -110,7 +110,7 @@ func (m *machine) step(o op) {
 	case 'J', 'K', 'M', 0x8a, 0x88, 0x89:
 		m.push(number(o))
 	case 'S', 'V':
-		m.push(o.lines[0])
+		m.push(plain(o.lines[0], o.code == 'S'))
 	case 'T', 'U', 'X', 0x8c, 0x8d:
 		m.text(o)
 	case 'c':
@@ -254,6 +254,23 @@ func number(o op) any {
 		}
 	}
 	return nil
+}
+
+// plain returns the text of a line, without quotes if it has them, or nil if it
+// has escapes or letters beyond ASCII.
+func plain(s string, quoted bool) any {
+	if quoted {
+		if len(s) < 2 || s[0] != s[len(s)-1] || s[0] != '\'' && s[0] != '"' {
+			return nil
+		}
+		s = s[1 : len(s)-1]
+	}
+	for _, c := range []byte(s) {
+		if c == '\\' || c >= 0x80 {
+			return nil
+		}
+	}
+	return s
 }
 
 func global(module, name any) any {

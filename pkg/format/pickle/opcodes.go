@@ -106,6 +106,10 @@ func next(w *window.Reader) (op, error) {
 		if o.lines[i], err = line(w); err != nil {
 			return o, err
 		}
+		// Names are UTF-8, text of protocol 0 is Latin-1.
+		if arg.lines == 2 && !utf8.ValidString(o.lines[i]) {
+			return o, w.Malformed("a name is not UTF-8")
+		}
 	}
 	n := int64(arg.fixed)
 	if arg.count > 0 {
@@ -144,9 +148,6 @@ func line(w *window.Reader) (string, error) {
 			return "", err
 		}
 		if b[0] == '\n' {
-			if !utf8.Valid(text) {
-				return "", w.Malformed("a line is not UTF-8")
-			}
 			return string(text), nil
 		}
 		text = append(text, b[0])

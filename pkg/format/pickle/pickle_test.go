@@ -69,6 +69,10 @@ func TestReadBare(t *testing.T) {
 			"\x80\x04\x8c\x02os\x94\x8c\x06getcwd\x94h\x00h\x01\x93.",
 			pickle.File{Protocol: 4, Globals: []pickle.Global{{Module: "os", Name: "getcwd"}}},
 		},
+		"from lines": {
+			"S'os'\nVgetcwd\n\x93.", pickle.File{Globals: []pickle.Global{{Module: "os", Name: "getcwd"}}},
+		},
+		"from escapes":   {"S'o\\x73'\nV\xfc\n\x93.", pickle.File{}},
 		"the same twice": {"(ca\nb\nca\nb\nt.", pickle.File{Globals: []pickle.Global{{Module: "a", Name: "b"}}}},
 		"nothing to pop": {"0000.", pickle.File{}},
 		"all the others": {
@@ -166,7 +170,7 @@ func TestReadRejects(t *testing.T) {
 		"long argument":         {[]byte("X\xff\xff\xff\xffa."), "longer than the file"},
 		"line does not end":     {[]byte("I1"), "ends after"},
 		"endless line":          {append([]byte("I"), bytes.Repeat([]byte("1"), 1<<17)...), "over 65536"},
-		"line not UTF-8":        {[]byte("c\xff\n\n."), "not UTF-8"},
+		"name not UTF-8":        {[]byte("c\xff\n\n."), "not UTF-8"},
 		"gzip":                  {[]byte("\x1f\x8b\x08\x00"), "unknown opcode"},
 		"no data.pkl":           {testmodel.ZipFile(testmodel.Member{Name: "a/b", Data: nil}), "no data.pkl"},
 		"data.pkl in root":      {testmodel.ZipFile(testmodel.Member{Name: "data.pkl", Data: []byte("N.")}), "no data.pkl"},
