@@ -48,6 +48,7 @@ func (s *Store) Exists(ctx context.Context, desc ocispec.Descriptor) (bool, erro
 
 // touch notes that a blob is in use. It reports false if Prune was faster.
 func (s *Store) touch(name string, fi fs.FileInfo) bool {
+	_ = s.session.begin(s) // fails where nothing can be pruned either
 	if time.Since(fi.ModTime()) < touchAfter {
 		return true
 	}

@@ -22,7 +22,7 @@ func (s *Store) Claim(ctx context.Context, dgst digest.Digest) (release func(), 
 	poll := time.NewTicker(4 * lockPoll)
 	defer poll.Stop()
 	for {
-		f, err := openLocked(s.root, name)
+		f, _, err := openLocked(s.root, name)
 		switch {
 		case err == nil:
 			return func() {

@@ -14,7 +14,12 @@ import (
 func Clone(dst, src *os.File) error {
 	err := unix.IoctlFileClone(int(dst.Fd()), int(src.Fd()))
 	if err == nil {
-		return nil
+		// What dst had after the length of src would stay.
+		fi, err := src.Stat()
+		if err == nil {
+			err = dst.Truncate(fi.Size())
+		}
+		return err
 	}
 	if noClone(err) {
 		return fmt.Errorf("clone %s: %w: %w", src.Name(), ErrNoClone, err)

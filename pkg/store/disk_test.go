@@ -62,19 +62,20 @@ func (d *badDisk) Rename(root *os.Root, from, to string) error {
 func TestFullDisk(t *testing.T) {
 	b := blobOf(1, 40_000)
 	desc := storetest.Blob(b)
-	for _, room := range []int{0, 1, 20_000, 39_999, 40_000, 40_100, 41_000} {
+	const journal = 2048
+	for _, room := range []int{0, 1, journal, journal + 20_000, journal + 39_999, journal + 40_000, journal + 40_100, journal + 41_000} {
 		s := openStore(t, t.TempDir())
 		s.SetDisk(&badDisk{room: room})
 		err := s.Push(t.Context(), desc, bytes.NewReader(b))
 		if err == nil {
 			err = s.Tag(t.Context(), desc, "v1")
 		}
-		if fits := room >= 41_000; (err == nil) != fits {
+		if fits := room >= journal+41_000; (err == nil) != fits {
 			t.Errorf("room for %d: error = %v", room, err)
 		} else if !fits && !errors.Is(err, syscall.ENOSPC) {
 			t.Errorf("room for %d: error = %v, want ENOSPC", room, err)
 		}
-		if ok, err := s.Exists(t.Context(), desc); ok != (room >= 40_000) || err != nil {
+		if ok, err := s.Exists(t.Context(), desc); ok != (room >= journal+40_000) || err != nil {
 			t.Errorf("room for %d: Exists = %v, %v", room, ok, err)
 		}
 		if u, err := s.Usage(t.Context()); err != nil || u.Partials != 0 {

@@ -30,7 +30,10 @@ func SwapByNames(parent *os.Root, staged, final string, d Disk) error {
 
 // ParseJournal reads a journal and tells how far it goes.
 func ParseJournal(raw []byte, desc ocispec.Descriptor) (from, to int64, err error) {
-	j, err := parseJournal(raw, desc)
+	j, err := parseJournal(raw)
+	if err == nil {
+		err = j.fits(desc)
+	}
 	return j.From.Length, j.To.Length, err
 }
 

@@ -46,33 +46,30 @@ func (s *Store) newPartial(desc ocispec.Descriptor) (*Partial, error) {
 	if err := makeDirs(s.disk, s.root, path.Dir(final), 0o700); err != nil {
 		return nil, err
 	}
-	for range 16 {
-		p := s.ingestAt(desc, final, path.Join(ingestDir, desc.Digest.Encoded()+"."+random()))
-		if err := s.root.Mkdir(p.paths.dir, 0o700); err != nil {
-			return nil, err
-		}
-		f, err := s.root.OpenFile(p.paths.data, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // swept away before there was a lock to see
-		}
-		if err != nil {
-			return nil, errors.Join(err, s.root.Remove(p.paths.dir))
-		}
-		if ok, err := tryLock(f); err != nil && !errors.Is(err, errNoLocks) {
-			return nil, errors.Join(err, f.Close(), s.root.RemoveAll(p.paths.dir))
-		} else if err == nil && !ok {
-			f.Close()
-			continue // adopted by a process that saw it unlocked
-		}
-		p.file = f
-		return p, nil
+	p := s.ingestAt(desc, final, path.Join(ingestDir, desc.Digest.Encoded()+"."+random()))
+	if err := s.root.Mkdir(p.paths.dir, 0o700); err != nil {
+		return nil, err
 	}
-	return nil, ErrLocked
+	p.log, _, err = openLocked(s.root, p.paths.log)
+	if err == nil {
+		err = p.record(mark{}, mark{})
+	}
+	if errors.Is(err, errNoLocks) {
+		err = nil // a directory that nobody else knows of needs none
+	}
+	if err == nil {
+		p.data, err = s.root.OpenFile(p.paths.data, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	}
+	if err != nil {
+		p.tidy()
+		return nil, err
+	}
+	return p, nil
 }
 
 func (s *Store) ingestAt(desc ocispec.Descriptor, final, dir string) *Partial {
 	return &Partial{root: s.root, disk: s.disk, desc: desc, paths: partialPaths{
-		data: path.Join(dir, dataName), journal: path.Join(dir, journalName), final: final, dir: dir, perm: 0o444,
+		data: path.Join(dir, dataName), log: path.Join(dir, journalName), final: final, dir: dir, perm: 0o444,
 	}}
 }
 
@@ -100,8 +97,8 @@ func (s *Store) adopt(desc ocispec.Descriptor) (*Partial, error) {
 			best, p = p, best
 		}
 		if best != nil {
-			best.discard()
-			best.file.Close()
+			best.saved = false
+			best.Close()
 		}
 		best = p
 	}
@@ -113,29 +110,28 @@ func (s *Store) adopt(desc ocispec.Descriptor) (*Partial, error) {
 
 // openOrphan locks the partial if nobody else has it.
 func (p *Partial) openOrphan() bool {
-	f, err := p.root.OpenFile(p.paths.data, os.O_RDWR, 0)
+	log, err := p.root.OpenFile(p.paths.log, os.O_RDWR, 0)
 	if err != nil {
 		return false
 	}
-	if ok, err := tryLock(f); err == nil && ok {
-		if same, err := isAt(f, p.root, p.paths.data); err == nil && same {
-			p.file = f
-			p.saved = p.hasJournal()
-			return true
+	if ok, err := tryLock(log); err == nil && ok {
+		if same, err := isAt(log, p.root, p.paths.log); err == nil && same {
+			p.log = log
+			p.saved = p.promised() > 0
+			// It may have ended before it had any data.
+			if p.data, err = p.root.OpenFile(p.paths.data, os.O_RDWR|os.O_CREATE, 0o600); err == nil {
+				return true
+			}
 		}
 	}
-	f.Close()
+	log.Close()
 	return false
 }
 
 // promised returns how many bytes the journal speaks of, true or not.
 func (p *Partial) promised() int64 {
-	raw, err := readFile(p.root, p.paths.journal, maxJournal)
-	if err != nil {
-		return 0
-	}
-	j, err := parseJournal(raw, p.desc)
-	if err != nil {
+	j, err := p.readJournal()
+	if err != nil || j.fits(p.desc) != nil {
 		return 0
 	}
 	return j.To.Length

@@ -14,7 +14,12 @@ import (
 
 const (
 	journalVersion = 1
-	maxJournal     = 8 << 10
+
+	// journalBlock is the length of every journal: more than one with two
+	// states of SHA-512 needs, and less than a page of memory or a block of a
+	// disk, which are written whole.
+	journalBlock = 2 << 10
+	maxJournal   = 2 * journalBlock
 )
 
 // A journal says how much of a partial blob is written. It holds two marks, so
@@ -35,27 +40,50 @@ type mark struct {
 	State  []byte `json:"state"` // empty at length 0
 }
 
-// parseJournal reads the journal of the blob desc. It accepts nothing that
-// could not have been written for it.
-func parseJournal(raw []byte, desc ocispec.Descriptor) (journal, error) {
+// block returns the journal as it is on disk: JSON filled up with spaces.
+func (j journal) block() ([]byte, error) {
+	raw, err := json.Marshal(j)
+	if err != nil {
+		return nil, err
+	}
+	if len(raw) > journalBlock {
+		return nil, fmt.Errorf("journal has %d bytes", len(raw))
+	}
+	return append(raw, bytes.Repeat([]byte{' '}, journalBlock-len(raw))...), nil
+}
+
+// parseJournal reads a journal of whichever blob.
+func parseJournal(raw []byte) (journal, error) {
+	if len(raw) != journalBlock {
+		return journal{}, fmt.Errorf("journal has %d bytes", len(raw))
+	}
 	var j journal
 	if err := json.Unmarshal(raw, &j, json.RejectUnknownMembers(true)); err != nil {
 		return journal{}, fmt.Errorf("parse journal: %w", err)
 	}
-	switch {
-	case j.Version != journalVersion:
+	if j.Version != journalVersion {
 		return journal{}, fmt.Errorf("journal has version %d", j.Version)
-	case j.Digest != desc.Digest || j.Size != desc.Size:
-		return journal{}, errors.New("journal is of another blob")
-	case j.From.Length < 0 || j.From.Length >= j.To.Length || j.To.Length > j.Size:
-		return journal{}, errors.New("journal has impossible lengths")
+	}
+	return j, nil
+}
+
+// fits tells whether the journal could have been written for the blob desc.
+func (j journal) fits(desc ocispec.Descriptor) error {
+	if j.Digest != desc.Digest || j.Size != desc.Size {
+		return errors.New("journal is of another blob")
+	}
+	if j.To.Length == 0 && j.From.Length == 0 {
+		return nil
+	}
+	if j.From.Length < 0 || j.From.Length >= j.To.Length || j.To.Length > j.Size {
+		return errors.New("journal has impossible lengths")
 	}
 	for _, m := range []mark{j.From, j.To} {
 		if _, err := m.hash(desc.Digest.Algorithm()); err != nil {
-			return journal{}, err
+			return err
 		}
 	}
-	return j, nil
+	return nil
 }
 
 // newMark notes the state of a hash after n bytes.

@@ -11,7 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/go-json-experiment/json"
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -33,133 +33,41 @@ type Partial struct {
 	disk  disk
 	desc  ocispec.Descriptor
 	paths partialPaths
-	file  *os.File
+	data  *os.File
+	log   *os.File // the journal, and the lock; nil if nothing is to be resumed
 
 	unwritten atomic.Int64 // bytes since the last writeback
 
 	mu    sync.Mutex
 	boot  string
-	last  mark // of the latest checkpoint
-	saved bool // there is a journal
-	bad   error
+	last  mark  // of the latest checkpoint
+	saved bool  // the journal holds a checkpoint, of whichever blob
+	bad   error // why the bytes cannot be committed
 	done  bool
 }
 
 // partialPaths are the names a partial uses, below its root.
 type partialPaths struct {
-	data, journal, final string
+	data, log, final string
 
 	dir  string      // removed with the partial; "" for none
 	perm fs.FileMode // of the final file; 0 leaves it as created
 }
 
-// OpenPartial opens the partial blob that is to become the file name below
-// root, and makes it if there is none. Its bytes lie in name.partial, its
-// progress in name.journal. Missing directories are made. The root must stay
-// open until the partial is closed.
-//
-// While another process, or another Partial, has it open the error wraps
-// [ErrLocked]. Where the file system has no locks the blob is written under a
-// random name instead and cannot be resumed.
-func OpenPartial(root *os.Root, name string, desc ocispec.Descriptor) (*Partial, error) {
-	if _, err := blobName(desc); err != nil {
-		return nil, err
-	}
-	if err := checkPath(name); err != nil {
-		return nil, err
-	}
-	if err := makeDirs(osDisk{}, root, path.Dir(name), 0o777); err != nil {
-		return nil, fmt.Errorf("open partial %s: %w", name, err)
-	}
-	p := &Partial{root: root, disk: osDisk{}, desc: desc, paths: partialPaths{
-		data: name + ".partial", journal: name + ".journal", final: name,
-	}}
-	f, err := openLocked(root, p.paths.data)
-	if errors.Is(err, errNoLocks) {
-		p.paths.data = name + "." + random() + ".partial"
-		p.paths.journal = ""
-		f, err = root.OpenFile(p.paths.data, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("open partial %s: %w", name, err)
-	}
-	p.file = f
-	p.saved = p.hasJournal()
-	return p, nil
-}
-
-// hasJournal tells whether an earlier run left something worth keeping.
-func (p *Partial) hasJournal() bool {
-	if p.paths.journal == "" {
-		return false
-	}
-	_, err := p.root.Lstat(p.paths.journal)
-	return err == nil
-}
-
-// openLocked opens a file that may be there, and locks it. Between the opening
-// and the lock another process may have finished with the file, and given it
-// its final name: then it is not ours to write.
-func openLocked(root *os.Root, name string) (*os.File, error) {
-	for range 16 {
-		f, err := root.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)
-		if err != nil {
-			return nil, err
-		}
-		ok, err := tryLock(f)
-		if err != nil {
-			f.Close()
-			return nil, err
-		}
-		if !ok {
-			f.Close()
-			return nil, ErrLocked
-		}
-		same, err := isAt(f, root, name)
-		if err == nil && same {
-			return f, nil
-		}
-		f.Close()
-		if err != nil {
-			return nil, err
-		}
-	}
-	return nil, ErrLocked
-}
-
-// isAt tells whether f is the regular file that has this name now.
-func isAt(f *os.File, root *os.Root, name string) (bool, error) {
-	open, err := f.Stat()
-	if err != nil {
-		return false, err
-	}
-	now, err := root.Lstat(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	if !now.Mode().IsRegular() {
-		return false, fmt.Errorf("%s is not a regular file", name)
-	}
-	return os.SameFile(open, now), nil
-}
-
 // WriteAt writes a piece of the blob. Pieces past its size are refused.
 func (p *Partial) WriteAt(b []byte, off int64) (int, error) {
 	if off < 0 || off > p.desc.Size-int64(len(b)) {
-		return 0, fmt.Errorf("write blob %s: bytes %d to %d are outside its size %d", p.desc.Digest, off, off+int64(len(b)), p.desc.Size)
+		return 0, fmt.Errorf("write blob %s: %d bytes at %d are not within its size %d", p.desc.Digest, len(b), off, p.desc.Size)
 	}
-	n, err := p.disk.WriteAt(p.file, b, off)
+	n, err := p.disk.WriteAt(p.data, b, off)
 	if p.unwritten.Add(int64(n)) >= writebackStep && p.unwritten.Swap(0) >= writebackStep {
-		startWriteback(p.file)
+		startWriteback(p.data)
 	}
 	return n, err
 }
 
 // ReadAt reads what was written.
-func (p *Partial) ReadAt(b []byte, off int64) (int, error) { return p.file.ReadAt(b, off) }
+func (p *Partial) ReadAt(b []byte, off int64) (int, error) { return p.data.ReadAt(b, off) }
 
 // Resume returns how many leading bytes of an earlier run can be kept, and the
 // hash after them. The last piece before that length is read again and
@@ -171,41 +79,43 @@ func (p *Partial) Resume() (int64, hash.Hash, error) {
 	to, state, err := p.recall()
 	if err != nil {
 		if err := p.reset(); err != nil {
-			return 0, nil, err
+			return 0, nil, fmt.Errorf("resume blob %s: %w", p.desc.Digest, err)
 		}
-		return 0, p.desc.Digest.Algorithm().Hash(), nil
+		return 0, p.algorithm().Hash(), nil
 	}
 	// Bytes after the mark came in no order, and nothing is known of them.
-	if err := p.file.Truncate(to.Length); err != nil {
-		return 0, nil, err
+	if err := p.data.Truncate(to.Length); err != nil {
+		return 0, nil, fmt.Errorf("resume blob %s: %w", p.desc.Digest, err)
 	}
 	p.last, p.saved = to, true
 	return to.Length, state, nil
 }
 
+// errNothing is why nothing is resumed from a new partial.
+var errNothing = errors.New("nothing was written yet")
+
 // recall finds the latest mark that the bytes on disk agree with.
 func (p *Partial) recall() (mark, hash.Hash, error) {
-	if p.paths.journal == "" {
-		return mark{}, nil, fs.ErrNotExist
-	}
-	raw, err := readFile(p.root, p.paths.journal, maxJournal)
+	j, err := p.readJournal()
 	if err != nil {
 		return mark{}, nil, err
 	}
-	j, err := parseJournal(raw, p.desc)
-	if err != nil {
+	if err := j.fits(p.desc); err != nil {
 		return mark{}, nil, err
+	}
+	if j.To.Length == 0 {
+		return mark{}, nil, errNothing
 	}
 	from := j.From
 	if boot := bootID(); boot == "" || boot != j.Boot {
 		from = mark{}
 	}
-	state, err := from.hash(p.desc.Digest.Algorithm())
+	state, err := from.hash(p.algorithm())
 	if err != nil {
 		return mark{}, nil, err
 	}
 	n := j.To.Length - from.Length
-	got, err := io.CopyBuffer(state, io.NewSectionReader(p.file, from.Length, n), make([]byte, min(n, copyBuffer)))
+	got, err := io.CopyBuffer(state, io.NewSectionReader(p.data, from.Length, n), make([]byte, min(n, copyBuffer)))
 	if err != nil {
 		return mark{}, nil, err
 	}
@@ -220,11 +130,11 @@ func (p *Partial) recall() (mark, hash.Hash, error) {
 // checkpoints, so they should be a few MiB apart.
 func (p *Partial) Checkpoint(n int64, state hash.Hash) error {
 	if n < 0 || n > p.desc.Size {
-		return fmt.Errorf("checkpoint blob %s: length %d is outside its size %d", p.desc.Digest, n, p.desc.Size)
+		return fmt.Errorf("checkpoint blob %s: length %d is not within its size %d", p.desc.Digest, n, p.desc.Size)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.paths.journal == "" || n == p.last.Length {
+	if p.log == nil || n == p.last.Length {
 		return nil
 	}
 	to, err := newMark(n, state)
@@ -242,44 +152,38 @@ func (p *Partial) Checkpoint(n int64, state hash.Hash) error {
 	return nil
 }
 
-// record replaces the journal. It is not synced: after a crash of the machine
-// the boot has changed and its word does not count.
+// record writes the journal, as one block in its place: a process that is
+// killed leaves the old one or the new. After a crash of the machine, which may
+// leave neither, its boot has changed and it is not taken at its word.
 func (p *Partial) record(from, to mark) error {
-	if to.Length == 0 {
-		return p.forget()
+	if p.log == nil {
+		return nil
 	}
 	if p.boot == "" {
 		p.boot = bootID()
 	}
-	raw, err := json.Marshal(journal{
+	raw, err := journal{
 		Version: journalVersion, Digest: p.desc.Digest, Size: p.desc.Size, Boot: p.boot, From: from, To: to,
-	})
+	}.block()
 	if err != nil {
 		return err
 	}
-	temp := p.paths.journal + ".new"
-	if err := writeFile(p.disk, p.root, temp, raw, 0o600, false); err != nil {
+	if _, err := p.disk.WriteAt(p.log, raw, 0); err != nil {
 		return err
 	}
-	if err := p.root.Rename(temp, p.paths.journal); err != nil {
-		return errors.Join(err, p.root.Remove(temp))
-	}
-	p.saved = true
+	p.saved = to.Length > 0
 	return nil
 }
 
-// forget removes the journal.
-func (p *Partial) forget() error {
-	if p.paths.journal == "" {
-		return nil
+func (p *Partial) readJournal() (journal, error) {
+	if p.log == nil {
+		return journal{}, errNothing
 	}
-	p.saved = false
-	for _, name := range []string{p.paths.journal, p.paths.journal + ".new"} {
-		if err := p.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
+	raw, err := io.ReadAll(io.NewSectionReader(p.log, 0, maxJournal))
+	if err != nil {
+		return journal{}, err
 	}
-	return nil
+	return parseJournal(raw)
 }
 
 // Reset throws away all bytes and checkpoints.
@@ -293,8 +197,11 @@ func (p *Partial) Reset() error {
 }
 
 func (p *Partial) reset() error {
+	if err := p.record(mark{}, mark{}); err != nil {
+		return err
+	}
 	p.last, p.bad = mark{}, nil
-	return errors.Join(p.forget(), p.file.Truncate(0))
+	return p.data.Truncate(0)
 }
 
 // Commit makes the bytes durable and gives them their final name, in place of
@@ -310,10 +217,10 @@ func (p *Partial) Commit() error {
 	if err := p.commit(); err != nil {
 		return fmt.Errorf("commit blob %s: %w", p.desc.Digest, err)
 	}
-	// From here the file is the final one: no later method may touch it.
+	// From here the data is the final file: no later method may touch it.
 	p.done = true
-	p.remove()
-	_ = p.file.Close() // synced before: nothing is left that could fail
+	_ = p.data.Close() // synced before: nothing is left that could fail
+	p.tidy()
 	if err := syncDir(p.disk, p.root, path.Dir(p.paths.final)); err != nil {
 		return fmt.Errorf("commit blob %s: %w", p.desc.Digest, err)
 	}
@@ -324,7 +231,7 @@ func (p *Partial) commit() error {
 	if p.bad != nil {
 		return p.bad
 	}
-	fi, err := p.file.Stat()
+	fi, err := p.data.Stat()
 	if err != nil {
 		return err
 	}
@@ -332,18 +239,18 @@ func (p *Partial) commit() error {
 		return fmt.Errorf("%w: %d bytes instead of %d", ErrCorrupt, fi.Size(), p.desc.Size)
 	}
 	if p.paths.perm != 0 {
-		if err := p.file.Chmod(p.paths.perm); err != nil {
+		if err := p.data.Chmod(p.paths.perm); err != nil {
 			return err
 		}
 	}
-	if err := p.disk.Sync(p.file); err != nil {
+	if err := p.disk.Sync(p.data); err != nil {
 		// The kernel reports a lost write once and then calls the pages clean:
 		// a second fsync would succeed over bytes that are gone.
 		p.bad = err
-		return errors.Join(err, p.forget())
+		return errors.Join(err, p.record(mark{}, mark{}))
 	}
 	// Someone's file may have come to lie under our temporary name.
-	if same, err := isAt(p.file, p.root, p.paths.data); err != nil {
+	if same, err := isAt(p.data, p.root, p.paths.data); err != nil {
 		return err
 	} else if !same {
 		return fmt.Errorf("%w: %s was replaced", ErrCorrupt, p.paths.data)
@@ -362,15 +269,6 @@ func (p *Partial) superseded() bool {
 	return p.paths.perm != 0 && err == nil && fi.Mode().IsRegular() && fi.Size() == p.desc.Size
 }
 
-// remove takes away everything but the final file. What it misses is
-// collected later.
-func (p *Partial) remove() {
-	_ = p.forget()
-	if p.paths.dir != "" {
-		_ = p.root.Remove(p.paths.dir)
-	}
-}
-
 // Close gives up the partial and keeps it for a later Resume, if there is a
 // checkpoint to resume from. After Commit it does nothing.
 func (p *Partial) Close() error {
@@ -380,14 +278,29 @@ func (p *Partial) Close() error {
 		return nil
 	}
 	p.done = true
-	if !p.saved {
-		p.discard()
+	if p.saved {
+		return errors.Join(p.data.Close(), p.log.Close())
 	}
-	return p.file.Close()
+	if same, err := isAt(p.data, p.root, p.paths.data); err == nil && same {
+		_ = p.root.Remove(p.paths.data)
+	}
+	err := p.data.Close()
+	p.tidy()
+	return err
 }
 
-// discard removes the partial while it is locked.
-func (p *Partial) discard() {
-	_ = p.root.Remove(p.paths.data)
-	p.remove()
+// tidy removes and unlocks the journal, and removes the directory. What it
+// misses, Prune collects.
+func (p *Partial) tidy() {
+	if p.log != nil {
+		if same, err := isAt(p.log, p.root, p.paths.log); err == nil && same {
+			_ = p.root.Remove(p.paths.log)
+		}
+		_ = p.log.Close()
+	}
+	if p.paths.dir != "" {
+		_ = p.root.Remove(p.paths.dir)
+	}
 }
+
+func (p *Partial) algorithm() digest.Algorithm { return p.desc.Digest.Algorithm() }

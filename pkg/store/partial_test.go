@@ -151,9 +151,9 @@ func TestPartialWithoutCheckpointLeavesNothing(t *testing.T) {
 func TestCloseBeforeResumeKeeps(t *testing.T) {
 	root := openRoot(t)
 	b := blobOf(1, 4*step)
-	for range 2 {
+	for i := range 2 {
 		p := openPartial(t, root, "f", storetest.Blob(b))
-		if len(names(t, root)) == 1 {
+		if i == 0 {
 			writeSteps(t, p, b, 2)
 		}
 		if err := p.Close(); err != nil {
@@ -191,7 +191,7 @@ func TestPartialRefuses(t *testing.T) {
 	if err := p.Commit(); !errors.Is(err, store.ErrCorrupt) {
 		t.Errorf("Commit of too few bytes error = %v, want ErrCorrupt", err)
 	}
-	if diff := cmp.Diff([]string{"f.partial"}, names(t, root)); diff != "" {
+	if diff := cmp.Diff([]string{"f.journal", "f.partial"}, names(t, root)); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}
 	for _, desc := range []ocispec.Descriptor{{}, {Digest: "sha256:..", Size: 1}, {Digest: digest.FromString(""), Size: -1}} {
@@ -232,6 +232,61 @@ func TestPartialNameCollides(t *testing.T) {
 	}
 }
 
+// TestPartialLeavesForeignFilesAlone has files of an artifact, or of the user,
+// under the names that a partial would use.
+func TestPartialLeavesForeignFilesAlone(t *testing.T) {
+	b := blobOf(1, 2*step)
+	desc := storetest.Blob(b)
+	for name, foreign := range map[string]map[string]string{
+		"data":          {"f.partial": "mine"},
+		"empty data":    {"f.partial": ""},
+		"journal":       {"f.journal": "mine"},
+		"empty journal": {"f.journal": ""},
+		"both":          {"f.partial": "mine", "f.journal": strings.Repeat(" ", 2048)},
+		"both empty":    {"f.partial": "", "f.journal": ""},
+		"later version": {"f.partial": "mine", "f.journal": `{"version":2}` + strings.Repeat(" ", 2048-13)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := openRoot(t)
+			want := map[string]string{"f": string(b)}
+			for name, text := range foreign {
+				want[name] = text
+				if err := root.WriteFile(name, []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			cut := openPartial(t, root, "f", desc)
+			writeSteps(t, cut, b, 1)
+			if err := cut.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if n, err := ingest(openPartial(t, root, "f", desc), desc, b); n != 0 || err != nil {
+				t.Errorf("resumed from %d, %v, want 0", n, err)
+			}
+			if diff := cmp.Diff(want, tree(t, root)); diff != "" {
+				t.Errorf("files (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestJournalNameCollides has a file of an artifact come to lie over a journal.
+func TestJournalNameCollides(t *testing.T) {
+	root := openRoot(t)
+	b, other := blobOf(1, 2*step), []byte("called like a journal")
+	p := openPartial(t, root, "f", storetest.Blob(b))
+	writeSteps(t, p, b, 2)
+	if _, err := ingest(openPartial(t, root, "f.journal", storetest.Blob(other)), storetest.Blob(other), other); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[string]string{"f": string(b), "f.journal": string(other)}, tree(t, root)); diff != "" {
+		t.Errorf("files (-want +got):\n%s", diff)
+	}
+}
+
 func TestResumeDistrusts(t *testing.T) {
 	b := blobOf(1, 6*step)
 	desc := storetest.Blob(b)
@@ -251,17 +306,17 @@ func TestResumeDistrusts(t *testing.T) {
 		{"journal with more", editJournal(func(s string) string { return s + "{}" }), 0},
 		{"journal too long", editJournal(func(s string) string { return s + strings.Repeat(" ", 1<<20) }), 0},
 		{"journal of zeros", editJournal(func(s string) string { return strings.Repeat("\x00", len(s)) }), 0},
-		{"journal of a later version", editJournal(replace(`"version":1`, `"version":2`)), 0},
-		{"journal of another blob", editJournal(replace(desc.Digest.Encoded()[:8], "00000000")), 0},
-		{"journal of another size", editJournal(replace(`"size":393216`, `"size":393217`)), 0},
-		{"journal claims more", editJournal(replace(`"length":262144`, `"length":327680`)), 0},
-		{"journal claims more than all", editJournal(replace(`"length":262144`, `"length":999999999`)), 0},
-		{"journal claims less than nothing", editJournal(replace(`"length":196608`, `"length":-1`)), 0},
-		{"journal with another state", editJournal(replace(`"state":"c2hhA`, `"state":"c2hhB`)), 0},
-		{"after a restart", editJournal(otherBoot), 4 * step},
+		{"journal of a later version", editJournal(fill(replace(`"version":1`, `"version":2`))), 0},
+		{"journal of another blob", editJournal(fill(replace(desc.Digest.Encoded()[:8], "00000000"))), 0},
+		{"journal of another size", editJournal(fill(replace(`"size":393216`, `"size":393217`))), 0},
+		{"journal claims more", editJournal(fill(replace(`"length":262144`, `"length":327680`))), 0},
+		{"journal claims more than all", editJournal(fill(replace(`"length":262144`, `"length":999999999`))), 0},
+		{"journal claims less than nothing", editJournal(fill(replace(`"length":196608`, `"length":-1`))), 0},
+		{"journal with another state", editJournal(fill(replace(`"state":"c2hhA`, `"state":"c2hhB`))), 0},
+		{"after a restart", editJournal(fill(otherBoot)), 4 * step},
 		{"after a restart that lost the beginning", both(
-			editJournal(otherBoot), editData(func(b []byte) []byte { clear(b[:100]); return b })), 0},
-		{"written where boots are not known", editJournal(noBoot), 4 * step},
+			editJournal(fill(otherBoot)), editData(func(b []byte) []byte { clear(b[:100]); return b })), 0},
+		{"written where boots are not known", editJournal(fill(noBoot)), 4 * step},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -305,6 +360,14 @@ func editData(edit func([]byte) []byte) func(*testing.T, string) { return editFi
 
 func editJournal(edit func(string) string) func(*testing.T, string) {
 	return editFile("f.journal", func(b []byte) []byte { return []byte(edit(string(b))) })
+}
+
+// fill gives an edited journal its old length.
+func fill(edit func(string) string) func(string) string {
+	return func(s string) string {
+		edited := strings.TrimRight(edit(s), " ")
+		return edited + strings.Repeat(" ", len(s)-len(edited))
+	}
 }
 
 func removeFile(name string) func(*testing.T, string) {

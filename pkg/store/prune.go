@@ -49,7 +49,7 @@ type Pruned struct {
 
 // Prune removes blobs that nothing leads to, partials that no process works on,
 // and what was put aside as damaged, if they are old enough. It never removes
-// what a running process has used since it first wrote to the store, nor what
+// what a running process has used since it opened its store, nor what
 // a manifest in recent use leads to. Tags cannot change while it runs.
 func (s *Store) Prune(ctx context.Context, opts PruneOptions) (Pruned, error) {
 	p := pruning{store: s, opts: opts, now: time.Now()}
@@ -190,7 +190,7 @@ func (p *pruning) partials(ctx context.Context) error {
 		if p.store.lastChange(name).After(limit) || !e.IsDir() && !strings.HasPrefix(e.Name(), tempPrefix) {
 			continue
 		}
-		unlock, ok := p.lockPartial(path.Join(name, dataName))
+		unlock, ok := p.lockPartial(path.Join(name, journalName))
 		if !ok {
 			continue
 		}
@@ -204,14 +204,14 @@ func (p *pruning) partials(ctx context.Context) error {
 }
 
 // lockPartial makes sure that nobody works on a partial.
-func (p *pruning) lockPartial(data string) (unlock func(), ok bool) {
-	f, err := p.store.root.OpenFile(data, os.O_RDWR, 0)
+func (p *pruning) lockPartial(log string) (unlock func(), ok bool) {
+	f, err := p.store.root.OpenFile(log, os.O_RDWR, 0)
 	if err != nil {
-		return func() {}, true // a single file, or a directory without data
+		return func() {}, true // a single file, or a directory without a journal
 	}
 	free, err := tryLock(f)
 	if errors.Is(err, errNoLocks) {
-		free = p.store.lastChange(data).Before(p.now.Add(-blindGrace))
+		free = p.store.lastChange(path.Dir(log)).Before(p.now.Add(-blindGrace))
 	} else if err != nil || !free {
 		free = false
 	}

@@ -86,9 +86,13 @@ func badName(dgst digest.Digest) string {
 }
 
 // hashFile returns the digest of what f holds from its beginning.
-func hashFile(ctx context.Context, f io.ReaderAt, alg digest.Algorithm) (digest.Digest, error) {
+func hashFile(ctx context.Context, f *os.File, alg digest.Algorithm) (digest.Digest, error) {
+	fi, err := f.Stat()
+	if err != nil {
+		return "", err
+	}
 	h := alg.Hash()
-	buf := make([]byte, copyBuffer)
+	buf := make([]byte, min(fi.Size()+1, copyBuffer))
 	for off := int64(0); ; {
 		if err := ctx.Err(); err != nil {
 			return "", err

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// A session is a locked file that says since when a Store has been written to
+// A session is a locked file that says since when a Store has been used
 // by a process that still runs. Prune keeps what was used since then: the
 // first blobs of a pull that takes a day are as safe as the last.
 type session struct {

@@ -94,7 +94,7 @@ func (c *StatCache) load() error {
 	if err := makeDirs(c.store.disk, c.store.root, statDir, 0o700); err != nil {
 		return err
 	}
-	for _, name := range []string{statDir, c.name} {
+	for _, name := range []string{".", statDir, c.name} {
 		fi, err := c.store.root.Lstat(name)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil

@@ -84,7 +84,9 @@ type Store struct {
 
 // Open opens the store in dir, and makes one if dir is missing or empty. An
 // image layout made by another tool is taken as it is. Any other directory
-// that has something in it is refused. The caller should Close the store.
+// that has something in it is refused. The caller should Close the store: what
+// was used through it, nobody prunes before. A process that runs for long
+// should open it anew for each job.
 func Open(dir string) (*Store, error) {
 	s, err := open(dir)
 	if err != nil {
@@ -98,7 +100,7 @@ func open(dir string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := makeStoreDir(dir); err != nil {
 		return nil, err
 	}
 	root, err := os.OpenRoot(dir)
@@ -111,6 +113,29 @@ func open(dir string) (*Store, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// makeStoreDir is os.MkdirAll that makes the new names durable.
+func makeStoreDir(dir string) error {
+	if _, err := os.Stat(dir); err == nil {
+		return nil
+	}
+	parent := filepath.Dir(dir)
+	if parent == dir {
+		return nil
+	}
+	if err := makeStoreDir(parent); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	root, err := os.OpenRoot(parent)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return syncDir(osDisk{}, root, ".")
 }
 
 // prepare makes what is missing. Several processes may do so at once: each step
@@ -129,7 +154,7 @@ func (s *Store) prepare() error {
 		return nil
 	}
 	for _, name := range []string{ingestDir, locksDir, blobsDir + "/sha256", badDir, statDir, originsDir} {
-		if err := s.root.MkdirAll(name, 0o700); err != nil {
+		if err := makeDirs(s.disk, s.root, name, 0o700); err != nil {
 			return err
 		}
 	}
