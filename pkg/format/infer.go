@@ -81,6 +81,9 @@ var tasks = []struct{ suffix, task string }{
 // than text.
 var exceptions = []string{"LayoutLM", "Vilt", "Lilt", "Bros", "Udop", "TrOCR", "Musicgen", "Speech", "Tapas", "Markup"}
 
+// otherInputs are the members of config.json of models that take more than text.
+var otherInputs = []string{"vision_config", "audio_config", "vision_tower", "mm_vision_tower", "img_processor"}
+
 // task is what the model is for, where its class or library leaves no doubt.
 func (d *description) task() string {
 	switch d.model.Library {
@@ -96,10 +99,8 @@ func (d *description) task() string {
 			return ""
 		}
 	}
-	for _, key := range []string{"vision_config", "audio_config", "vision_tower", "mm_vision_tower", "img_processor"} {
-		if config.has(key) {
-			return ""
-		}
+	if slices.ContainsFunc(otherInputs, config.has) {
+		return ""
 	}
 	for _, t := range tasks {
 		if strings.HasSuffix(name, t.suffix) {

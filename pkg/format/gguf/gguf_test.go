@@ -212,15 +212,13 @@ func TestReadHostile(t *testing.T) {
 	}
 }
 
-// A million tensors take memory for their places, not for their text.
+// Many tensors take memory for their places, not for their text.
 func TestWalkManyTensors(t *testing.T) {
-	if testing.Short() {
-		t.Skip("reads a header of 70 MB")
-	}
+	const many = 200_000
 	b := []byte("GGUF\x03\x00\x00\x00")
-	b = binary.LittleEndian.AppendUint64(b, gguf.MaxTensors)
+	b = binary.LittleEndian.AppendUint64(b, many)
 	b = binary.LittleEndian.AppendUint64(b, 0)
-	for i := range gguf.MaxTensors {
+	for i := range many {
 		b = binary.LittleEndian.AppendUint64(b, 30)
 		b = fmt.Appendf(b, "%030d", i)
 		b = binary.LittleEndian.AppendUint32(b, 1)
@@ -232,16 +230,16 @@ func TestWalkManyTensors(t *testing.T) {
 	runtime.ReadMemStats(&base)
 	count := 0
 	_, err := gguf.Walk(bytes.NewReader(b), int64(len(b)), func(gguf.Tensor) error {
-		if count++; count%(gguf.MaxTensors/4) == 0 {
+		if count++; count%(many/4) == 0 {
 			runtime.GC()
 			runtime.ReadMemStats(&now)
-			if grown := int64(now.HeapAlloc) - int64(base.HeapAlloc); grown > 64<<20 {
-				t.Errorf("after %d tensors %d bytes are held, want at most 64 MiB", count, grown)
+			if grown := int64(now.HeapAlloc) - int64(base.HeapAlloc); grown > int64(len(b)) {
+				t.Errorf("after %d tensors %d bytes are held, want less than the header's %d", count, grown, len(b))
 			}
 		}
 		return nil
 	})
-	if err != nil || count != gguf.MaxTensors {
+	if err != nil || count != many {
 		t.Errorf("Walk = %d tensors, %v", count, err)
 	}
 }

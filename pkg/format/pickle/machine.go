@@ -125,7 +125,7 @@ func (m *machine) step(o op) {
 	}
 }
 
-// collect follows the opcodes that make one value of several.
+// collect follows the opcodes that make and fill containers.
 func (m *machine) collect(o op) {
 	switch o.code {
 	case ')':
@@ -153,15 +153,21 @@ func (m *machine) collect(o op) {
 		m.setItems([]any{key, value})
 	case 'u':
 		m.setItems(m.popMark())
-	case 0x90, 'b': // ADDITEMS, BUILD: what they change stays
-		if o.code == 'b' {
-			m.pop()
-		} else {
-			m.popMark()
-		}
-	case 0x8f:
+	case 0x8f: // EMPTY_SET
 		m.push(nil)
-	case 0x91, 'o', 'i':
+	case 0x90: // ADDITEMS
+		m.popMark()
+	default:
+		m.apply(o)
+	}
+}
+
+// apply follows the opcodes that call something.
+func (m *machine) apply(o op) {
+	switch o.code {
+	case 'b': // BUILD: what it changes stays
+		m.pop()
+	case 0x91, 'o', 'i': // FROZENSET, OBJ, INST
 		m.popMark()
 		m.push(nil)
 	case 'Q':
@@ -169,7 +175,7 @@ func (m *machine) collect(o op) {
 	case 'R', 0x81:
 		args, callee := m.pop(), m.pop()
 		m.push(m.call(callee, args))
-	case 0x92:
+	case 0x92: // NEWOBJ_EX
 		m.pop()
 		m.pop()
 		m.pop()
