@@ -23,20 +23,20 @@ import (
 
 // Capabilities is what a registry was found able to do.
 type Capabilities struct {
-	Referrers    bool  `json:"referrers"`          // has the referrers API
-	OCISubject   bool  `json:"oci_subject"`        // says so when a referrer is pushed
-	Ranges       bool  `json:"ranges"`             // gives parts of blobs
-	Mount        bool  `json:"mount"`              // links blobs between repositories
-	Chunked      bool  `json:"chunked"`            // takes a blob in several PATCHes
-	MinChunk     int64 `json:"min_chunk"`          // the least it wants in one, 0 if it does not say
-	UploadStatus bool  `json:"upload_status"`      // tells how much of an upload it has
-	DeleteTag    bool  `json:"delete_tag"`         // removes tags
-	DeleteDigest bool  `json:"delete_digest"`      // removes manifests
-	DeleteBlob   bool  `json:"delete_blob"`        // removes blobs
-	Catalog      bool  `json:"catalog"`            // lists its repositories
-	TagCAS       bool  `json:"tag_cas"`            // honours If-Match when a tag is written
-	DigestHeader bool  `json:"digest_header"`      // sends Docker-Content-Digest
-	MaxManifest  int64 `json:"max_manifest_bytes"` // the largest manifest it took of those tried
+	Referrers    bool  `json:"referrers"`    // has the referrers API
+	OCISubject   bool  `json:"ociSubject"`   // says so when a referrer is pushed
+	Ranges       bool  `json:"ranges"`       // gives parts of blobs
+	Mount        bool  `json:"mount"`        // links blobs between repositories
+	Chunked      bool  `json:"chunked"`      // takes a blob in several PATCHes
+	MinChunk     int64 `json:"minChunk"`     // the least it wants in one, 0 if it does not say
+	UploadStatus bool  `json:"uploadStatus"` // tells how much of an upload it has
+	DeleteTag    bool  `json:"deleteTag"`    // removes tags
+	DeleteDigest bool  `json:"deleteDigest"` // removes manifests
+	DeleteBlob   bool  `json:"deleteBlob"`   // removes blobs
+	Catalog      bool  `json:"catalog"`      // lists its repositories
+	TagCAS       bool  `json:"tagCAS"`       // honours If-Match when a tag is written
+	DigestHeader bool  `json:"digestHeader"` // sends Docker-Content-Digest
+	MaxManifest  int64 `json:"maxManifest"`  // the largest manifest it took of those tried
 }
 
 // cleanTimeout bounds the removal of what a probe left.
@@ -217,6 +217,7 @@ func (p *prober) chunked(ctx context.Context) {
 }
 
 func (p *prober) catalog(ctx context.Context) {
+	p.found.Catalog = true
 	for _, err := range p.repo.client.Catalog(ctx, p.repo.ref.Registry) {
 		p.found.Catalog = err == nil
 		return

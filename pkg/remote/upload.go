@@ -414,4 +414,3 @@ func reopen(from io.Reader, size int64) (func(context.Context, int64) (io.ReadCl
 		return io.NopCloser(from), err
 	}, err
 }
-

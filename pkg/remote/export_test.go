@@ -1,0 +1,51 @@
+package remote
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+)
+
+// RetryAfter is retryAfter.
+func RetryAfter(value string, now time.Time) time.Duration { return retryAfter(value, now) }
+
+// CleanText is cleanText.
+func CleanText(s string) string { return cleanText(s) }
+
+// MaxErrorText is maxErrorText.
+const MaxErrorText = maxErrorText
+
+// ParseContentRange is parseContentRange.
+func ParseContentRange(s string) (first, last, total int64, ok bool) {
+	b, ok := parseContentRange(s)
+	return b.first, b.last, b.total, ok
+}
+
+// ParseKept is parseKept.
+func ParseKept(s string) (int64, bool) { return parseKept(s) }
+
+// PickChallenge is pickChallenge.
+func PickChallenge(h http.Header) (scheme, realm string, ok bool) {
+	c, ok := pickChallenge(h)
+	return c.scheme, c.realm, ok
+}
+
+// Inner is inner.
+func Inner(addr netip.Addr) bool { return inner(addr) }
+
+// FarDial dials as a request does that a registry on another host sent us on.
+func FarDial(ctx context.Context, address string) (net.Conn, error) {
+	return newDialer(refuseInner).DialContext(ctx, "tcp", address)
+}
+
+// FallbackTag is fallbackTag.
+var FallbackTag = fallbackTag
+
+// WithNear makes c reach registries through near; where they send it, it goes
+// by itself.
+func WithNear(c *Client, near http.RoundTripper) *Client {
+	c.guard.near = near
+	return c
+}
