@@ -121,6 +121,8 @@ func Walk(r io.ReaderAt, size int64, visit func(Tensor) error) (*Header, error) 
 	if err := p.align(); err != nil {
 		return nil, err
 	}
+	// So many fit into what is left of the file; growing would take twice that.
+	p.names, p.spans = make([]uint64, 0, tensors), make([]span, 0, tensors)
 	for range tensors {
 		t, err := p.tensor()
 		if err != nil {

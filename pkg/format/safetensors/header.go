@@ -30,6 +30,9 @@ type parser struct {
 
 func newParser(w *window.Reader, length int64, visit func(Tensor) error) *parser {
 	p := &parser{w: w, length: length, data: 8 + length, visit: visit, seed: maphash.MakeSeed()}
+	// No more can be in the header; growing would take twice that in the end.
+	n := min(length/minEntry, MaxTensors)
+	p.names, p.spans = make([]uint64, 0, n), make([]span, 0, n)
 	// Duplicates are looked for by the parser: the decoder would hold all
 	// names to do so.
 	p.dec = jsontext.NewDecoder(&tokenReader{p: p}, jsontext.AllowDuplicateNames(true))

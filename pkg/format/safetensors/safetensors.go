@@ -28,6 +28,7 @@ const (
 	MaxHeader  = 100_000_000
 	MaxTensors = 1_000_000
 
+	minEntry    = 49       // bytes of the shortest tensor: "":{"dtype":"U8","shape":[],"data_offsets":[0,0]}
 	maxDims     = 64       // what PyTorch and NumPy can hold
 	maxToken    = 8 << 20  // one string or run of white space
 	maxMetadata = 16 << 20 // all of __metadata__
