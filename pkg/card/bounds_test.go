@@ -65,7 +65,7 @@ func expensive(n int) map[string]string {
 }
 
 func TestRenderingIsBounded(t *testing.T) {
-	for name, body := range expensive(card.MaxBytes / 2) {
+	for name, body := range expensive(boundsSize) {
 		t.Run(name, func(t *testing.T) {
 			c, err := card.Parse([]byte(body))
 			if err != nil {
@@ -177,30 +177,54 @@ func indents(n int) string {
 	return b.String()
 }
 
-func TestHostileCardTakesLittle(t *testing.T) {
-	readme := readTestdata(t, "hostile/c40_billion_laughs/README.md")
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	start := time.Now()
-	c, err := card.Parse(readme)
-	if err != nil {
+func TestHostileCardsTakeLittle(t *testing.T) {
+	for _, name := range []string{"c01_script", "c02_handlers", "c03_js_url", "c20_tracker", "c40_billion_laughs"} {
+		t.Run(name, func(t *testing.T) {
+			readme := readTestdata(t, "hostile/"+name+"/README.md")
+			took := time.Hour
+			var before, after runtime.MemStats
+			for range 3 { // a busy machine may be late once
+				runtime.ReadMemStats(&before)
+				start := time.Now()
+				show(t, readme)
+				took = min(took, time.Since(start))
+				runtime.ReadMemStats(&after)
+			}
+			if took > 200*time.Millisecond {
+				t.Errorf("took %v", took)
+			}
+			if used := after.TotalAlloc - before.TotalAlloc; used > 64<<20 {
+				t.Errorf("allocated %d bytes", used)
+			}
+		})
+	}
+}
+
+// show does all that can be done with a card.
+func show(t *testing.T, readme []byte) {
+	t.Helper()
+	c := parse(t, string(readme))
+	if _, err := c.HTML(card.HTMLOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.Text(io.Discard, card.TextOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	took := time.Since(start)
-	runtime.ReadMemStats(&after)
-	if got, want := fmt.Sprint(c.Problem), "front matter rejected: too many aliases"; got != want {
+}
+
+func TestBombLeavesTheBody(t *testing.T) {
+	c := parse(t, string(readTestdata(t, "hostile/c40_billion_laughs/README.md")))
+	if got, want := problem(c), "front matter rejected: too many aliases"; got != want {
 		t.Errorf("Problem = %q, want %q", got, want)
 	}
 	if got, want := string(c.Body), "# t\n"; got != want {
 		t.Errorf("Body = %q, want %q", got, want)
 	}
-	if took > 200*time.Millisecond {
-		t.Errorf("took %v", took)
-	}
-	if used := after.TotalAlloc - before.TotalAlloc; used > 64<<20 {
-		t.Errorf("allocated %d bytes", used)
+}
+
+func TestMarkAndCRLFAreNoProblem(t *testing.T) {
+	c := parse(t, string(readTestdata(t, "hostile/c53_crlf_bom/README.md")))
+	if c.Problem != nil || len(c.Meta.Licenses) != 1 || c.Meta.Licenses[0] != "mit" {
+		t.Errorf("Problem = %v, Licenses = %q", c.Problem, c.Meta.Licenses)
 	}
 }

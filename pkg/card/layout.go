@@ -1,6 +1,7 @@
 package card
 
 import (
+	"slices"
 	"strings"
 	"unicode"
 
@@ -199,16 +200,14 @@ func lineWidth(line []piece) int {
 // paragraph ends a paragraph: what follows stands after an empty line.
 func (p *printer) paragraph() {
 	p.flush()
-	p.gapDue = true
+	p.gapDue = p.gapDue || p.table == nil
 }
 
 // flush writes the text collected so far. In the cell of a table it only
 // begins a line.
 func (p *printer) flush() {
 	if p.table != nil {
-		if p.table.inCell && len(p.line) > 0 {
-			p.line = append(p.line, newline)
-		}
+		p.breakCell()
 		return
 	}
 	line := p.line
@@ -225,6 +224,19 @@ func (p *printer) flush() {
 			return
 		}
 		p.writeLine(paint(l, p.color))
+	}
+}
+
+// breakCell begins a line in the cell of a table, if one has text already.
+func (p *printer) breakCell() {
+	for _, x := range slices.Backward(p.line) {
+		if x.breaks {
+			return
+		}
+		if strings.TrimSpace(x.text) != "" {
+			p.line = append(p.line, newline)
+			return
+		}
 	}
 }
 

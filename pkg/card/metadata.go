@@ -9,7 +9,8 @@ const maxValues = 1000
 // where the card format expects a list is a list of one, and numbers and dates
 // are the text that stands in the card. Nothing is corrected: an identifier
 // of a licence or a language is as written. Lists have no empty and no
-// repeated members, and at most 1000 of them.
+// repeated members, and at most 1000 of them. Texts may hold any character;
+// whoever shows them escapes them.
 type Metadata struct {
 	Name         string   // model_name
 	Languages    []string // language

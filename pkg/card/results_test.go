@@ -1,6 +1,7 @@
 package card_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -127,9 +128,9 @@ func TestParseResultsRejects(t *testing.T) {
 }
 
 func aliases(n int) string {
-	s := ""
+	var s strings.Builder
 	for range n {
-		s += "*a, "
+		s.WriteString("*a, ")
 	}
-	return s
+	return s.String()
 }

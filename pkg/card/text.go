@@ -262,7 +262,7 @@ func (p *printer) startList(t html.Token) {
 func (p *printer) endList() {
 	p.flush()
 	p.lists = p.lists[:max(0, len(p.lists)-1)]
-	p.gapDue = p.gapDue || len(p.lists) == 0
+	p.gapDue = p.gapDue || len(p.lists) == 0 && p.table == nil
 }
 
 func (p *printer) startItem(t html.Token) {

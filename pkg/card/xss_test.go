@@ -291,3 +291,27 @@ func samePlace(s string) bool {
 	u, err := url.Parse(s)
 	return err == nil && safeLink(s) && u.Scheme == "" && u.Host == "" && !strings.HasPrefix(s, "//")
 }
+
+// The policy must hold when the stage before it fails: what it lets through
+// neither runs nor fetches, even if it does not close what it opens.
+func TestPolicyAloneIsSafe(t *testing.T) {
+	for name, body := range vectors {
+		t.Run(name, func(t *testing.T) {
+			got := card.ApplyPolicy([]byte(body))
+			doc, err := html.Parse(bytes.NewReader(got))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for n := range doc.Descendants() {
+				if n.Type != html.ElementNode || slices.Contains([]string{"html", "head", "body"}, n.Data) {
+					continue
+				}
+				for _, bad := range unsafeElement(n) {
+					if bad != "rel nofollow" {
+						t.Errorf("policy lets through %q\nof %q\nin %q", bad, body, got)
+					}
+				}
+			}
+		})
+	}
+}
