@@ -46,15 +46,26 @@ func (s *Store) Exists(ctx context.Context, desc ocispec.Descriptor) (bool, erro
 	return s.touch(name, fi), nil
 }
 
-// touch notes that a blob is in use. It reports false if Prune was faster.
+// touch notes that a blob is in use. It reports false if Prune was faster: the
+// two agree by a lock on the blob itself.
 func (s *Store) touch(name string, fi fs.FileInfo) bool {
 	_ = s.session.begin(s) // fails where nothing can be pruned either
 	if time.Since(fi.ModTime()) < touchAfter {
 		return true
 	}
-	err := s.root.Chtimes(name, time.Time{}, time.Now())
+	f, err := s.root.Open(name)
+	if err != nil {
+		return !errors.Is(err, fs.ErrNotExist)
+	}
+	defer f.Close()
+	for range lockTries {
+		if ok, err := tryLock(f); ok || err != nil {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
 	// A store that is read-only for us is still good to read.
-	return !errors.Is(err, fs.ErrNotExist)
+	return !errors.Is(s.root.Chtimes(name, time.Time{}, time.Now()), fs.ErrNotExist)
 }
 
 // Fetch opens a blob. The reader is also an io.ReaderAt and io.Seeker, and the

@@ -143,7 +143,7 @@ func (p *pruning) blobs(ctx context.Context, roots []ocispec.Descriptor) error {
 		}
 		removed := true
 		if !p.opts.DryRun {
-			if removed, err = p.blob(name); err != nil {
+			if removed, err = p.blob(name, fi); err != nil {
 				return err
 			}
 		}
@@ -155,24 +155,30 @@ func (p *pruning) blobs(ctx context.Context, roots []ocispec.Descriptor) error {
 	})
 }
 
-// blob removes one blob, unless it comes into use at this moment: users of a
-// blob touch it under its name, so one that has been moved away and is still
-// old has no new user.
-func (p *pruning) blob(name string) (bool, error) {
-	root := p.store.root
-	aside := path.Join(ingestDir, tempPrefix+random())
-	err := root.Rename(name, aside)
+// blob removes one blob, unless it comes into use at this moment.
+func (p *pruning) blob(name string, fi fs.FileInfo) (bool, error) {
+	if !fi.Mode().IsRegular() {
+		return true, p.store.root.RemoveAll(name) // nobody can use it
+	}
+	f, err := p.store.root.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
-	fi, err := root.Lstat(aside)
-	if err == nil && fi.ModTime().After(p.old) {
-		return false, root.Rename(aside, name)
+	defer f.Close()
+	if ok, err := tryLock(f); !ok && !errors.Is(err, errNoLocks) {
+		return false, err
 	}
-	return true, root.Remove(aside)
+	fi, err = p.store.root.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil || fi.ModTime().After(p.old) {
+		return false, err
+	}
+	return true, p.store.root.Remove(name)
 }
 
 // partials removes partials whose process has ended, and other leftovers.

@@ -3,15 +3,18 @@ package store_test
 import (
 	"bytes"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"oras.land/oras-go/v2/content"
 
 	"github.com/modelreg/modelreg/pkg/store"
 	"github.com/modelreg/modelreg/pkg/store/storetest"
@@ -27,6 +30,9 @@ func age(t *testing.T, dir string, by time.Duration) {
 			t.Fatal(err)
 		}
 		for _, name := range found {
+			if stat(t, name).Mode()&fs.ModeSymlink != 0 {
+				continue
+			}
 			if err := os.Chtimes(name, then, then); err != nil {
 				t.Fatal(err)
 			}
@@ -145,6 +151,44 @@ func TestUseMakesYoung(t *testing.T) {
 	}
 }
 
+// TestUseRacesPrune has an old blob be asked for in the moment of a Prune.
+// Whoever is told that it exists can rely on it.
+func TestUseRacesPrune(t *testing.T) {
+	s := reopened(t, func(s *store.Store) {})
+	b := []byte("contended")
+	desc := storetest.Blob(b)
+	user := openStore(t, s.Dir())
+	kept := 0
+	for range 100 {
+		pushBlob(t, user, b)
+		age(t, s.Dir(), 48*time.Hour)
+		if err := user.Close(); err != nil { // else its session would keep the blob
+			t.Fatal(err)
+		}
+		user = openStore(t, s.Dir())
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if _, err := s.Prune(t.Context(), store.PruneOptions{}); err != nil {
+				t.Error(err)
+			}
+		})
+		wg.Go(func() {
+			ok, err := user.Exists(t.Context(), desc)
+			if err != nil {
+				t.Error(err)
+			}
+			if ok {
+				kept++
+				if _, err := content.FetchAll(t.Context(), user, desc); err != nil {
+					t.Errorf("blob that exists: %v", err)
+				}
+			}
+		})
+		wg.Wait()
+	}
+	t.Logf("kept %d of 100", kept)
+}
+
 // TestYoungManifestKeepsItsLayers has only a manifest be used lately.
 func TestYoungManifestKeepsItsLayers(t *testing.T) {
 	var desc ocispec.Descriptor
@@ -204,6 +248,36 @@ func TestPrunePartials(t *testing.T) {
 	if left, _ := filepath.Glob(filepath.Join(dir, "locks", "session.*")); len(left) != 1 {
 		// The killed one's session is younger than a minute, and stays so long.
 		t.Errorf("sessions = %v, want one", left)
+	}
+}
+
+// TestPruneOfOddThings has things in the store that it did not put there.
+func TestPruneOfOddThings(t *testing.T) {
+	s := openStore(t, t.TempDir())
+	blobs := filepath.Join(s.Dir(), "blobs", "sha256")
+	outside := filepath.Join(t.TempDir(), "outside")
+	odd := func(text string) string { return filepath.Join(blobs, digest.FromString(text).Encoded()) }
+	err := errors.Join(
+		os.WriteFile(outside, nil, 0o600),
+		os.Symlink(outside, odd("a link out")),
+		os.Symlink("nowhere", odd("a dead link")),
+		os.MkdirAll(filepath.Join(odd("a directory"), "sub"), 0o700),
+		os.WriteFile(filepath.Join(blobs, "README"), nil, 0o600),
+		os.WriteFile(filepath.Join(s.Dir(), "ingest", "tmp.left"), []byte("left"), 0o600),
+		os.WriteFile(filepath.Join(s.Dir(), "ingest", "of another tool"), nil, 0o600),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	age(t, s.Dir(), 48*time.Hour)
+	prune(t, s, store.PruneOptions{})
+	for name, want := range map[string]bool{
+		outside: true, odd("a directory"): false, filepath.Join(blobs, "README"): true,
+		filepath.Join(s.Dir(), "ingest", "tmp.left"): false, filepath.Join(s.Dir(), "ingest", "of another tool"): true,
+	} {
+		if _, err := os.Lstat(name); (err == nil) != want {
+			t.Errorf("%s is there: %v, want %v", name, err == nil, want)
+		}
 	}
 }
 
