@@ -88,6 +88,7 @@ func TestRestartKeepsContent(t *testing.T) {
 	signature := sign(t, repo, subject, 1)
 	location := s.startUpload(t, "org/model", "01234")
 
+	s.stop()
 	s = serve(t, registry.Options{Data: data})
 	repo = s.repository("org/model")
 	got, err := repo.Resolve(t.Context(), "v1")
@@ -115,6 +116,17 @@ func (s server) startUpload(t *testing.T, name, part string) string {
 		t.Errorf("Range = %q, want %q", got, want)
 	}
 	return strings.TrimPrefix(a.Header.Get("Location"), s.URL)
+}
+
+func TestDirectoryIsServedOnce(t *testing.T) {
+	data := t.TempDir()
+	s := serve(t, registry.Options{Data: data})
+	if _, err := registry.New(t.Context(), registry.Options{Data: data}); !errors.Is(err, registry.ErrInUse) {
+		t.Errorf("second New = %v, want ErrInUse", err)
+	}
+	serve(t, registry.Options{Data: data, ReadOnly: true})
+	s.stop()
+	serve(t, registry.Options{Data: data})
 }
 
 func TestMountAndDelete(t *testing.T) {

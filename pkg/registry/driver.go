@@ -88,8 +88,13 @@ type durableDriver struct {
 const maxKnown = 1 << 16
 
 // PutContent writes a small file whose data, name and directories are on the
-// disk when it returns.
+// disk when it returns. What belongs to a running upload is only written whole:
+// nearly half of the syncs of a small blob went into notes that are thrown away
+// with its upload a moment later, and a power cut costs no more than that upload.
 func (d *durableDriver) PutContent(ctx context.Context, name string, content []byte) error {
+	if isUpload(name) && storagedriver.PathRegexp.MatchString(name) {
+		return writeWhole(d.full(name), content)
+	}
 	if err := d.makeParents(name); err != nil {
 		return err
 	}
@@ -208,6 +213,18 @@ func (d *durableDriver) forget(name string) {
 			delete(d.known, dir)
 		}
 	}
+}
+
+// writeWhole writes a file that another process sees complete or not at all.
+func writeWhole(name string, content []byte) error {
+	if err := os.MkdirAll(filepath.Dir(name), 0o777); err != nil {
+		return err
+	}
+	temp := name + ".tmp" // one request at a time has the upload
+	if err := os.WriteFile(temp, content, 0o666); err != nil {
+		return err
+	}
+	return os.Rename(temp, name)
 }
 
 // syncDir writes a directory to the disk. Windows has no such call; there, the

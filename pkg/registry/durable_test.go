@@ -190,6 +190,7 @@ func TestAbandonedUploadsAreRemoved(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	s.stop()
 	logger := newChannelLog()
 	s = serve(t, registry.Options{Data: data, Logger: slog.New(logger)})
 	logger.wait(t, "uploads purged")

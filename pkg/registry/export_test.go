@@ -5,6 +5,8 @@ import (
 
 	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // The kinds of path, for tests.
@@ -38,3 +40,19 @@ func NewDurableDriver(root string, sync func(dir string) error) storagedriver.St
 func WithLogger(ctx context.Context) context.Context {
 	return logContext{Context: ctx, entry: newLog(nil)}
 }
+
+// Describe parses a manifest and returns what a list would say of it, and its
+// subject.
+func Describe(mediaType string, raw []byte) (desc ocispec.Descriptor, subject digest.Digest, err error) {
+	doc, err := parseDocument(raw)
+	return doc.descriptor(mediaType, raw), doc.subject(), err
+}
+
+// ReferrersTag is referrersTag.
+func ReferrersTag(d digest.Digest) string { return referrersTag(d) }
+
+// IsReferrersTag is isReferrersTag.
+func IsReferrersTag(tag string) bool { return isReferrersTag(tag) }
+
+// MaxListed is the size of annotations up to which they are listed.
+const MaxListed = maxListed

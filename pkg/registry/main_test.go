@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"sync"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -26,7 +27,8 @@ func TestMain(m *testing.M) {
 // A server is a registry on loopback, gone when the test ends.
 type server struct {
 	*httptest.Server
-	t *testing.T
+	t    *testing.T
+	stop func() // before the test ends
 }
 
 func serve(t *testing.T, opts registry.Options) server {
@@ -41,14 +43,15 @@ func serveAs(t *testing.T, opts registry.Options, handler func(*registry.Registr
 		t.Fatalf("New: %v", err)
 	}
 	s := httptest.NewServer(handler(r))
-	t.Cleanup(func() {
+	stop := sync.OnceFunc(func() {
 		s.CloseClientConnections()
 		s.Close()
 		if err := r.Close(); err != nil {
 			t.Errorf("Close: %v", err)
 		}
 	})
-	return server{s, t}
+	t.Cleanup(stop)
+	return server{s, t, stop}
 }
 
 // repository returns an oras-go client of one repository.

@@ -389,6 +389,7 @@ func TestContentOfOtherToolsIsServed(t *testing.T) {
 	wrong.ArtifactType = "application/vnd.oci.empty.v1+json"
 	old.putIndex("org/model", fallbackTag(subject.Digest), wrong).want(t, 201)
 
+	old.stop()
 	s := serve(t, registry.Options{Data: data})
 	got := s.referrers("org/model", subject.Digest)
 	if len(got) != 1 || got[0].Digest != first.Digest || got[0].ArtifactType != "application/x-signature" {

@@ -28,9 +28,9 @@
 // environment, writes to no standard stream and authenticates nobody: it is
 // to be put behind a server that does.
 //
-// One directory is served by one Registry at a time. The order of writes to a
-// list of referrers is kept by a lock in memory, which a second process does
-// not see.
+// One directory is served by one Registry at a time, because the order of writes
+// to a list of referrers is kept in memory; [New] refuses a second one with
+// [ErrInUse]. Read-only ones may join.
 package registry
 
 import (
@@ -55,8 +55,13 @@ import (
 	"github.com/distribution/distribution/v3/configuration"
 	"github.com/distribution/distribution/v3/registry/handlers"
 	"github.com/distribution/distribution/v3/registry/storage"
+	"github.com/gofrs/flock"
 	"github.com/sirupsen/logrus"
 )
+
+// ErrInUse is returned by [New] for a directory that another Registry serves,
+// in this process or in another.
+var ErrInUse = errors.New("data directory is in use")
 
 // Options adjusts [New]. The zero value is an empty registry in memory.
 type Options struct {
@@ -85,35 +90,63 @@ type Registry struct {
 	log      *logrus.Entry
 	readOnly bool
 	locks    keyedMutex
+	dirLock  *flock.Flock // nil in memory and for reading only
 
 	stop context.CancelFunc
 	wg   sync.WaitGroup
 }
 
 // New opens the registry in opts.Data. Cancelling ctx stops its background
-// work, as [Registry.Close] does.
+// work; [Registry.Close] must be called all the same.
 func New(ctx context.Context, opts Options) (*Registry, error) {
 	driver, err := openDriver(opts)
 	if err != nil {
 		return nil, err
 	}
-	secret, err := uploadSecret(opts)
-	if err != nil {
+	r := &Registry{log: newLog(opts.Logger), readOnly: opts.ReadOnly}
+	if r.dirLock, err = lockData(opts); err != nil {
 		return nil, err
 	}
-	r := &Registry{log: newLog(opts.Logger), readOnly: opts.ReadOnly}
+	if err := r.start(ctx, driver, opts); err != nil {
+		return nil, errors.Join(err, r.unlock())
+	}
+	return r, nil
+}
+
+func (r *Registry) start(ctx context.Context, driver namedDriver, opts Options) error {
+	secret, err := uploadSecret(opts)
+	if err != nil {
+		return err
+	}
 	ctx, r.stop = context.WithCancel(logContext{Context: ctx, entry: r.log})
 	r.content, err = storage.NewRegistry(ctx, driver, storage.EnableDelete)
 	if err != nil {
 		r.stop()
-		return nil, fmt.Errorf("open registry: %w", err)
+		return fmt.Errorf("open registry: %w", err)
 	}
 	r.app = handlers.NewApp(ctx, configure(driver, secret, opts.ReadOnly))
 	if opts.Data != "" && !opts.ReadOnly {
 		p := purger{root: opts.Data, age: opts.UploadExpiry, log: r.log}
 		r.wg.Go(func() { p.run(ctx) })
 	}
-	return r, nil
+	return nil
+}
+
+// lockData takes the directory for this Registry alone, where it has one that
+// it may write to.
+func lockData(opts Options) (*flock.Flock, error) {
+	if opts.Data == "" || opts.ReadOnly {
+		return nil, nil
+	}
+	l := flock.New(filepath.Join(opts.Data, "lock"), flock.SetPermissions(0o600))
+	ok, err := l.TryLock()
+	if err != nil {
+		return nil, fmt.Errorf("lock data directory: %w", err)
+	}
+	if !ok {
+		return nil, fmt.Errorf("open %s: %w", opts.Data, ErrInUse)
+	}
+	return l, nil
 }
 
 // configure builds what NewApp would otherwise read from a file. The purger
@@ -139,8 +172,14 @@ func configure(driver namedDriver, secret string, readOnly bool) *configuration.
 func (r *Registry) Close() error {
 	r.stop()
 	r.wg.Wait()
-	err := r.app.Shutdown()
-	return errors.Join(err, closeEvents(r.app))
+	return errors.Join(r.app.Shutdown(), closeEvents(r.app), r.unlock())
+}
+
+func (r *Registry) unlock() error {
+	if r.dirLock == nil {
+		return nil
+	}
+	return r.dirLock.Close()
 }
 
 // secretFile is where the key that signs the state of uploads is kept. With it

@@ -111,7 +111,7 @@ func referrersTag(dgst digest.Digest) string {
 // isReferrersTag reports whether tag has the form that [referrersTag] gives.
 // The tags of cosign, which end in .sig and the like, have not.
 func isReferrersTag(tag string) bool {
-	for _, algorithm := range []digest.Algorithm{digest.SHA256, digest.SHA512} {
+	for _, algorithm := range []digest.Algorithm{digest.SHA256, digest.SHA384, digest.SHA512} {
 		hex, ok := strings.CutPrefix(tag, algorithm.String()+"-")
 		if ok && len(hex) == maxTagHex && strings.Trim(hex, "0123456789abcdef") == "" {
 			return true
