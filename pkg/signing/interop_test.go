@@ -93,9 +93,9 @@ func (c *cosignTool) verifies(t *testing.T, m signing.Target, format signing.For
 
 func address(m signing.Target) string { return m.Repository + "@" + m.Descriptor.Digest.String() }
 
-func overCosigns(t *testing.T, f func(t *testing.T, tool *cosignTool, repo orasRepo, format signing.Format)) {
+func overCosigns(t *testing.T, f func(t *testing.T, tool *cosignTool, repo registryRepo, format signing.Format)) {
 	tools := cosignTools(t)
-	overBoth(t, func(t *testing.T, _ *testreg.Server, repo orasRepo) {
+	overBoth(t, func(t *testing.T, _ *testreg.Server, repo registryRepo) {
 		for name, tool := range tools {
 			for _, format := range []signing.Format{signing.Bundle, signing.Classic} {
 				t.Run(name+" "+format.String(), func(t *testing.T) { f(t, tool, repo, format) })
@@ -106,7 +106,7 @@ func overCosigns(t *testing.T, f func(t *testing.T, tool *cosignTool, repo orasR
 
 // cosign verifies what we sign, and only with the right key.
 func TestCosignVerifies(t *testing.T) {
-	overCosigns(t, func(t *testing.T, tool *cosignTool, repo orasRepo, format signing.Format) {
+	overCosigns(t, func(t *testing.T, tool *cosignTool, repo registryRepo, format signing.Format) {
 		model := repo.model(t, strings.ReplaceAll(filepath.Base(t.Name()), " ", "-"))
 		opts := signing.SignOptions{Format: format, Annotations: map[string]string{"stage": "prod"}}
 		if _, err := signing.Sign(t.Context(), repo, model, alice().signer, opts); err != nil {
@@ -123,7 +123,7 @@ func TestCosignVerifies(t *testing.T) {
 
 // We verify what cosign signs, and cosign still does after we signed too.
 func TestCosignSigns(t *testing.T) {
-	overCosigns(t, func(t *testing.T, tool *cosignTool, repo orasRepo, format signing.Format) {
+	overCosigns(t, func(t *testing.T, tool *cosignTool, repo registryRepo, format signing.Format) {
 		model := repo.model(t, strings.ReplaceAll(filepath.Base(t.Name()), " ", "-"))
 		args := slices.Concat([]string{"sign", "--key", "alice.key", "--yes"}, tool.sign[format], []string{address(model)})
 		if out, err := tool.run(t, args...); err != nil {
@@ -149,7 +149,7 @@ func TestCosignSigns(t *testing.T) {
 
 // An attestation is not taken for a signature, which cosign's verify does.
 func TestCosignAttests(t *testing.T) {
-	overCosigns(t, func(t *testing.T, tool *cosignTool, repo orasRepo, format signing.Format) {
+	overCosigns(t, func(t *testing.T, tool *cosignTool, repo registryRepo, format signing.Format) {
 		if format == signing.Classic {
 			t.Skip("classic attestations are behind a tag that is not read")
 		}

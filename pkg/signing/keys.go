@@ -13,7 +13,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/sigstore/cosign/v2/pkg/cosign"
@@ -183,7 +182,6 @@ func verifiersOf(key crypto.PublicKey) ([]signature.Verifier, error) {
 		case elliptic.P521():
 			hashes = append(hashes, crypto.SHA512)
 		}
-		slices.Reverse(hashes) // the curve's own hash first
 		var vs []signature.Verifier
 		for _, h := range hashes {
 			v, err := signature.LoadECDSAVerifier(k, h)

@@ -2,10 +2,10 @@ package signing_test
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -13,67 +13,34 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.uber.org/goleak"
 	"oras.land/oras-go/v2/content"
-	"oras.land/oras-go/v2/registry/remote"
 
 	"github.com/modelreg/modelreg/internal/testreg"
+	"github.com/modelreg/modelreg/pkg/remote"
 	"github.com/modelreg/modelreg/pkg/signing"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// orasRepo is a repository through a plain oras-go client.
-type orasRepo struct{ *remote.Repository }
+// A registryRepo is a repository in a registry.
+type registryRepo struct{ *remote.Repository }
 
-func newOras(t testing.TB, srv *testreg.Server) orasRepo {
+var _ signing.Repository = (*remote.Repository)(nil)
+
+func newRepo(t testing.TB, srv *testreg.Server) registryRepo {
 	t.Helper()
-	repo, err := remote.NewRepository(srv.Host + "/org/model")
+	client, err := remote.New(remote.Options{AuthFile: filepath.Join(t.TempDir(), "config.json")})
 	if err != nil {
 		t.Fatal(err)
 	}
-	repo.PlainHTTP = true
-	repo.Client = http.DefaultClient
-	repo.ReferrerListMaxPages = 8
-	t.Cleanup(http.DefaultClient.CloseIdleConnections)
-	return orasRepo{repo}
-}
-
-func (r orasRepo) Manifest(ctx context.Context, reference string) (ocispec.Descriptor, []byte, error) {
-	desc, rc, err := r.FetchReference(ctx, reference)
+	repo, err := client.Repository(srv.Host + "/org/model")
 	if err != nil {
-		return desc, nil, err
+		t.Fatal(err)
 	}
-	defer rc.Close()
-	raw, err := content.ReadAll(rc, desc)
-	return desc, raw, err
-}
-
-func (r orasRepo) Referrers(ctx context.Context, desc ocispec.Descriptor, artifactType string) ([]ocispec.Descriptor, error) {
-	var all []ocispec.Descriptor
-	err := r.Repository.Referrers(ctx, desc, artifactType, func(page []ocispec.Descriptor) error {
-		all = append(all, page...)
-		return nil
-	})
-	return all, err
-}
-
-func (r orasRepo) PushManifest(ctx context.Context, desc ocispec.Descriptor, raw []byte, tags ...string) error {
-	if err := r.Repository.Push(ctx, desc, bytes.NewReader(raw)); err != nil {
-		return err
-	}
-	for _, tag := range tags {
-		if err := r.PushReference(ctx, desc, bytes.NewReader(raw), tag); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (r orasRepo) PushReferrer(ctx context.Context, raw []byte, _ ocispec.Descriptor) error {
-	return r.PushManifest(ctx, content.NewDescriptorFromBytes(ocispec.MediaTypeImageManifest, raw), raw)
+	return registryRepo{repo}
 }
 
 // model pushes a model's manifest.
-func (r orasRepo) model(t testing.TB, name string) signing.Target {
+func (r registryRepo) model(t testing.TB, name string) signing.Target {
 	t.Helper()
 	empty := ocispec.DescriptorEmptyJSON
 	if err := r.Push(t.Context(), empty, bytes.NewReader(empty.Data)); err != nil {
@@ -84,24 +51,24 @@ func (r orasRepo) model(t testing.TB, name string) signing.Target {
 	if err := r.PushManifest(t.Context(), desc, raw, name); err != nil {
 		t.Fatal(err)
 	}
-	return signing.Target{Repository: r.Reference.Registry + "/" + r.Reference.Repository, Descriptor: desc}
+	return signing.Target{Repository: r.Name(), Descriptor: desc}
 }
 
 // overBoth runs f against a registry with the referrers API and one without.
-func overBoth(t *testing.T, f func(t *testing.T, srv *testreg.Server, repo orasRepo)) {
+func overBoth(t *testing.T, f func(t *testing.T, srv *testreg.Server, repo registryRepo)) {
 	for name, opts := range map[string]testreg.Options{
 		"referrers API": {},
 		"referrers tag": {NoReferrers: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			srv := testreg.New(t, opts)
-			f(t, srv, newOras(t, srv))
+			f(t, srv, newRepo(t, srv))
 		})
 	}
 }
 
 func TestRegistry(t *testing.T) {
-	overBoth(t, func(t *testing.T, _ *testreg.Server, repo orasRepo) {
+	overBoth(t, func(t *testing.T, _ *testreg.Server, repo registryRepo) {
 		for _, format := range []signing.Format{signing.Bundle, signing.Classic, signing.Both} {
 			model := repo.model(t, "of-"+format.String())
 			opts := signing.SignOptions{Format: format}
@@ -142,7 +109,7 @@ func TestRegistryTagReplaced(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			repo := newOras(t, testreg.New(t, testreg.Options{NoReferrers: true}))
+			repo := newRepo(t, testreg.New(t, testreg.Options{NoReferrers: true}))
 			model := repo.model(t, "model")
 			if _, err := signing.Sign(t.Context(), repo, model, alice().signer, signing.SignOptions{}); err != nil {
 				t.Fatal(err)
@@ -159,11 +126,13 @@ func TestRegistryTagReplaced(t *testing.T) {
 	}
 }
 
-// Where the registry lists referrers itself, no signer loses.
+// Of several signers at once none loses.
 func TestRegistryManySigners(t *testing.T) {
-	repo := newOras(t, testreg.New(t, testreg.Options{}))
+	overBoth(t, func(t *testing.T, _ *testreg.Server, repo registryRepo) { manySigners(t, repo, 12) })
+}
+
+func manySigners(t *testing.T, repo registryRepo, n int) {
 	model := repo.model(t, "model")
-	const n = 12
 	var wg sync.WaitGroup
 	for i := range n {
 		wg.Go(func() {
@@ -188,7 +157,7 @@ func TestRegistryFails(t *testing.T) {
 	for _, format := range []signing.Format{signing.Bundle, signing.Classic} {
 		t.Run(format.String(), func(t *testing.T) {
 			srv := testreg.New(t, testreg.Options{})
-			repo := newOras(t, srv)
+			repo := newRepo(t, srv)
 			model := repo.model(t, "model")
 			if _, err := signing.Sign(t.Context(), repo, model, alice().signer, signing.SignOptions{Format: format}); err != nil {
 				t.Fatal(err)
