@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path"
 	"runtime"
@@ -25,7 +24,7 @@ import (
 // build puts the tree together from what is in the stage and in the target.
 func (u *unpacker) build(ctx context.Context) error {
 	u.names, u.budget = newPathSet(), maxEntries
-	u.placed = make(map[digest.Digest]bool)
+	u.placed, u.dirs = make(map[digest.Digest]bool), make(map[string]bool)
 	inLayer := make(map[digest.Digest][]File)
 	for _, f := range u.a.Files {
 		if f.Encoding != mediatypes.Raw {
@@ -77,7 +76,7 @@ func (u *unpacker) place(ctx context.Context, f File) error {
 	if err := u.addFile(f.Path, f.Digest, f.Size); err != nil {
 		return err
 	}
-	if err := mkdirAll(u.stage.tree, path.Dir(f.Path)); err != nil {
+	if err := u.mkdir(path.Dir(f.Path)); err != nil {
 		return err
 	}
 	switch l, ok := u.locals.get(f.Digest); {
@@ -242,7 +241,7 @@ func (u *unpacker) extractMember(x *archive, m member, buf []byte) (digest.Diges
 		if err := u.names.addDir(m.path); err != nil {
 			return "", err
 		}
-		return "", mkdirAll(u.stage.tree, m.path)
+		return "", u.mkdir(m.path)
 	}
 	if err := u.names.addFile(m.path); err != nil {
 		return "", err
@@ -250,7 +249,7 @@ func (u *unpacker) extractMember(x *archive, m member, buf []byte) (digest.Diges
 	if m.reserved {
 		return "", nil
 	}
-	if err := mkdirAll(u.stage.tree, path.Dir(m.path)); err != nil {
+	if err := u.mkdir(path.Dir(m.path)); err != nil {
 		return "", err
 	}
 	w, err := u.stage.tree.OpenFile(m.path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
@@ -270,12 +269,13 @@ func (u *unpacker) extractMember(x *archive, m member, buf []byte) (digest.Diges
 	return d, nil
 }
 
-// mkdirAll makes a directory of the tree and those above it.
-func mkdirAll(root *os.Root, dir string) error {
-	if dir == "." {
+// mkdir makes a directory of the tree and those above it, once.
+func (u *unpacker) mkdir(dir string) error {
+	if dir == "." || u.dirs[dir] {
 		return nil
 	}
-	return root.MkdirAll(dir, 0o755)
+	u.dirs[dir] = true
+	return u.stage.tree.MkdirAll(dir, 0o755)
 }
 
 // settle gives all files and directories of the artifact their modes, whatever
@@ -332,7 +332,7 @@ func (u *unpacker) writeControl() error {
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", RecordFile, err)
 	}
-	if err := mkdirAll(u.stage.tree, controlPrefix); err != nil {
+	if err := u.mkdir(controlPrefix); err != nil {
 		return err
 	}
 	if err := u.stage.tree.Chmod(controlPrefix, 0o755); err != nil {
@@ -346,82 +346,4 @@ func (u *unpacker) writeFile(name string, data []byte) error {
 		return err
 	}
 	return settleFile(u.stage.tree, name)
-}
-
-// carry brings the user's own files of the old target into the tree.
-func (u *unpacker) carry(ctx context.Context) error {
-	for _, e := range u.target.theirs() {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := u.inTheWay(e); err != nil {
-			if !u.opts.Force {
-				return err
-			}
-			u.out.Notes = append(u.out.Notes, fmt.Sprintf("%s was replaced", printable(e.path)))
-			continue
-		}
-		if !e.info.IsDir() && u.names.isFile(e.path) {
-			continue // the artifact's, with the same content
-		}
-		if err := u.carryOne(e); err != nil {
-			return fmt.Errorf("keep %s: %w", printable(e.path), err)
-		}
-	}
-	return nil
-}
-
-func (u *unpacker) carryOne(e existing) error {
-	from, to := u.target.base+"/"+e.path, u.stage.name+"/"+stageTree+"/"+e.path
-	if e.info.IsDir() {
-		// One that the old artifact was in comes only with what is in it.
-		if u.cameWith(e.path) {
-			return nil
-		}
-		return u.stage.tree.MkdirAll(e.path, e.info.Mode().Perm()|0o700)
-	}
-	if err := mkdirAll(u.stage.tree, path.Dir(e.path)); err != nil {
-		return err
-	}
-	if e.info.Mode()&fs.ModeSymlink != 0 {
-		// It is the user's own link, and stays what it was.
-		text, err := u.target.parent.Readlink(from)
-		if err != nil {
-			return err
-		}
-		return u.target.parent.Symlink(text, to)
-	}
-	err := u.target.parent.Link(from, to)
-	if err == nil || !e.info.Mode().IsRegular() {
-		return err
-	}
-	return copyPlain(u.target.parent, from, to, e.info.Mode().Perm())
-}
-
-// cameWith tells whether files of the old artifact were in a directory.
-func (u *unpacker) cameWith(dir string) bool {
-	if dir == controlPrefix {
-		return true
-	}
-	return slices.ContainsFunc(u.target.old.Files, func(f recordedFile) bool { return strings.HasPrefix(f.Path, dir+"/") })
-}
-
-// copyPlain copies a file of the user's where it cannot be linked.
-func copyPlain(root *os.Root, from, to string, perm fs.FileMode) error {
-	r, err := openRegular(root, from)
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	w, err := root.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm)
-	if err != nil {
-		return err
-	}
-	if errors.Is(store.Clone(w, r), store.ErrNoClone) {
-		_, err = io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{r}, make([]byte, copyBytes))
-	}
-	if err == nil {
-		err = w.Sync()
-	}
-	return errors.Join(err, w.Close())
 }

@@ -57,7 +57,9 @@ func TestIndexIsChecked(t *testing.T) {
 	for d := range archives {
 		layer = d
 	}
-	one := func(entry string) string { return `{"layers":[{"digest":"` + string(layer) + `","files":[` + entry + `]}]}` }
+	one := func(entry string) string {
+		return `{"layers":[{"digest":"` + string(layer) + `","files":[` + entry + `]}]}`
+	}
 	sum := string(digest.FromString("x"))
 	entry := func(path string, offset, size int64) string {
 		return fmt.Sprintf(`{"path":%q,"offset":%d,"size":%d,"digest":%q}`, path, offset, size, sum)

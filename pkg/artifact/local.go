@@ -41,11 +41,12 @@ func (u *unpacker) findLocals(ctx context.Context) error {
 	look := func(name, inTarget string, info fs.FileInfo) {
 		for alg := range algorithms[info.Size()] {
 			g.Go(func() error {
-				dgst, err := hashLocal(ctx, u.target.parent, name, info, alg, cache)
+				l := localFile{name: name, info: info, staged: inTarget == ""}
+				dgst, err := l.hash(ctx, u.target.parent, alg, cache)
 				if err != nil {
 					return err
 				}
-				u.locals.add(dgst, localFile{name: name, info: info, staged: inTarget == ""}, inTarget)
+				u.locals.add(dgst, l, inTarget)
 				return nil
 			})
 		}
@@ -120,20 +121,21 @@ func (l *locals) get(d digest.Digest) (localFile, bool) {
 	return f, ok
 }
 
-// hashLocal computes the digest of a file, unless the cache has it.
-func hashLocal(ctx context.Context, root *os.Root, name string, info fs.FileInfo, alg digest.Algorithm, cache *store.StatCache) (digest.Digest, error) {
-	if cache != nil && alg == digest.Canonical {
-		if d, ok := cache.Lookup(info); ok {
+// hash computes the digest of the file, unless the cache has it.
+func (l localFile) hash(ctx context.Context, root *os.Root, alg digest.Algorithm, cache *store.StatCache) (digest.Digest, error) {
+	cached := cache != nil && alg == digest.Canonical
+	if cached {
+		if d, ok := cache.Lookup(l.info); ok {
 			return d, nil
 		}
 	}
-	f, err := openRegular(root, name)
+	f, err := openRegular(root, l.name)
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
 	h := alg.Hash()
-	buf := make([]byte, min(copyBytes, max(info.Size(), 512)))
+	buf := make([]byte, min(copyBytes, max(l.info.Size(), 512)))
 	for {
 		if err := ctx.Err(); err != nil {
 			return "", err
@@ -147,12 +149,12 @@ func hashLocal(ctx context.Context, root *os.Root, name string, info fs.FileInfo
 			return "", err
 		}
 	}
-	if err := sameAs(f, name, info); err != nil {
+	if err := sameAs(f, l.name, l.info); err != nil {
 		return "", err
 	}
 	d := digest.NewDigest(alg, h)
-	if cache != nil && alg == digest.Canonical {
-		cache.Record(info, d)
+	if cached {
+		cache.Record(l.info, d)
 	}
 	return d, nil
 }

@@ -126,6 +126,9 @@ func pack(ctx context.Context, dir string, dst transfer.Target, opts PackOptions
 	if p.layers, err = planLayers(root, p.files, opts.Layout); err != nil {
 		return nil, err
 	}
+	if len(p.layers) >= mediatypes.MaxLayers { // one more may come for the index
+		return nil, fmt.Errorf("%w: %d layers, more than a manifest may list (%d)", ErrUnsafe, len(p.layers), mediatypes.MaxLayers-1)
+	}
 	if err := p.moveLayers(ctx); err != nil {
 		return nil, err
 	}
@@ -274,8 +277,12 @@ func (p *packer) hashLayers(ctx context.Context, layers []*layer, ready chan<- *
 
 func (p *packer) hashLayer(ctx context.Context, l *layer) (digest.Digest, error) {
 	cache := p.opts.Digests
-	if l.encoding == mediatypes.Raw && cache != nil {
-		if dgst, ok := cache.Lookup(l.files[0].info); ok {
+	if l.encoding == mediatypes.Raw {
+		dgst, ok := l.files[0].digest, l.files[0].digest != ""
+		if !ok && cache != nil {
+			dgst, ok = cache.Lookup(l.files[0].info)
+		}
+		if ok {
 			l.digests = []digest.Digest{dgst}
 			return dgst, nil
 		}
@@ -412,9 +419,9 @@ func (p *packer) pushManifest(ctx context.Context, m ocispec.Manifest) error {
 	if err != nil {
 		return fmt.Errorf("encode manifest: %w", err)
 	}
-	if len(raw) > mediatypes.MaxManifestBytes || len(m.Layers) > mediatypes.MaxLayers {
-		return fmt.Errorf("%w: %d files make a manifest of %d layers and %d bytes, more than a registry takes (%d layers, %d bytes)",
-			ErrUnsafe, len(p.files), len(m.Layers), len(raw), mediatypes.MaxLayers, mediatypes.MaxManifestBytes)
+	if len(raw) > mediatypes.MaxManifestBytes {
+		return fmt.Errorf("%w: %d files make a manifest of %d bytes, more than registries take (%d)",
+			ErrUnsafe, len(p.files), len(raw), mediatypes.MaxManifestBytes)
 	}
 	desc := content.NewDescriptorFromBytes(m.MediaType, raw)
 	desc.ArtifactType = m.ArtifactType

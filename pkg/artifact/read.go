@@ -225,14 +225,20 @@ func (a *Artifact) ReaderAt(ctx context.Context, src content.Fetcher, path strin
 }
 
 // Describe tells what the files and the card say of the model. It reads
-// configuration, headers and the card, no weights. The card is nil if there is
-// none.
+// configuration, headers and the card, no weights. Files in archives that are
+// not compressed count too; those in compressed ones are not looked at. The card
+// is nil if there is none.
 func (a *Artifact) Describe(ctx context.Context, src content.Fetcher) (*format.Model, *card.Card, error) {
-	m, err := format.Describe(ctx, a.formatFiles(src))
+	view := *a
+	var err error
+	if view.Files, err = a.expandPlain(ctx, src); err != nil {
+		return nil, nil, fmt.Errorf("describe: %w", err)
+	}
+	m, err := format.Describe(ctx, view.formatFiles(src))
 	if err != nil {
 		return nil, nil, fmt.Errorf("describe: %w", err)
 	}
-	c, err := a.readCard(ctx, src)
+	c, err := view.readCard(ctx, src)
 	if err != nil {
 		return nil, nil, fmt.Errorf("describe: %w", err)
 	}
@@ -265,7 +271,11 @@ func (a *Artifact) readCard(ctx context.Context, src content.Fetcher) (*card.Car
 	if !ok || f.Size > card.MaxBytes {
 		return nil, nil
 	}
-	rc, _, err := a.OpenFile(ctx, src, cardPath)
+	open := a.OpenFile
+	if f.Digest == "" {
+		open = a.findMember // only the archive that it is in has a digest
+	}
+	rc, _, err := open(ctx, src, cardPath)
 	if err != nil {
 		return nil, err
 	}

@@ -81,8 +81,9 @@ type unpacker struct {
 	target *target
 	stage  *stage
 	locals *locals
-	names  *pathSet // of the tree
-	placed map[digest.Digest]bool
+	names  *pathSet               // of the tree
+	placed map[digest.Digest]bool // staged or local content that has a name in the tree
+	dirs   map[string]bool        // made in the tree
 	record record
 	budget int // entries of archives left
 
@@ -153,7 +154,11 @@ func (u *unpacker) fill(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return u.stage.publish()
+	if err := u.stage.publish(); err != nil {
+		return err
+	}
+	u.carryLate()
+	return nil
 }
 
 // isCurrent tells whether the target holds the artifact already, and then

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/modelreg/modelreg/pkg/mediatypes"
 )
 
@@ -22,8 +24,11 @@ const maxFiles = 100_000
 type source struct {
 	path  string
 	info  fs.FileInfo // when it was found; of the file behind a link
-	head  []byte
 	class mediatypes.Class
+
+	// digest is known for small files, which are read whole in search of
+	// secrets.
+	digest digest.Digest
 }
 
 // A walker lists the files of a directory that are to be packed.
@@ -269,12 +274,13 @@ func (w *walker) examine(ctx context.Context) ([]Secret, error) {
 		if what := findSecret(s.path, s.info.Size(), data); what != "" {
 			secrets = append(secrets, Secret{Path: s.path, What: what})
 		}
-		s.head = slices.Clone(data[:min(len(data), keep)])
-		asked[i] = mediatypes.File{Path: s.path, Size: s.info.Size(), Head: s.head}
+		if int64(len(data)) == s.info.Size() {
+			s.digest = digest.FromBytes(data)
+		}
+		asked[i] = mediatypes.File{Path: s.path, Size: s.info.Size(), Head: slices.Clone(data[:min(len(data), keep)])}
 	}
 	for i, c := range mediatypes.Classify(asked) {
 		w.files[i].class = c
-		w.files[i].head = nil
 	}
 	return secrets, nil
 }
@@ -293,5 +299,5 @@ func readHead(root *os.Root, s *source, buf []byte) ([]byte, error) {
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return nil, err
 	}
-	return buf[:n], nil
+	return buf[:n], s.unchanged(f)
 }
