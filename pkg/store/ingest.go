@@ -46,25 +46,51 @@ func (s *Store) newPartial(desc ocispec.Descriptor) (*Partial, error) {
 	if err := makeDirs(s.disk, s.root, path.Dir(final), 0o700); err != nil {
 		return nil, err
 	}
-	p := s.ingestAt(desc, final, path.Join(ingestDir, desc.Digest.Encoded()+"."+random()))
-	if err := s.root.Mkdir(p.paths.dir, 0o700); err != nil {
-		return nil, err
+	for range lockTries {
+		p := s.ingestAt(desc, final, path.Join(ingestDir, desc.Digest.Encoded()+"."+random()))
+		ok, err := p.makeDir()
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			return p, nil
+		}
 	}
-	p.log, _, err = openLocked(s.root, p.paths.log)
+	return nil, ErrLocked
+}
+
+// makeDir makes the directory of a new partial and what is in it. It reports
+// false if another process has adopted it before it was locked.
+func (p *Partial) makeDir() (bool, error) {
+	if err := p.root.Mkdir(p.paths.dir, 0o700); err != nil {
+		return false, err
+	}
+	log, err := p.root.OpenFile(p.paths.log, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return false, errors.Join(err, p.root.Remove(p.paths.dir))
+	}
+	ok, err := tryLock(log)
+	if err == nil && ok {
+		ok, err = isAt(log, p.root, p.paths.log)
+	}
+	if err == nil && !ok {
+		log.Close()
+		return false, nil
+	}
+	p.log = log
 	if err == nil {
 		err = p.record(mark{}, mark{})
 	}
 	if errors.Is(err, errNoLocks) {
-		err = nil // a directory that nobody else knows of needs none
+		err = nil // nobody adopts it then
 	}
 	if err == nil {
-		p.data, err = s.root.OpenFile(p.paths.data, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+		p.data, err = p.root.OpenFile(p.paths.data, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	}
 	if err != nil {
 		p.tidy()
-		return nil, err
 	}
-	return p, nil
+	return err == nil, err
 }
 
 func (s *Store) ingestAt(desc ocispec.Descriptor, final, dir string) *Partial {

@@ -101,26 +101,37 @@ const lockTries = 20
 // the opening and the lock the file may have been removed by whoever had it
 // before: then another one is made.
 func openLocked(root *os.Root, name string) (f *os.File, fresh bool, err error) {
-	for try := range lockTries {
-		if f, fresh, err = openOrMake(root, name); err != nil {
-			return nil, false, err
-		}
-		ok, err := tryLock(f)
-		if err == nil && ok {
-			if ok, err = isAt(f, root, name); err == nil && ok {
-				return f, fresh, nil
+	// Nobody but its maker keeps the lock of a fresh file: it is worth a wait.
+	for try := 0; try < lockTries || fresh && try < 100*lockTries; try++ {
+		if f == nil {
+			if f, fresh, err = openOrMake(root, name); err != nil {
+				return nil, false, err
 			}
 		}
-		f.Close()
+		locked, err := tryLock(f)
 		if errors.Is(err, errNoLocks) && fresh {
 			_ = root.Remove(name)
 		}
-		if err != nil {
-			return nil, false, err
+		same := false
+		if err == nil && locked {
+			same, err = isAt(f, root, name)
 		}
-		if try > 1 && !fresh {
+		if err != nil {
+			return nil, false, errors.Join(err, f.Close())
+		}
+		if same {
+			return f, fresh, nil
+		}
+		if locked || !fresh {
+			f.Close() // it was removed, or is another's
+			f = nil
+		}
+		if !locked {
 			time.Sleep(time.Millisecond)
 		}
+	}
+	if f != nil {
+		f.Close()
 	}
 	return nil, false, ErrLocked
 }

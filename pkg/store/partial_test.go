@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -129,6 +130,38 @@ func TestPartialIsLocked(t *testing.T) {
 		t.Fatal(err)
 	}
 	openPartial(t, root, "f", desc)
+}
+
+// TestPartialIsContended has many want the same file at the same time.
+func TestPartialIsContended(t *testing.T) {
+	root := openRoot(t)
+	b := blobOf(1, 3*step)
+	desc := storetest.Blob(b)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for done := 0; done < 5; {
+				p, err := store.OpenPartial(root, "f", desc)
+				if errors.Is(err, store.ErrLocked) {
+					continue
+				}
+				if err == nil {
+					_, err = ingest(p, desc, b)
+				}
+				if err != nil {
+					t.Error(err)
+				}
+				if got, err := root.ReadFile("f"); err != nil || !bytes.Equal(got, b) {
+					t.Errorf("file is wrong: %v", err)
+				}
+				done++
+			}
+		})
+	}
+	wg.Wait()
+	if diff := cmp.Diff([]string{"f"}, names(t, root)); diff != "" {
+		t.Errorf("files (-want +got):\n%s", diff)
+	}
 }
 
 func TestPartialWithoutCheckpointLeavesNothing(t *testing.T) {
@@ -339,13 +372,13 @@ func TestResetForgets(t *testing.T) {
 	}
 }
 
-// TestStoreAdoptsLongestPartial leaves three partials of one blob behind.
+// TestStoreAdoptsLongestPartial leaves several partials of one blob behind.
 func TestStoreAdoptsLongestPartial(t *testing.T) {
 	s := openStore(t, t.TempDir())
 	b := blobOf(1, 6*step)
 	desc := storetest.Blob(b)
 	var open []*store.Partial
-	for _, n := range []int{2, 4, 3} {
+	for _, n := range []int{2, 1, 4, 3, 1, 2} {
 		p, err := s.Partial(desc)
 		if err != nil {
 			t.Fatal(err)
