@@ -124,6 +124,12 @@ func blobName(d digest.Digest) string {
 	return stageBlobs + "/" + d.Algorithm().String() + "-" + d.Encoded()
 }
 
+// hasBlobs tells whether there is anything that the next process can use.
+func (s *stage) hasBlobs() bool {
+	entries, err := fs.ReadDir(s.root.FS(), stageBlobs)
+	return err == nil && len(entries) > 0
+}
+
 // publish gives the tree the target's name. When it returns nil, the target is
 // the new one for good, whatever happens next.
 func (s *stage) publish() error {

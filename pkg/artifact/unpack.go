@@ -101,7 +101,7 @@ func (u *unpacker) run(ctx context.Context, dir string) (err error) {
 		return err
 	}
 	if err = u.fill(ctx); err != nil {
-		if u.resumable(ctx, err) {
+		if u.resumable(ctx, err) && u.stage.hasBlobs() {
 			u.stage.close()
 			return err
 		}
