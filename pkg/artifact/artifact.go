@@ -58,7 +58,7 @@ var (
 	// ErrNotOurs is wrapped, and wraps [ErrTarget], when a target holds
 	// files that unpacking would remove and that Unpack did not put there.
 	// The option Force overrides it.
-	ErrNotOurs = &targetError{"would replace files that did not come from an artifact"}
+	ErrNotOurs error = &targetError{"would replace files that did not come from an artifact"}
 
 	// ErrBusy is wrapped when another process unpacks into the same target.
 	ErrBusy = errors.New("in use by another process")
