@@ -149,6 +149,10 @@ func lockData(opts Options) (*flock.Flock, error) {
 	return l, nil
 }
 
+// maxCatalog is the number of repositories on one page of the catalogue, and
+// the most that a client may ask for.
+const maxCatalog = 1000
+
 // configure builds what NewApp would otherwise read from a file. The purger
 // of Distribution is off because it logs through a global; ours replaces it.
 func configure(driver namedDriver, secret string, readOnly bool) *configuration.Configuration {
@@ -164,6 +168,7 @@ func configure(driver namedDriver, secret string, readOnly bool) *configuration.
 		},
 	}
 	c.HTTP.Secret = secret
+	c.Catalog.MaxEntries = maxCatalog
 	return c
 }
 
