@@ -1,0 +1,207 @@
+// Package hub is one method for each thing that a user does with models: push,
+// pull, resolve, inspect, list, tag, read, sign, verify.
+//
+// It is the only place that joins the other packages, and holds no formats, no
+// protocols and no bytes of its own. Every method takes a parsed reference,
+// turns its tag into a digest once, and works on that digest from then on.
+//
+// The results are structs whose JSON form is the contract that scripts rely
+// on: fields may be added, none is renamed.
+package hub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"oras.land/oras-go/v2/errdef"
+
+	"github.com/modelreg/modelreg/pkg/mediatypes"
+	"github.com/modelreg/modelreg/pkg/ref"
+	"github.com/modelreg/modelreg/pkg/remote"
+	"github.com/modelreg/modelreg/pkg/store"
+	"github.com/modelreg/modelreg/pkg/transfer"
+)
+
+// DefaultTag is what a reference without tag and digest means.
+const DefaultTag = "latest"
+
+var (
+	// ErrConflict says that what was to be changed has changed underneath.
+	ErrConflict = errors.New("conflict")
+
+	// ErrUsage says that the reference does not fit the operation.
+	ErrUsage = errors.New("usage")
+
+	// ErrNoVariant says that an index holds no model, or several to choose from.
+	ErrNoVariant = errors.New("no single variant fits")
+)
+
+// Options is what a [Hub] works with.
+type Options struct {
+	// Remote is the registry client. It must be set.
+	Remote *remote.Client
+
+	// Store is local content to reuse and to fill. Nil works without.
+	Store *store.Store
+
+	// Observe, if not nil, is told how blobs move, from several goroutines.
+	Observe transfer.Observer
+
+	// Warn, if not nil, is told what may be wrong but is no failure, such as
+	// a tag that points elsewhere than the digest given with it.
+	Warn func(message string)
+}
+
+// A Hub does things with models. It is safe for concurrent use.
+type Hub struct {
+	opts Options
+}
+
+// New returns a Hub that works with opts.
+func New(opts Options) *Hub { return &Hub{opts: opts} }
+
+func (h *Hub) warn(format string, args ...any) {
+	if h.opts.Warn != nil {
+		h.opts.Warn(fmt.Sprintf(format, args...))
+	}
+}
+
+// target is one version in one repository: what a reference was resolved to.
+type target struct {
+	repo *remote.Repository
+	ref  ref.Reference // as resolved: with a digest
+	desc ocispec.Descriptor
+	raw  []byte // the manifest, verified against desc
+
+	// signed is what a signature is looked for on: desc, or the index that
+	// desc was chosen from.
+	signed ocispec.Descriptor
+}
+
+// repository opens the repository that r names.
+func (h *Hub) repository(r ref.Reference) (*remote.Repository, error) {
+	if r.Scheme != "" && r.Scheme != "oci" {
+		return nil, fmt.Errorf("%w: open %s: only oci:// references can be used here", ErrUsage, r)
+	}
+	return h.opts.Remote.Repository(r.Name())
+}
+
+// resolve turns r into a digest, once, and reads the manifest with it. A tag
+// given together with a digest is only compared.
+func (h *Hub) resolve(ctx context.Context, r ref.Reference) (*target, error) {
+	repo, err := h.repository(r)
+	if err != nil {
+		return nil, err
+	}
+	if r.Prefix != "" {
+		if r, err = expand(ctx, repo, r); err != nil {
+			return nil, err
+		}
+	}
+	if r.Range != "" {
+		if r, err = highest(ctx, repo, r); err != nil {
+			return nil, err
+		}
+	}
+	name := r.Tag
+	switch {
+	case r.Digest != "":
+		name = r.Digest.String()
+	case name == "":
+		r.Tag = DefaultTag
+		name = DefaultTag
+	}
+	desc, raw, err := repo.Manifest(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("resolve %s: %w", r, err)
+	}
+	if r.Digest != "" && r.Tag != "" {
+		h.compareTag(ctx, repo, r)
+	}
+	return &target{repo: repo, ref: r.WithDigest(desc.Digest), desc: desc, raw: raw, signed: desc}, nil
+}
+
+// compareTag warns when the tag beside a digest points elsewhere.
+func (h *Hub) compareTag(ctx context.Context, repo *remote.Repository, r ref.Reference) {
+	desc, err := repo.Resolve(ctx, r.Tag)
+	switch {
+	case err != nil:
+		h.warn("%s: tag %s was not compared with the digest: %v", r.Name(), r.Tag, err)
+	case desc.Digest != r.Digest:
+		h.warn("%s: tag %s points to %s; the digest in the reference is used", r.Name(), r.Tag, desc.Digest)
+	}
+}
+
+// maxPrefixTags bounds the tags that are looked at for an abbreviated digest.
+const maxPrefixTags = 2000
+
+// expand finds the one version whose digest starts with r.Prefix among those
+// that a tag holds. Keep-tags spell 40 digits of their digest, so most cost no
+// request.
+func expand(ctx context.Context, repo *remote.Repository, r ref.Reference) (ref.Reference, error) {
+	found := map[digest.Digest]bool{}
+	n := 0
+	for tag, err := range repo.Tags(ctx) {
+		if err != nil {
+			return r, fmt.Errorf("look up digest %s in %s: %w", r.Prefix, r.Name(), err)
+		}
+		if n++; n > maxPrefixTags {
+			return r, fmt.Errorf("%w: look up digest %s in %s: more than %d tags: give the whole digest", ErrUsage, r.Prefix, r.Name(), maxPrefixTags)
+		}
+		if !mayHold(tag, r.Prefix) {
+			continue
+		}
+		desc, err := repo.Resolve(ctx, tag)
+		if err != nil {
+			return r, fmt.Errorf("look up digest %s in %s: %w", r.Prefix, r.Name(), err)
+		}
+		if hasPrefix(desc.Digest, r.Prefix) {
+			found[desc.Digest] = true
+		}
+	}
+	switch len(found) {
+	case 0:
+		return r, fmt.Errorf("look up digest %s in %s: no tagged version starts with it: %w", r.Prefix, r.Name(), errdef.ErrNotFound)
+	case 1:
+		for d := range found {
+			r.Digest, r.Prefix = d, ""
+		}
+		return r, nil
+	}
+	return r, fmt.Errorf("%w: look up digest %s in %s: %d versions start with it: give more digits", ErrUsage, r.Prefix, r.Name(), len(found))
+}
+
+// model resolves r to the manifest of one model, choosing from an index when
+// that leaves no doubt.
+func (h *Hub) model(ctx context.Context, r ref.Reference) (*target, error) {
+	t, err := h.resolve(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	if t.desc.MediaType != ocispec.MediaTypeImageIndex && t.desc.MediaType != mediatypes.IndexDocker {
+		return t, nil
+	}
+	index, err := mediatypes.ParseIndex(t.raw)
+	if err != nil {
+		return nil, fmt.Errorf("read index %s: %w", t.ref, err)
+	}
+	var models []ocispec.Descriptor
+	for _, m := range index.Manifests {
+		if m.ArtifactType == mediatypes.ArtifactModel || m.Annotations[mediatypes.AnnotationModelcarManifest] == "modelpack" {
+			models = append(models, m)
+		}
+	}
+	if len(models) != 1 {
+		return nil, fmt.Errorf("choose from index %s: it holds %d models: name one by digest: %w", t.ref, len(models), ErrNoVariant)
+	}
+	child := models[0]
+	t.desc, t.raw, err = t.repo.Manifest(ctx, child.Digest.String())
+	if err != nil {
+		return nil, fmt.Errorf("read variant of %s: %w", t.ref, err)
+	}
+	t.ref = t.ref.WithDigest(t.desc.Digest)
+	return t, nil
+}

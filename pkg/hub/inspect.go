@@ -1,0 +1,182 @@
+package hub
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/modelreg/modelreg/pkg/artifact"
+	"github.com/modelreg/modelreg/pkg/card"
+	"github.com/modelreg/modelreg/pkg/format"
+	"github.com/modelreg/modelreg/pkg/mediatypes"
+	"github.com/modelreg/modelreg/pkg/ref"
+)
+
+// An Inspection is what can be known of a version without fetching its
+// weights. Sizes are bytes.
+type Inspection struct {
+	Reference    string            `json:"reference"`
+	Digest       string            `json:"digest"`
+	ArtifactType string            `json:"artifactType"`
+	Format       string            `json:"format"` // the family of the artifact: modelpack, modelkit, …
+	Size         int64             `json:"size"`
+	Files        []FileInfo        `json:"files"`
+	Model        ModelInfo         `json:"model"`
+	Card         json.RawMessage   `json:"card"` // front matter, verbatim
+	Annotations  map[string]string `json:"annotations"`
+	Parents      []string          `json:"parents"`
+	Signatures   int               `json:"signatures"` // attached; whose they are, verify tells
+	Referrers    []ReferrerInfo    `json:"referrers"`
+	Problems     []string          `json:"problems,omitempty"` // files that are not what they say
+
+	parsed *card.Card
+}
+
+// CardText is the model's card without its front matter, for a terminal, or
+// false when the version has none.
+func (i *Inspection) CardText(w io.Writer, opts card.TextOptions) (bool, error) {
+	if i.parsed == nil {
+		return false, nil
+	}
+	return true, i.parsed.Text(w, opts)
+}
+
+// A FileInfo is one file of a version.
+type FileInfo struct {
+	Path      string `json:"path"`
+	Kind      string `json:"kind"`
+	MediaType string `json:"mediaType"`
+	Digest    string `json:"digest"`
+	Size      int64  `json:"size"`
+	Mode      string `json:"mode"` // octal
+}
+
+// ModelInfo is what the files say of the model. Zero values mean that they say
+// nothing.
+type ModelInfo struct {
+	Architecture  string           `json:"architecture"`
+	Parameters    int64            `json:"parameters"`
+	DTypes        map[string]int64 `json:"dtypes"` // parameters by data type
+	Formats       []string         `json:"formats"`
+	ContextLength int64            `json:"contextLength"`
+	Quantization  string           `json:"quantization"`
+	Library       string           `json:"library"`
+	Task          string           `json:"task"`
+	CustomCode    bool             `json:"customCode"`
+}
+
+// A ReferrerInfo is something attached to a version.
+type ReferrerInfo struct {
+	Digest       string `json:"digest"`
+	ArtifactType string `json:"artifactType"`
+	Size         int64  `json:"size"`
+}
+
+// Inspect tells what the version that r resolves to is. It reads headers of
+// weights by range and fetches none of them.
+func (h *Hub) Inspect(ctx context.Context, r ref.Reference) (*Inspection, error) {
+	t, err := h.model(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	a, err := artifact.Open(ctx, t.repo, t.desc)
+	if err != nil {
+		return nil, fmt.Errorf("inspect %s: %w", t.ref, err)
+	}
+	model, doc, err := a.Describe(ctx, t.repo)
+	if err != nil {
+		return nil, fmt.Errorf("inspect %s: %w", t.ref, err)
+	}
+	res := inspection(t, a, model, doc)
+	if err := h.attached(ctx, t, res); err != nil {
+		return nil, err
+	}
+	return res, nil
+}
+
+func inspection(t *target, a *artifact.Artifact, model *format.Model, doc *card.Card) *Inspection {
+	res := &Inspection{
+		Reference: t.ref.String(), Digest: t.desc.Digest.String(), ArtifactType: a.Manifest.ArtifactType,
+		Format: string(a.Family), Files: fileInfos(a.Files), Model: modelInfo(model, doc),
+		Annotations: a.Manifest.Annotations, Parents: []string{}, Referrers: []ReferrerInfo{}, Card: json.RawMessage("{}"), parsed: doc,
+	}
+	if res.Annotations == nil {
+		res.Annotations = map[string]string{}
+	}
+	for _, f := range a.Files {
+		res.Size += f.Size
+	}
+	if parents := res.Annotations[mediatypes.AnnotationParents]; parents != "" {
+		res.Parents = strings.Split(parents, ",")
+	}
+	for _, p := range model.Problems {
+		res.Problems = append(res.Problems, p.Path+": "+p.Err.Error())
+	}
+	if doc == nil {
+		return res
+	}
+	res.Card = doc.JSON()
+	if doc.Problem != nil {
+		res.Problems = append(res.Problems, "card: "+doc.Problem.Error())
+	}
+	return res
+}
+
+// attached adds what refers to the version. A registry that cannot list it
+// makes inspection poorer, not impossible.
+func (h *Hub) attached(ctx context.Context, t *target, res *Inspection) error {
+	refs, err := t.repo.Referrers(ctx, t.signed, "")
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		h.warn("what is attached to %s is not known: %v", t.ref, err)
+		return nil
+	}
+	for _, d := range refs {
+		res.Referrers = append(res.Referrers, ReferrerInfo{Digest: d.Digest.String(), ArtifactType: d.ArtifactType, Size: d.Size})
+	}
+	res.Signatures, err = signatures(ctx, t, refs)
+	if err != nil {
+		h.warn("signatures of %s could not be counted: %v", t.ref, err)
+	}
+	return nil
+}
+
+func fileInfos(files []artifact.File) []FileInfo {
+	out := make([]FileInfo, len(files))
+	for i, f := range files {
+		out[i] = FileInfo{
+			Path: f.Path, Kind: string(f.Kind), MediaType: f.MediaType, Digest: f.Digest.String(),
+			Size: f.Size, Mode: fmt.Sprintf("%04o", f.Mode.Perm()),
+		}
+	}
+	return out
+}
+
+// modelInfo joins what the files and the card say; files win, since they
+// cannot be out of date.
+func modelInfo(m *format.Model, c *card.Card) ModelInfo {
+	info := ModelInfo{
+		Architecture: m.Architecture, Parameters: m.Parameters, DTypes: m.DTypes, Formats: m.Formats,
+		ContextLength: m.ContextLength, Quantization: m.Quantization, Library: m.Library, Task: m.Task, CustomCode: m.CustomCode,
+	}
+	if info.DTypes == nil {
+		info.DTypes = map[string]int64{}
+	}
+	if info.Formats == nil {
+		info.Formats = []string{}
+	}
+	if c == nil {
+		return info
+	}
+	if c.Meta.Library != "" {
+		info.Library = c.Meta.Library
+	}
+	if c.Meta.Task != "" {
+		info.Task = c.Meta.Task
+	}
+	return info
+}

@@ -1,0 +1,118 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+	"oras.land/oras-go/v2/errdef"
+
+	"github.com/modelreg/modelreg/pkg/artifact"
+	"github.com/modelreg/modelreg/pkg/mediatypes"
+	"github.com/modelreg/modelreg/pkg/ref"
+	"github.com/modelreg/modelreg/pkg/remote"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// A VersionInfo is a tag of a repository and what it points to.
+type VersionInfo struct {
+	Tag     string `json:"tag"`
+	Digest  string `json:"digest"`
+	Size    int64  `json:"size"`    // bytes of config and layers
+	Created string `json:"created"` // RFC 3339, empty when the version does not say
+}
+
+// A RepositoryInfo is a repository of a registry.
+type RepositoryInfo struct {
+	Repository string `json:"repository"` // host/name
+}
+
+// listWorkers bounds the manifests read at once for a list.
+const listWorkers = 8
+
+// Versions lists the tags of a repository that people gave, by name, each with
+// its version. With all it lists bookkeeping tags too.
+func (h *Hub) Versions(ctx context.Context, r ref.Reference, all bool) ([]VersionInfo, error) {
+	repo, err := h.repository(r)
+	if err != nil {
+		return nil, err
+	}
+	var tags []string
+	for tag, err := range repo.Tags(ctx) {
+		if err != nil {
+			return nil, fmt.Errorf("list %s: %w", r.Name(), err)
+		}
+		if all || !hidden(tag) {
+			tags = append(tags, tag)
+		}
+	}
+	slices.Sort(tags)
+	out := make([]VersionInfo, len(tags))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(listWorkers)
+	for i, tag := range tags {
+		g.Go(func() (err error) {
+			out[i], err = version(gctx, repo, tag)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, fmt.Errorf("list %s: %w", r.Name(), err)
+	}
+	return slices.DeleteFunc(out, func(v VersionInfo) bool { return v.Digest == "" }), nil
+}
+
+// version reads what tag points to; a tag that is gone by now gives the zero
+// value.
+func version(ctx context.Context, repo *remote.Repository, tag string) (VersionInfo, error) {
+	desc, raw, err := repo.Manifest(ctx, tag)
+	if errors.Is(err, errdef.ErrNotFound) {
+		return VersionInfo{}, nil
+	}
+	if err != nil {
+		return VersionInfo{}, err
+	}
+	v := VersionInfo{Tag: ref.DecodeBranch(tag), Digest: desc.Digest.String()}
+	m, err := mediatypes.ParseManifest(raw)
+	if err != nil {
+		return v, nil // an index or a stranger's document is listed without a size
+	}
+	v.Size = m.Config.Size
+	for _, l := range m.Layers {
+		v.Size += l.Size
+	}
+	v.Created = m.Annotations[ocispec.AnnotationCreated]
+	return v, nil
+}
+
+// Repositories lists the repositories of a registry whose name is prefix or
+// lies below it; an empty prefix lists all. Many hosted registries refuse it.
+func (h *Hub) Repositories(ctx context.Context, host, prefix string) ([]RepositoryInfo, error) {
+	out := []RepositoryInfo{}
+	for name, err := range h.opts.Remote.Catalog(ctx, host) {
+		if err != nil {
+			return nil, fmt.Errorf("list repositories of %s: %w", host, err)
+		}
+		if prefix == "" || name == prefix || strings.HasPrefix(name, prefix+"/") {
+			out = append(out, RepositoryInfo{Repository: host + "/" + name})
+		}
+	}
+	return out, nil
+}
+
+// Files lists the files of the version that r resolves to.
+func (h *Hub) Files(ctx context.Context, r ref.Reference) ([]FileInfo, error) {
+	t, err := h.model(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	a, err := artifact.Open(ctx, t.repo, t.desc)
+	if err != nil {
+		return nil, fmt.Errorf("list %s: %w", t.ref, err)
+	}
+	return fileInfos(a.Files), nil
+}

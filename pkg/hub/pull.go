@@ -1,0 +1,112 @@
+package hub
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"path"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"oras.land/oras-go/v2/errdef"
+
+	"github.com/modelreg/modelreg/pkg/artifact"
+	"github.com/modelreg/modelreg/pkg/ref"
+	"github.com/modelreg/modelreg/pkg/signing"
+)
+
+// PullOptions adjusts [Hub.Pull]. The zero value checks digests, and no
+// signatures.
+type PullOptions struct {
+	// Trust, if not nil, must have signed the version, or nothing is fetched.
+	Trust *signing.Trust
+
+	// Force replaces a directory that is not an earlier pull.
+	Force bool
+
+	// Workers bounds the blobs fetched at once. Zero means a good default.
+	Workers int
+
+	// NoStore neither reads nor fills the local store.
+	NoStore bool
+}
+
+// PullResult says what [Hub.Pull] did. Sizes are bytes.
+type PullResult struct {
+	Reference    string    `json:"reference"`
+	Digest       string    `json:"digest"`
+	Directory    string    `json:"directory"`
+	Files        int       `json:"files"`
+	Size         int64     `json:"size"`
+	FetchedBytes int64     `json:"fetchedBytes"` // read from the network
+	ReusedBytes  int64     `json:"reusedBytes"`  // from the store or files that were there
+	Verified     *Verified `json:"verified"`     // null when no signature was asked for
+	Notes        []string  `json:"notes,omitempty"`
+}
+
+// Pull brings the version that r resolves to into directory dir, or into one
+// named after the model when dir is empty. The tag is resolved once; a
+// signature, when asked for, is checked on that digest before the first byte
+// is fetched by it. The directory shows the old version or the whole new one,
+// never a mix, whatever happens.
+func (h *Hub) Pull(ctx context.Context, r ref.Reference, dir string, opts PullOptions) (*PullResult, error) {
+	t, err := h.model(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	if dir == "" {
+		dir = path.Base(r.Repository)
+	}
+	res := &PullResult{Reference: t.ref.String(), Digest: t.desc.Digest.String(), Directory: dir}
+	if opts.Trust != nil {
+		if res.Verified, err = h.verify(ctx, t, *opts.Trust); err != nil {
+			return nil, err
+		}
+	}
+	a, err := artifact.Open(ctx, t.repo, t.desc)
+	if err != nil {
+		return nil, fmt.Errorf("pull %s: %w", t.ref, err)
+	}
+	uo := artifact.UnpackOptions{Force: opts.Force, Workers: opts.Workers, Observe: h.opts.Observe, Reference: t.ref.String()}
+	if !opts.NoStore {
+		uo.Store = h.opts.Store
+	}
+	u, err := artifact.Unpack(ctx, a, t.repo, dir, uo)
+	if err != nil {
+		return nil, fmt.Errorf("pull %s: %w", t.ref, err)
+	}
+	res.Files, res.Size, res.FetchedBytes, res.ReusedBytes, res.Notes = u.Files, u.Size, u.Fetched, u.Reused, u.Notes
+	if uo.Store != nil {
+		h.keep(ctx, t, a)
+	}
+	return res, nil
+}
+
+// keep notes where the version's blobs can be mounted from, and names it in the
+// store if the store has all of it. Both only save work.
+func (h *Hub) keep(ctx context.Context, t *target, a *artifact.Artifact) {
+	s := h.opts.Store
+	for _, l := range a.Manifest.Layers {
+		s.Remember(l.Digest, t.ref.Name())
+	}
+	for _, l := range a.Manifest.Layers {
+		if ok, err := s.Exists(ctx, l); !ok || err != nil {
+			return
+		}
+	}
+	if err := h.list(ctx, t, a); err != nil {
+		h.warn("%s is not listed in the local store: %v", t.ref, err)
+	}
+}
+
+// list names a version in the store, with what only a manifest leads to.
+func (h *Hub) list(ctx context.Context, t *target, a *artifact.Artifact) error {
+	small := map[*ocispec.Descriptor][]byte{&t.desc: t.raw, &a.Manifest.Config: a.Config}
+	for desc, raw := range small {
+		err := h.opts.Store.Push(ctx, *desc, bytes.NewReader(raw))
+		if err != nil && !errors.Is(err, errdef.ErrAlreadyExists) {
+			return err
+		}
+	}
+	return h.opts.Store.Tag(ctx, t.desc, t.ref.WithDigest("").String())
+}

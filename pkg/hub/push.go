@@ -1,0 +1,199 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"oras.land/oras-go/v2/errdef"
+
+	"github.com/modelreg/modelreg/pkg/artifact"
+	"github.com/modelreg/modelreg/pkg/ref"
+	"github.com/modelreg/modelreg/pkg/remote"
+	"github.com/modelreg/modelreg/pkg/signing"
+)
+
+// PushOptions adjusts [Hub.Push]. The zero value packs with default rules and
+// signs nothing.
+type PushOptions struct {
+	// Tags are set besides the tag of the reference.
+	Tags []string
+
+	// Annotations are added to the manifest, over those that the files give.
+	Annotations map[string]string
+
+	// Created is written as creation time unless zero. It is part of the
+	// version's identity: the same files at another time are another version.
+	Created time.Time
+
+	// Layout says how files become layers.
+	Layout artifact.Layout
+
+	// Workers bounds the files handled at once. Zero means a good default.
+	Workers int
+
+	// IncludeSecrets names files to pack although they look like secrets.
+	IncludeSecrets []string
+
+	// MountFrom names repositories of the same registry that may hold blobs.
+	MountFrom []string
+
+	// Signer signs the version, if not nil.
+	Signer *signing.Signer
+
+	// DryRun packs and hashes, and sends nothing.
+	DryRun bool
+}
+
+// PushResult says what [Hub.Push] did. Sizes are bytes.
+type PushResult struct {
+	Reference     string   `json:"reference"` // host/repository:tag@digest
+	Digest        string   `json:"digest"`
+	Revision      string   `json:"revision"` // the first 40 digits of the digest
+	Tag           string   `json:"tag"`
+	Created       bool     `json:"created"` // false when the tag pointed to this version before
+	Files         int      `json:"files"`
+	Size          int64    `json:"size"`
+	UploadedBytes int64    `json:"uploadedBytes"`
+	MountedBytes  int64    `json:"mountedBytes"`
+	SkippedBytes  int64    `json:"skippedBytes"` // already there
+	Signatures    int      `json:"signatures"`   // made by this push
+	Notes         []string `json:"notes,omitempty"`
+}
+
+// Push packs the model in directory dir and makes it the version that tag of
+// r points to. Blobs come first, then the manifest, then the tags: whoever
+// stops it half-way leaves no version with holes. A directory that is what the
+// tag points to already changes nothing.
+func (h *Hub) Push(ctx context.Context, dir string, r ref.Reference, opts PushOptions) (*PushResult, error) {
+	if r.Digest != "" || r.Prefix != "" || r.Range != "" {
+		return nil, fmt.Errorf("%w: push to %s: push to a tag; the digest comes from the files", ErrUsage, r)
+	}
+	tags, err := pushTags(&r, opts.Tags)
+	if err != nil {
+		return nil, err
+	}
+	repo, err := h.repository(r)
+	if err != nil {
+		return nil, err
+	}
+	packed, err := h.pack(ctx, dir, r, repo, opts)
+	if err != nil {
+		return nil, err
+	}
+	res := pushResult(packed, r)
+	if opts.DryRun {
+		return res, nil
+	}
+	if res.Created, err = publish(ctx, repo, packed.Descriptor, tags); err != nil {
+		return res, err
+	}
+	h.remember(r, packed)
+	if opts.Signer != nil {
+		res.Signatures, err = h.sign(ctx, &target{repo: repo, ref: r.WithDigest(packed.Descriptor.Digest), signed: packed.Descriptor}, opts.Signer, signing.SignOptions{})
+	}
+	return res, err
+}
+
+// pushTags returns the tags to set, the reference's own first.
+func pushTags(r *ref.Reference, more []string) ([]string, error) {
+	if r.Tag == "" {
+		r.Tag = DefaultTag
+	}
+	tags := append([]string{r.Tag}, more...)
+	for i, tag := range tags {
+		encoded, err := encodeTag(tag)
+		if err != nil {
+			return nil, err
+		}
+		tags[i] = encoded
+	}
+	r.Tag = tags[0]
+	return tags, nil
+}
+
+func (h *Hub) pack(ctx context.Context, dir string, r ref.Reference, repo *remote.Repository, opts PushOptions) (*artifact.Packed, error) {
+	po := artifact.PackOptions{
+		Workers: opts.Workers, Layout: opts.Layout, Annotations: opts.Annotations, Created: opts.Created,
+		IncludeSecrets: opts.IncludeSecrets, Observe: h.opts.Observe,
+		MountFrom: func(d digest.Digest) []string { return h.origins(r, d, opts.MountFrom) },
+	}
+	if s := h.opts.Store; s != nil {
+		cache, err := s.StatCache(dir)
+		if err != nil {
+			h.warn("digests are not cached: %v", err)
+		} else {
+			po.Digests = cache
+			defer func() {
+				if err := cache.Save(); err != nil {
+					h.warn("digests are not cached: %v", err)
+				}
+			}()
+		}
+	}
+	if opts.DryRun {
+		return artifact.Pack(ctx, dir, artifact.Discard, po)
+	}
+	return artifact.Pack(ctx, dir, repo, po)
+}
+
+// origins lists other repositories of r's registry that may hold a blob: those
+// the user named, then those this user has seen it in.
+func (h *Hub) origins(r ref.Reference, d digest.Digest, named []string) []string {
+	from := append([]string(nil), named...)
+	if h.opts.Store != nil {
+		for _, seen := range h.opts.Store.Origins(d, r.Host) {
+			if name := strings.TrimPrefix(seen, r.Host+"/"); name != r.Repository {
+				from = append(from, name)
+			}
+		}
+	}
+	return from
+}
+
+// remember notes where the blobs of a version can be mounted from.
+func (h *Hub) remember(r ref.Reference, packed *artifact.Packed) {
+	if h.opts.Store == nil {
+		return
+	}
+	for _, f := range packed.Files {
+		h.opts.Store.Remember(f.Layer.Digest, r.Name())
+	}
+}
+
+func pushResult(packed *artifact.Packed, r ref.Reference) *PushResult {
+	res := &PushResult{
+		Reference: r.WithDigest(packed.Descriptor.Digest).String(),
+		Digest:    packed.Descriptor.Digest.String(), Revision: Revision(packed.Descriptor.Digest), Tag: r.Tag,
+		Files: len(packed.Files), Notes: packed.Notes,
+		UploadedBytes: packed.Uploaded, MountedBytes: packed.Mounted, SkippedBytes: packed.Skipped,
+	}
+	for _, f := range packed.Files {
+		res.Size += f.Size
+	}
+	return res
+}
+
+// publish points tags at a version that is in the registry, and holds it with
+// a keep-tag first. It reports whether the first tag was moved.
+func publish(ctx context.Context, repo *remote.Repository, desc ocispec.Descriptor, tags []string) (bool, error) {
+	created := false
+	for i, tag := range append([]string{keepTag(desc.Digest)}, tags...) {
+		now, err := repo.Resolve(ctx, tag)
+		if err != nil && !errors.Is(err, errdef.ErrNotFound) {
+			return created, fmt.Errorf("look at tag %s: %w", tag, err)
+		}
+		if err == nil && now.Digest == desc.Digest {
+			continue
+		}
+		if err := moveTag(ctx, repo, desc, tag); err != nil {
+			return created, err
+		}
+		created = created || i == 1
+	}
+	return created, nil
+}

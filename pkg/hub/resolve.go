@@ -1,0 +1,41 @@
+package hub
+
+import (
+	"context"
+
+	"github.com/modelreg/modelreg/pkg/mediatypes"
+	"github.com/modelreg/modelreg/pkg/ref"
+)
+
+// ResolveResult says what a reference stands for now.
+type ResolveResult struct {
+	Reference    string `json:"reference"`
+	Repository   string `json:"repository"` // host/name
+	Tag          string `json:"tag"`
+	Digest       string `json:"digest"`
+	MediaType    string `json:"mediaType"`
+	ArtifactType string `json:"artifactType"`
+	Size         int64  `json:"size"` // bytes of the manifest, its config and its layers
+}
+
+// Resolve tells which digest r stands for.
+func (h *Hub) Resolve(ctx context.Context, r ref.Reference) (*ResolveResult, error) {
+	t, err := h.resolve(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	res := &ResolveResult{
+		Reference: t.ref.String(), Repository: t.ref.Name(), Tag: t.ref.Tag, Digest: t.desc.Digest.String(),
+		MediaType: t.desc.MediaType, Size: t.desc.Size,
+	}
+	if m, err := mediatypes.ParseManifest(t.raw); err == nil { // an index has no layers to add
+		res.ArtifactType = m.ArtifactType
+		res.Size += m.Config.Size
+		for _, l := range m.Layers {
+			res.Size += l.Size
+		}
+	} else if index, err := mediatypes.ParseIndex(t.raw); err == nil {
+		res.ArtifactType = index.ArtifactType
+	}
+	return res, nil
+}

@@ -1,0 +1,122 @@
+package hub
+
+import (
+	"context"
+	"fmt"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/modelreg/modelreg/pkg/ref"
+	"github.com/modelreg/modelreg/pkg/signing"
+)
+
+// A Verified says who vouched for a version.
+type Verified struct {
+	Policy       string   `json:"policy"` // "key" until there are policies
+	Signers      []Signer `json:"signers"`
+	Attestations []string `json:"attestations"`
+}
+
+// A Signer is one trusted party whose signature was found good.
+type Signer struct {
+	Identity       string `json:"identity"`
+	Issuer         string `json:"issuer"`
+	KeyFingerprint string `json:"keyFingerprint"` // SHA-256 of the public key, hexadecimal
+	Kind           string `json:"kind"`           // "key"
+}
+
+// SignResult says what [Hub.Sign] did.
+type SignResult struct {
+	Reference  string `json:"reference"`
+	Digest     string `json:"digest"`
+	Signatures int    `json:"signatures"` // made now: 0 when the same key had signed before
+}
+
+// Sign signs the version that r resolves to.
+func (h *Hub) Sign(ctx context.Context, r ref.Reference, s *signing.Signer, opts signing.SignOptions) (*SignResult, error) {
+	t, err := h.resolve(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	n, err := h.sign(ctx, t, s, opts)
+	if err != nil {
+		return nil, err
+	}
+	return &SignResult{Reference: t.ref.String(), Digest: t.desc.Digest.String(), Signatures: n}, nil
+}
+
+func (h *Hub) sign(ctx context.Context, t *target, s *signing.Signer, opts signing.SignOptions) (int, error) {
+	made, err := signing.Sign(ctx, t.repo, signing.Target{Repository: t.ref.Name(), Descriptor: t.signed}, s, opts)
+	if err != nil {
+		return 0, fmt.Errorf("sign %s: %w", t.ref, err)
+	}
+	return len(made), nil
+}
+
+// VerifyResult says what [Hub.Verify] found.
+type VerifyResult struct {
+	Reference    string          `json:"reference"`
+	Digest       string          `json:"digest"`
+	Verified     bool            `json:"verified"`
+	Policy       string          `json:"policy"`
+	Signers      []Signer        `json:"signers"`
+	Attestations []string        `json:"attestations"`
+	Failures     []VerifyFailure `json:"failures"`
+}
+
+// A VerifyFailure is one reason why something did not count.
+type VerifyFailure struct {
+	Rule   string `json:"rule"`
+	Reason string `json:"reason"`
+}
+
+// Verify checks that trust signed the version that r resolves to. The result
+// is complete also when the error says that it is not verified.
+func (h *Hub) Verify(ctx context.Context, r ref.Reference, trust signing.Trust) (*VerifyResult, error) {
+	t, err := h.resolve(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	res := &VerifyResult{
+		Reference: t.ref.String(), Digest: t.desc.Digest.String(), Policy: "key",
+		Signers: []Signer{}, Attestations: []string{}, Failures: []VerifyFailure{},
+	}
+	report, err := signing.Verify(ctx, t.repo, signing.Target{Repository: t.ref.Name(), Descriptor: t.signed}, trust)
+	if report != nil {
+		res.Signers = signers(report)
+		for _, rej := range report.Rejected {
+			res.Failures = append(res.Failures, VerifyFailure{Rule: "signature", Reason: rej.String()})
+		}
+	}
+	if err != nil {
+		if len(res.Failures) == 0 {
+			res.Failures = append(res.Failures, VerifyFailure{Rule: "signature", Reason: err.Error()})
+		}
+		return res, fmt.Errorf("verify %s: %w", t.ref, err)
+	}
+	res.Verified = true
+	return res, nil
+}
+
+// verify is what pull does before it fetches.
+func (h *Hub) verify(ctx context.Context, t *target, trust signing.Trust) (*Verified, error) {
+	report, err := signing.Verify(ctx, t.repo, signing.Target{Repository: t.ref.Name(), Descriptor: t.signed}, trust)
+	if err != nil {
+		return nil, fmt.Errorf("verify %s: %w", t.ref, err)
+	}
+	return &Verified{Policy: "key", Signers: signers(report), Attestations: []string{}}, nil
+}
+
+func signers(report *signing.Report) []Signer {
+	out := make([]Signer, 0, len(report.Signers))
+	for _, s := range report.Signers {
+		out = append(out, Signer{Identity: s.Identity, Issuer: s.Issuer, KeyFingerprint: s.KeyFingerprint, Kind: s.Kind})
+	}
+	return out
+}
+
+// signatures counts what is attached to a version as a signature, in either
+// layout, without judging it.
+func signatures(ctx context.Context, t *target, refs []ocispec.Descriptor) (int, error) {
+	return signing.Count(ctx, t.repo, t.signed, refs)
+}

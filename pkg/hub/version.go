@@ -1,0 +1,40 @@
+package hub
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/Masterminds/semver/v3"
+	"oras.land/oras-go/v2/errdef"
+
+	"github.com/modelreg/modelreg/pkg/ref"
+	"github.com/modelreg/modelreg/pkg/remote"
+)
+
+// highest finds the tag with the highest semantic version in r.Range, and puts
+// it in the place of the range.
+func highest(ctx context.Context, repo *remote.Repository, r ref.Reference) (ref.Reference, error) {
+	within, err := semver.NewConstraint(r.Range)
+	if err != nil {
+		return r, fmt.Errorf("%w: resolve %s: %q is no range of versions: %w", ErrUsage, r, r.Range, err)
+	}
+	var best *semver.Version
+	var tag string
+	for t, err := range repo.Tags(ctx) {
+		if err != nil {
+			return r, fmt.Errorf("resolve %s: %w", r, err)
+		}
+		v, err := semver.NewVersion(t)
+		if err != nil || !within.Check(v) {
+			continue // a tag that is no version is not meant by a range
+		}
+		if best == nil || v.GreaterThan(best) {
+			best, tag = v, t
+		}
+	}
+	if best == nil {
+		return r, fmt.Errorf("resolve %s: no tag is a version in the range: %w", r, errdef.ErrNotFound)
+	}
+	r.Range = ""
+	return r.WithTag(tag), nil
+}
