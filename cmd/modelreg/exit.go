@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"oras.land/oras-go/v2/content"
+	"oras.land/oras-go/v2/errdef"
+
+	"github.com/modelreg/modelreg/internal/ui"
+	"github.com/modelreg/modelreg/pkg/artifact"
+	"github.com/modelreg/modelreg/pkg/format"
+	"github.com/modelreg/modelreg/pkg/hub"
+	"github.com/modelreg/modelreg/pkg/mediatypes"
+	"github.com/modelreg/modelreg/pkg/ref"
+	"github.com/modelreg/modelreg/pkg/remote"
+	"github.com/modelreg/modelreg/pkg/signing"
+	"github.com/modelreg/modelreg/pkg/store"
+)
+
+// Exit codes. A code never changes its meaning, and one that a script does not
+// know must be taken as failure.
+const (
+	exitOK          = 0
+	exitFailure     = 1
+	exitUsage       = 2
+	exitNotFound    = 3
+	exitConflict    = 4
+	exitAuth        = 5
+	exitForbidden   = 6
+	exitNoVariant   = 7
+	exitUnverified  = 8
+	exitProtocol    = 13
+	exitNetwork     = 14
+	exitIntegrity   = 15
+	exitUnsafe      = 16
+	exitLocal       = 17
+	exitInterrupted = 130
+)
+
+// A class is a kind of failure, and how it ends the program.
+type class struct {
+	code    int
+	kind    string
+	meaning string // for "help exit-codes"; empty when another class has the code
+	hint    string // what to do next, when nothing better is known
+	causes  []error
+}
+
+// classes lists the kinds of failure, the most telling first: an error belongs
+// to the first class that one of its causes names.
+var classes = []class{
+	{
+		exitInterrupted, "interrupted", "interrupted; the same command goes on where it stopped",
+		"run the same command again to go on where it stopped", []error{context.Canceled},
+	},
+	{
+		exitUnverified, "unverified", "verification failed: no signature, an untrusted one, or one for something else",
+		"nothing was written; check the key, and that this version was signed with it", []error{signing.ErrNoSignature, signing.ErrUntrusted, signing.ErrTooMany},
+	},
+	{
+		exitIntegrity, "integrity", "wrong bytes: a digest or size does not match, or the store is damaged",
+		"the bytes do not match their digest and were thrown away; ask whoever runs the registry, or see \"modelreg cache verify\" for the local store", []error{content.ErrMismatchedDigest, content.ErrInvalidDescriptorSize, store.ErrCorrupt},
+	},
+	{
+		exitUnsafe, "unsafe", "unsafe content refused: a path, link, limit or malformed document",
+		"", []error{artifact.ErrUnsafe, mediatypes.ErrMalformed, format.ErrMalformed},
+	},
+	{
+		exitUsage, "usage", "the command line, or a reference in it, cannot be used",
+		"choose another directory, or replace what is there with --force", []error{artifact.ErrNotOurs},
+	},
+	{exitUsage, "usage", "", "see \"modelreg help\"", []error{ref.ErrSyntax, hub.ErrUsage, artifact.ErrNotModel, artifact.ErrTarget, artifact.ErrEmpty}},
+	{exitConflict, "conflict", "what was to be changed has changed underneath", "look at both versions, then decide which tag should stay", []error{hub.ErrConflict}},
+	{exitNoVariant, "no-variant", "no single variant fits", "", []error{hub.ErrNoVariant}},
+	{exitAuth, "auth", "authentication required, or refused", "log in with \"modelreg login HOST\"", []error{remote.ErrUnauthorized}},
+	{exitForbidden, "forbidden", "the registry refuses this user", "ask the owner of the repository for access", []error{remote.ErrForbidden}},
+	{exitNotFound, "not-found", "not found: repository, tag, digest or file", "\"modelreg ls\" shows what is there; without a login a private repository may look absent", []error{errdef.ErrNotFound, fs.ErrNotExist}},
+	{exitProtocol, "protocol", "the registry lacks what is needed, or breaks the protocol", "\"modelreg doctor HOST\" shows what the registry can do", []error{remote.ErrProtocol}},
+	{exitLocal, "local", "this machine: disk full, permission, lock", "", []error{syscall.ENOSPC, syscall.EROFS, fs.ErrPermission, store.ErrLocked, artifact.ErrBusy}},
+	{exitNetwork, "network", "the network or the registry failed, also after retries", "try again later", []error{remote.ErrUnreachable, context.DeadlineExceeded}},
+}
+
+// explain finds the class of an error, and what to tell the user.
+func explain(err error) ui.Failure {
+	f := ui.Failure{Code: exitFailure, Kind: "failure", Message: strings.TrimPrefix(err.Error(), context.Canceled.Error()+": ")}
+	if isUsage(err) {
+		f.Code, f.Kind, f.Hint = exitUsage, "usage", "see \"modelreg help\""
+		return f
+	}
+	for _, c := range classes {
+		for _, cause := range c.causes {
+			if errors.Is(err, cause) {
+				f.Code, f.Kind, f.Hint = c.code, c.kind, c.hint
+				return f
+			}
+		}
+	}
+	if _, ok := errors.AsType[net.Error](err); ok {
+		f.Code, f.Kind, f.Hint = exitNetwork, "network", "try again later"
+	}
+	return f
+}
+
+func isUsage(err error) bool {
+	if _, ok := errors.AsType[usageError](err); ok {
+		return true
+	}
+	// cobra has no type for this one.
+	return strings.HasPrefix(err.Error(), "unknown command ")
+}
+
+// newExitCodes is a help topic: a command without a run.
+func newExitCodes() *cobra.Command {
+	var b strings.Builder
+	b.WriteString("Exit codes of modelreg. A code never changes its meaning; take one that you do not\nknow as failure.\n\n")
+	w := ui.Table(&b)
+	row := func(code int, kind, meaning string) { fmt.Fprintf(w, "  %d\t%s\t%s\n", code, kind, meaning) }
+	row(exitOK, "", "success, also when there was nothing to do")
+	row(exitFailure, "failure", "any other failure")
+	for _, c := range slices.SortedFunc(slices.Values(classes), func(a, b class) int { return a.code - b.code }) {
+		if c.meaning != "" {
+			row(c.code, c.kind, c.meaning)
+		}
+	}
+	_ = w.Flush() // into memory
+	return &cobra.Command{Use: "exit-codes", Short: "Exit codes and what they mean", Long: b.String()}
+}

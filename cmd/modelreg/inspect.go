@@ -1,0 +1,116 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/modelreg/modelreg/internal/ui"
+	"github.com/modelreg/modelreg/pkg/card"
+	"github.com/modelreg/modelreg/pkg/hub"
+)
+
+func newInspect(a *app) *cobra.Command {
+	var showCard bool
+	cmd := &cobra.Command{
+		Use:   "inspect REF",
+		Short: "Show what a version is, without fetching its weights",
+		Long: `Show the files, the model and the metadata of a version. Headers of weight files
+are read by range, so this moves kilobytes of a model of any size.
+
+Artifacts of other tools can be inspected too: CNCF ModelPack, KitOps ModelKits,
+Docker model artifacts, Ollama manifests, plain ORAS files and model images.`,
+		Args: exactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r, err := a.parse(args[0])
+			if err != nil {
+				return err
+			}
+			h, err := a.hub(nil)
+			if err != nil {
+				return err
+			}
+			res, err := h.Inspect(cmd.Context(), r)
+			if err != nil {
+				return err
+			}
+			var cardErr error
+			err = a.printer.Result(res, func(w io.Writer) {
+				printInspection(w, res)
+				if showCard {
+					fmt.Fprintln(w)
+					_, cardErr = res.CardText(w, card.TextOptions{})
+				}
+			})
+			if err != nil {
+				return err
+			}
+			return cardErr
+		},
+	}
+	cmd.Flags().BoolVar(&showCard, "card", false, "show the model's card too")
+	return cmd
+}
+
+func printInspection(w io.Writer, res *hub.Inspection) {
+	t := ui.Table(w)
+	row := func(name string, value any) {
+		if s := fmt.Sprint(value); s != "" && s != "0" {
+			fmt.Fprintf(t, "%s\t%s\n", name, ui.Clean(s))
+		}
+	}
+	m := res.Model
+	row("reference", res.Reference)
+	row("digest", res.Digest)
+	row("artifact", res.Format)
+	row("size", fmt.Sprintf("%s in %d files", ui.Bytes(res.Size), len(res.Files)))
+	row("task", m.Task)
+	row("library", m.Library)
+	row("architecture", m.Architecture)
+	if m.Parameters > 0 {
+		row("parameters", fmt.Sprintf("%s (%s)", ui.Count(m.Parameters), dtypes(m.DTypes)))
+	}
+	row("formats", strings.Join(m.Formats, ", "))
+	row("quantization", m.Quantization)
+	row("context length", m.ContextLength)
+	row("licence", res.Annotations["org.opencontainers.image.licenses"])
+	if m.CustomCode {
+		row("custom code", "yes: loading it may run Python from this model")
+	}
+	row("signatures", fmt.Sprintf("%d attached (\"modelreg verify\" tells whose)", res.Signatures))
+	_ = t.Flush() // errors are kept by the writer below
+	fmt.Fprintln(w)
+	printFiles(w, res.Files)
+	for _, p := range res.Problems {
+		fmt.Fprintf(w, "\nproblem: %s\n", ui.Clean(p))
+	}
+}
+
+func dtypes(counts map[string]int64) string {
+	names := slices.SortedFunc(maps.Keys(counts), func(a, b string) int {
+		if counts[a] != counts[b] {
+			return int(min(max(counts[b]-counts[a], -1), 1))
+		}
+		return strings.Compare(a, b)
+	})
+	return strings.Join(names, ", ")
+}
+
+func printFiles(w io.Writer, files []hub.FileInfo) {
+	t := ui.Table(w)
+	fmt.Fprintln(t, "KIND\tSIZE\tDIGEST\tPATH")
+	for _, f := range files {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", f.Kind, ui.Bytes(f.Size), short(f.Digest), ui.Clean(f.Path))
+	}
+	_ = t.Flush()
+}
+
+// short cuts a digest to what people compare.
+func short(digest string) string {
+	const keep = len("sha256:") + 12
+	return digest[:min(keep, len(digest))]
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/modelreg/modelreg/pkg/remote"
+)
+
+// maxPassword bounds what is read from standard input as a password.
+const maxPassword = 64 << 10
+
+func newLogin(a *app) *cobra.Command {
+	var user, password string
+	var fromStdin bool
+	cmd := &cobra.Command{
+		Use:   "login HOST",
+		Short: "Log in to a registry",
+		Long: `Check a user name and password or token with a registry and keep them where docker
+keeps them: in the credential helper that docker's configuration names, else in its
+config.json. Whoever is logged in with docker needs no login here.`,
+		Example: "  echo $TOKEN | modelreg login ghcr.io -u alice --password-stdin",
+		Args:    exactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cred, err := a.credential(user, password, fromStdin)
+			if err != nil {
+				return err
+			}
+			client, err := a.client()
+			if err != nil {
+				return err
+			}
+			if err := client.Login(cmd.Context(), args[0], cred); err != nil {
+				return err
+			}
+			a.printer.Note("logged in to %s", args[0])
+			return a.printer.Result(map[string]string{"registry": args[0], "username": cred.Username}, func(io.Writer) {})
+		},
+	}
+	cmd.Flags().StringVarP(&user, "username", "u", "", "user `NAME`")
+	cmd.Flags().StringVarP(&password, "password", "p", "", "password or token (others on this machine may see it: prefer --password-stdin)")
+	cmd.Flags().BoolVar(&fromStdin, "password-stdin", false, "read the password or token from standard input")
+	return cmd
+}
+
+func (a *app) credential(user, password string, fromStdin bool) (remote.Credential, error) {
+	var cred remote.Credential
+	if fromStdin {
+		data, err := io.ReadAll(io.LimitReader(a.in, maxPassword))
+		if err != nil {
+			return cred, fmt.Errorf("read password: %w", err)
+		}
+		password = strings.TrimRight(string(data), "\r\n")
+	}
+	if user == "" {
+		if fromStdin {
+			return cred, usagef("--password-stdin needs --username")
+		}
+		var err error
+		if user, err = a.askLine("Username: "); err != nil {
+			return cred, err
+		}
+	}
+	if password == "" {
+		secret, err := a.ask("Password: ")
+		if err != nil {
+			return cred, fmt.Errorf("ask for password: %w: use --password-stdin", err)
+		}
+		password = string(secret)
+	}
+	cred.Username, cred.Password = user, password
+	return cred, nil
+}
+
+// askLine reads one line from the terminal.
+func (a *app) askLine(prompt string) (string, error) {
+	f, ok := a.in.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return "", usagef("standard input is not a terminal: use --username and --password-stdin")
+	}
+	fmt.Fprint(a.err, prompt)
+	line, err := bufio.NewReader(f).ReadString('\n')
+	if err != nil {
+		return "", fmt.Errorf("read user name: %w", err)
+	}
+	return strings.TrimSpace(line), nil
+}
+
+func newLogout(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "logout HOST",
+		Short: "Forget the credentials for a registry",
+		Args:  exactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, err := a.client()
+			if err != nil {
+				return err
+			}
+			if err := client.Logout(cmd.Context(), args[0]); err != nil {
+				return err
+			}
+			a.printer.Note("logged out of %s", args[0])
+			return a.printer.Result(map[string]string{"registry": args[0]}, func(io.Writer) {})
+		},
+	}
+}

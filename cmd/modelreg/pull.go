@@ -1,0 +1,80 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/modelreg/modelreg/internal/ui"
+	"github.com/modelreg/modelreg/pkg/hub"
+)
+
+func newPull(a *app) *cobra.Command {
+	var opts hub.PullOptions
+	var verify bool
+	var keys []string
+	cmd := &cobra.Command{
+		Use:   "pull REF [DIR]",
+		Short: "Fetch a version, check it, and put its files into a directory",
+		Long: `Resolve REF to a digest once, check its signature if asked to, fetch what is not
+there yet, and put the files into DIR (default: the model's name).
+
+DIR appears, or changes, only when everything has been checked. A pull that was
+interrupted goes on where it stopped when the same command is run again. In a
+directory of an earlier pull, unchanged files are not fetched again.`,
+		Example: `  modelreg pull ghcr.io/acme/support:v1 ./model
+  modelreg pull ghcr.io/acme/support@sha256:… ./model --verify --key cosign.pub`,
+		Args: rangeArgs(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			trust, err := a.trust(verify, keys)
+			if err != nil {
+				return err
+			}
+			opts.Trust = trust
+			return a.pull(cmd, args, opts)
+		},
+	}
+	fl := cmd.Flags()
+	fl.BoolVar(&verify, "verify", false, "refuse a version that is not signed by --key")
+	fl.StringArrayVar(&keys, "key", nil, "public key `FILE` to trust (repeatable: one of them must have signed)")
+	fl.BoolVar(&opts.Force, "force", false, "replace DIR even if it is not an earlier pull")
+	fl.IntVarP(&opts.Workers, "jobs", "j", 0, "fetch `N` blobs at once (default 4)")
+	fl.BoolVar(&opts.NoStore, "no-cache", false, "neither use nor fill the local store")
+	return cmd
+}
+
+func (a *app) pull(cmd *cobra.Command, args []string, opts hub.PullOptions) error {
+	r, err := a.parse(args[0])
+	if err != nil {
+		return err
+	}
+	dir := ""
+	if len(args) == 2 {
+		dir = args[1]
+	}
+	progress := a.printer.Progress("pull")
+	h, err := a.hub(progress.Observe)
+	if err != nil {
+		progress.Close()
+		return err
+	}
+	started := time.Now()
+	res, err := h.Pull(cmd.Context(), r, dir, opts)
+	progress.Close()
+	if err != nil {
+		return err
+	}
+	for _, n := range res.Notes {
+		a.printer.Note("note: %s", n)
+	}
+	if res.Verified != nil {
+		for _, s := range res.Verified.Signers {
+			a.printer.Note("verified: signed by key %s", s.KeyFingerprint)
+		}
+	}
+	a.printer.Note("pulled %d files, %s, into %s in %s: %s fetched, %s reused", res.Files, ui.Bytes(res.Size),
+		res.Directory, ui.Duration(time.Since(started)), ui.Bytes(res.FetchedBytes), ui.Bytes(res.ReusedBytes))
+	return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, res.Reference) })
+}

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/modelreg/modelreg/internal/ui"
+	"github.com/modelreg/modelreg/pkg/artifact"
+	"github.com/modelreg/modelreg/pkg/hub"
+)
+
+type pushFlags struct {
+	hub.PushOptions
+	annotations []string
+	layout      string
+	created     string
+	sign        bool
+	key         string
+}
+
+func newPush(a *app) *cobra.Command {
+	var f pushFlags
+	cmd := &cobra.Command{
+		Use:   "push DIR REF",
+		Short: "Pack a model directory and upload it as a version",
+		Long: `Pack the files of DIR as an OCI artifact, upload what the registry does not have,
+and point the tag of REF at it (latest, when REF has none).
+
+The same files give the same digest on every machine, so pushing again without a
+change uploads nothing and makes nothing. Files named in .modelregignore
+(gitignore syntax) stay out, and so do .git, .env, credentials and caches.`,
+		Example: `  modelreg push ./model ghcr.io/acme/support:v1
+  modelreg push ./model ghcr.io/acme/support:v1 --sign --key cosign.key
+  modelreg push ./model ghcr.io/acme/support:v1 --dry-run --format json`,
+		Args: exactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error { return a.push(cmd, args, f) },
+	}
+	fl := cmd.Flags()
+	fl.StringArrayVarP(&f.Tags, "tag", "t", nil, "set `TAG` too (repeatable)")
+	fl.StringArrayVar(&f.annotations, "annotation", nil, "add `KEY=VALUE` to the manifest (repeatable; part of the version's identity)")
+	fl.StringVar(&f.layout, "layout", "auto", "how files become layers: `auto|raw`; auto packs hundreds of small files into tar layers, raw never")
+	fl.StringVar(&f.created, "created", "", "creation `TIME`, RFC 3339 (default: SOURCE_DATE_EPOCH if set, else none)")
+	fl.IntVarP(&f.Workers, "jobs", "j", 0, "handle `N` files at once (default: one per CPU)")
+	fl.StringArrayVar(&f.IncludeSecrets, "include-secret", nil, "pack `FILE` although it looks like a secret (repeatable)")
+	fl.StringArrayVar(&f.MountFrom, "mount-from", nil, "link blobs from `REPOSITORY` of the same registry instead of uploading (repeatable)")
+	fl.BoolVar(&f.DryRun, "dry-run", false, "pack and hash, and send nothing")
+	fl.BoolVar(&f.sign, "sign", false, "sign the version with --key")
+	fl.StringVar(&f.key, "key", "", "private key `FILE` for --sign")
+	return cmd
+}
+
+func (a *app) push(cmd *cobra.Command, args []string, f pushFlags) error {
+	r, err := a.parse(args[1])
+	if err != nil {
+		return err
+	}
+	if err := a.pushOptions(&f); err != nil {
+		return err
+	}
+	progress := a.printer.Progress("push")
+	h, err := a.hub(progress.Observe)
+	if err != nil {
+		progress.Close()
+		return err
+	}
+	started := time.Now()
+	res, err := h.Push(cmd.Context(), args[0], r, f.PushOptions)
+	progress.Close()
+	if err != nil {
+		return err
+	}
+	for _, n := range res.Notes {
+		a.printer.Note("note: %s", n)
+	}
+	a.printer.Note("%s", pushSummary(res, f.DryRun, time.Since(started)))
+	return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, res.Reference) })
+}
+
+// pushOptions reads the flags that are not options as they stand.
+func (a *app) pushOptions(f *pushFlags) (err error) {
+	if f.Annotations, err = pairs("annotation", f.annotations); err != nil {
+		return err
+	}
+	switch f.layout {
+	case "auto":
+		f.Layout = artifact.LayoutAuto
+	case "raw":
+		f.Layout = artifact.LayoutRaw
+	default:
+		return usagef("--layout %s: use auto or raw", f.layout)
+	}
+	if f.Created, err = createdTime(f.created); err != nil {
+		return err
+	}
+	if f.sign != (f.key != "") {
+		return usagef("--sign and --key FILE go together")
+	}
+	if f.sign {
+		f.Signer, err = a.signer(f.key)
+	}
+	return err
+}
+
+// createdTime reads --created, or the environment variable that reproducible
+// builds use.
+func createdTime(flag string) (time.Time, error) {
+	if flag != "" {
+		t, err := time.Parse(time.RFC3339, flag)
+		if err != nil {
+			return t, usagef("--created %s: use a time such as 2026-11-22T10:00:00Z", flag)
+		}
+		return t, nil
+	}
+	epoch := os.Getenv("SOURCE_DATE_EPOCH")
+	if epoch == "" {
+		return time.Time{}, nil
+	}
+	sec, err := strconv.ParseInt(epoch, 10, 64)
+	if err != nil {
+		return time.Time{}, usagef("SOURCE_DATE_EPOCH=%s: not a number of seconds", epoch)
+	}
+	return time.Unix(sec, 0).UTC(), nil
+}
+
+func pushSummary(res *hub.PushResult, dry bool, took time.Duration) string {
+	size := fmt.Sprintf("%d files, %s", res.Files, ui.Bytes(res.Size))
+	switch {
+	case dry:
+		return "would push " + size + " as " + res.Digest
+	case !res.Created && res.UploadedBytes == 0:
+		s := "everything up-to-date: " + size
+		if res.Signatures > 0 {
+			s += ", signed"
+		}
+		return s
+	}
+	s := fmt.Sprintf("pushed %s in %s: %s uploaded, %s mounted, %s already there",
+		size, ui.Duration(took), ui.Bytes(res.UploadedBytes), ui.Bytes(res.MountedBytes), ui.Bytes(res.SkippedBytes))
+	if res.Signatures > 0 {
+		s += ", signed"
+	}
+	return s
+}

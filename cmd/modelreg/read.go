@@ -1,0 +1,160 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"oras.land/oras-go/v2/errdef"
+
+	"github.com/modelreg/modelreg/internal/ui"
+	"github.com/modelreg/modelreg/pkg/hub"
+)
+
+func newResolve(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "resolve REF",
+		Short: "Print the digest that a reference stands for now",
+		Example: `  modelreg resolve ghcr.io/acme/support:v1
+  modelreg pull "ghcr.io/acme/support@$(modelreg resolve ghcr.io/acme/support:v1)" ./model`,
+		Args: exactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r, err := a.parse(args[0])
+			if err != nil {
+				return err
+			}
+			h, err := a.hub(nil)
+			if err != nil {
+				return err
+			}
+			res, err := h.Resolve(cmd.Context(), r)
+			if err != nil {
+				return err
+			}
+			return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, res.Digest) })
+		},
+	}
+}
+
+func newTag(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:     "tag REF TAG...",
+		Short:   "Point tags at a version",
+		Long:    "Point each TAG at the version that REF resolves to, in the same repository. Nothing is\nuploaded. A tag that exists moves.",
+		Example: "  modelreg tag ghcr.io/acme/support@sha256:… v1.2.0 prod",
+		Args:    rangeArgs(2, -1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r, err := a.parse(args[0])
+			if err != nil {
+				return err
+			}
+			h, err := a.hub(nil)
+			if err != nil {
+				return err
+			}
+			res, err := h.Tag(cmd.Context(), r, args[1:]...)
+			if err != nil {
+				return err
+			}
+			return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, res.Digest) })
+		},
+	}
+}
+
+func newCat(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:     "cat REF PATH",
+		Short:   "Write one file of a version to standard output",
+		Example: "  modelreg cat ghcr.io/acme/support:v1 config.json",
+		Args:    exactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r, err := a.parse(args[0])
+			if err != nil {
+				return err
+			}
+			h, err := a.hub(nil)
+			if err != nil {
+				return err
+			}
+			return h.Cat(cmd.Context(), r, args[1], a.out)
+		},
+	}
+}
+
+func newLs(a *app) *cobra.Command {
+	var all bool
+	cmd := &cobra.Command{
+		Use:   "ls HOST | ORG | REPOSITORY | REF",
+		Short: "List repositories, versions, or files",
+		Long: `List the repositories of a registry (ls HOST) or of an organisation in it (ls HOST/ORG),
+the versions of a model (ls HOST/ORG/MODEL), or the files of one version
+(ls HOST/ORG/MODEL:TAG). Many hosted registries do not list repositories.`,
+		Args: exactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return a.ls(cmd, args[0], all) },
+	}
+	cmd.Flags().BoolVarP(&all, "all", "a", false, "list tags that modelreg and cosign keep for themselves, too")
+	return cmd
+}
+
+func (a *app) ls(cmd *cobra.Command, arg string, all bool) error {
+	h, err := a.hub(nil)
+	if err != nil {
+		return err
+	}
+	if !strings.Contains(arg, "/") && isHost(arg) {
+		return a.lsRepositories(cmd, h, arg, "")
+	}
+	r, err := a.parse(arg)
+	if err != nil {
+		return err
+	}
+	if r.Tag != "" || r.Digest != "" || r.Prefix != "" {
+		files, err := h.Files(cmd.Context(), r)
+		if err != nil {
+			return err
+		}
+		return a.printer.Result(files, func(w io.Writer) { printFiles(w, files) })
+	}
+	versions, err := h.Versions(cmd.Context(), r, all)
+	if errors.Is(err, errdef.ErrNotFound) {
+		// Not a repository: perhaps an organisation that holds some.
+		if lsErr := a.lsRepositories(cmd, h, r.Host, r.Repository); lsErr == nil {
+			return nil
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return a.printer.Result(versions, func(w io.Writer) { printVersions(w, versions) })
+}
+
+func (a *app) lsRepositories(cmd *cobra.Command, h *hub.Hub, host, prefix string) error {
+	repos, err := h.Repositories(cmd.Context(), host, prefix)
+	if err != nil {
+		return err
+	}
+	if prefix != "" && len(repos) == 0 {
+		return errdef.ErrNotFound
+	}
+	return a.printer.Result(repos, func(w io.Writer) {
+		for _, r := range repos {
+			fmt.Fprintln(w, ui.Clean(r.Repository))
+		}
+	})
+}
+
+// isHost tells a registry from a model's name, as docker does.
+func isHost(s string) bool {
+	return strings.ContainsAny(s, ".:") || s == "localhost"
+}
+
+func printVersions(w io.Writer, versions []hub.VersionInfo) {
+	t := ui.Table(w)
+	fmt.Fprintln(t, "TAG\tDIGEST\tSIZE\tCREATED")
+	for _, v := range versions {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", ui.Clean(v.Tag), short(v.Digest), ui.Bytes(v.Size), ui.Clean(v.Created))
+	}
+	_ = t.Flush()
+}

@@ -1,0 +1,223 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/modelreg/modelreg/internal/ui"
+	"github.com/modelreg/modelreg/pkg/hub"
+	"github.com/modelreg/modelreg/pkg/ref"
+	"github.com/modelreg/modelreg/pkg/remote"
+	"github.com/modelreg/modelreg/pkg/store"
+	"github.com/modelreg/modelreg/pkg/transfer"
+)
+
+// streams is where a run reads and writes.
+type streams struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// app is what the commands share: the streams, the global flags and, once
+// flags are parsed, the configuration.
+type app struct {
+	streams
+	printer ui.Printer
+	config  config
+
+	format, progress, configPath string
+	plainHTTP, insecure          bool
+	caFile, certFile, keyFile    string
+	authFile                     string
+}
+
+// run executes one command line and returns the exit code.
+func run(ctx context.Context, args []string, s streams) int {
+	a := &app{streams: s, printer: ui.Printer{Out: s.out, Err: s.err}}
+	root := a.root()
+	root.SetArgs(args)
+	root.SetIn(s.in)
+	root.SetOut(s.out)
+	root.SetErr(s.err)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	if ctx.Err() != nil {
+		err = fmt.Errorf("%w: %w", context.Canceled, err)
+	}
+	f := explain(err)
+	a.printer.Fail(f)
+	return f.Code
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "modelreg",
+		Short: "A model hub on the OCI registry you already have",
+		Long: `modelreg packs model directories as OCI artifacts, pushes them to any registry,
+signs and verifies them, and brings them back by digest.
+
+A reference is [HOST/]ORG/MODEL[:TAG][@DIGEST]. Without a host it is looked up
+in the default registry of the configuration ("modelreg config").`,
+		SilenceUsage: true, SilenceErrors: true,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return a.setup(cmd) },
+	}
+	f := root.PersistentFlags()
+	f.StringVar(&a.format, "format", "text", "shape of results on standard output: `text|json`")
+	f.StringVar(&a.progress, "progress", "auto", "progress on standard error: `auto|plain|none`")
+	f.BoolVarP(&a.printer.Quiet, "quiet", "q", false, "no progress and no notes")
+	f.StringVar(&a.configPath, "config", "", "configuration `FILE` (default: modelreg/config.yaml in the user's configuration directory)")
+	f.BoolVar(&a.plainHTTP, "plain-http", false, "speak HTTP to registries (loopback addresses do so without it)")
+	f.BoolVar(&a.insecure, "insecure", false, "do not check TLS certificates of registries")
+	f.StringVar(&a.caFile, "ca-file", "", "trust the certificate authorities in PEM `FILE` too")
+	f.StringVar(&a.certFile, "cert-file", "", "client certificate, PEM `FILE`")
+	f.StringVar(&a.keyFile, "key-file", "", "key of the client certificate, PEM `FILE`")
+	f.StringVar(&a.authFile, "registry-config", "", "credentials `FILE` in the form of docker's config.json (default: docker's own)")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddCommand(
+		newPush(a), newPull(a), newInspect(a), newLs(a), newResolve(a), newTag(a), newCat(a),
+		newLogin(a), newLogout(a), newKeygen(a), newSign(a), newVerify(a),
+		newCache(a), newServe(a), newDoctor(a), newConfig(a), newVersion(a), newExitCodes(),
+	)
+	root.CompletionOptions.HiddenDefaultCmd = false
+	return root
+}
+
+// setup makes the global flags true, before any command runs.
+func (a *app) setup(cmd *cobra.Command) error {
+	switch ui.Format(a.format) {
+	case ui.Text, ui.JSON:
+		a.printer.Format = ui.Format(a.format)
+	default:
+		return usagef("--format %s: use text or json", a.format)
+	}
+	switch a.progress {
+	case "auto":
+		a.printer.Terminal = isTerminal(a.err)
+	case "plain":
+	case "none":
+		a.printer.NoProgress = true
+	default:
+		return usagef("--progress %s: use auto, plain or none", a.progress)
+	}
+	if cmd.Name() == "config" || (cmd.Parent() != nil && cmd.Parent().Name() == "config") {
+		return nil // must work with a broken configuration
+	}
+	var err error
+	a.config, err = a.loadConfig()
+	return err
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb"
+}
+
+// parse reads a reference with the names of the configuration.
+func (a *app) parse(s string) (ref.Reference, error) {
+	return ref.Names{Default: a.config.Registry, Aliases: a.config.Aliases}.Parse(s)
+}
+
+// hub opens what commands that talk to a registry need.
+func (a *app) hub(observe transfer.Observer) (*hub.Hub, error) {
+	client, err := a.client()
+	if err != nil {
+		return nil, err
+	}
+	s, err := a.store()
+	if err != nil {
+		a.printer.Warn("working without a local store: %v", err)
+		s = nil
+	}
+	return hub.New(hub.Options{
+		Remote: client, Store: s, Observe: observe,
+		Warn: func(m string) { a.printer.Warn("%s", m) },
+	}), nil
+}
+
+func (a *app) client() (*remote.Client, error) {
+	opts := remote.Options{
+		CAFile: a.caFile, CertFile: a.certFile, KeyFile: a.keyFile,
+		InsecureTLS: a.insecure, AuthFile: a.authFile,
+		UserAgent: "modelreg/" + version(), Realms: a.config.Realms,
+	}
+	if a.plainHTTP {
+		opts.PlainHTTP = func(string) bool { return true }
+	}
+	return remote.New(opts)
+}
+
+func (a *app) store() (*store.Store, error) {
+	dir, err := a.cacheDir()
+	if err != nil {
+		return nil, err
+	}
+	return store.Open(dir)
+}
+
+// cacheDir is where the local store lies.
+func (a *app) cacheDir() (string, error) {
+	if a.config.Cache != "" {
+		return a.config.Cache, nil
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("find cache directory: %w", err)
+	}
+	return filepath.Join(dir, "modelreg"), nil
+}
+
+// usageError is a command line that cannot be understood.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// exactArgs, rangeArgs and minArgs check the number of arguments and name what
+// is missing.
+func exactArgs(n int) cobra.PositionalArgs { return rangeArgs(n, n) }
+
+func rangeArgs(least, most int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) >= least && (most < 0 || len(args) <= most) {
+			return nil
+		}
+		return usagef("%s takes %s, not %d: %s", cmd.CommandPath(), arguments(least, most), len(args), cmd.UseLine())
+	}
+}
+
+func arguments(least, most int) string {
+	plural := "s"
+	if most == 1 || (most < 0 && least == 1) {
+		plural = ""
+	}
+	switch {
+	case most < 0:
+		return fmt.Sprintf("at least %d argument%s", least, plural)
+	case least == most:
+		return fmt.Sprintf("%d argument%s", least, plural)
+	}
+	return fmt.Sprintf("%d to %d argument%s", least, most, plural)
+}
+
+// pairs reads repeated KEY=VALUE flags.
+func pairs(flag string, list []string) (map[string]string, error) {
+	m := map[string]string{}
+	for _, kv := range list {
+		k, v, ok := strings.Cut(kv, "=")
+		if !ok || k == "" {
+			return nil, usagef("--%s %s: use KEY=VALUE", flag, kv)
+		}
+		m[k] = v
+	}
+	return m, nil
+}

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"flag"
+	"fmt"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/modelreg/modelreg/internal/testreg"
+	"github.com/modelreg/modelreg/pkg/registry"
+)
+
+var update = flag.Bool("update-scripts", false, "rewrite expected files in the scripts")
+
+// TestMain lets the scripts run this test binary as "modelreg". With
+// MODELREG_BIN set they run that binary instead: a test binary links more than
+// the real one, and has hidden a crash of the real one before.
+func TestMain(m *testing.M) {
+	commands := map[string]func(){"modelreg": main}
+	if os.Getenv("MODELREG_BIN") != "" {
+		commands = nil
+	}
+	testscript.Main(m, commands)
+}
+
+func TestScript(t *testing.T) {
+	digits, err := filepath.Abs("../../examples/digits/model")
+	if err != nil {
+		t.Fatal(err)
+	}
+	private := testreg.New(t, testreg.Options{Auth: testreg.Auth{Scheme: testreg.Basic, Username: "alice", Password: "wonderland"}})
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		UpdateScripts:       *update,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("DIGITS", digits)
+			env.Setenv("PRIVATE", private.Host) // wants a login
+			return setupScript(env)
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"flip":  flipBit,
+			"blob":  blob,
+			"exits": exits,
+		},
+	})
+}
+
+// setupScript gives each script a registry of its own, on loopback, and a home
+// of its own.
+func setupScript(env *testscript.Env) error {
+	data := filepath.Join(env.WorkDir, ".registry")
+	reg, err := registry.New(context.Background(), registry.Options{Data: data})
+	if err != nil {
+		return err
+	}
+	srv := httptest.NewServer(reg)
+	env.Defer(func() {
+		srv.Close()
+		if err := reg.Close(); err != nil {
+			fmt.Fprintln(os.Stderr, "close registry:", err)
+		}
+	})
+	env.Setenv("REGISTRY", strings.TrimPrefix(srv.URL, "http://"))
+	env.Setenv("REGISTRY_BLOBS", filepath.Join(data, "docker", "registry", "v2", "blobs", "sha256"))
+	env.Setenv("HOME", filepath.Join(env.WorkDir, ".home"))
+	env.Setenv("DOCKER_CONFIG", filepath.Join(env.WorkDir, ".docker"))
+	env.Setenv("MODELREG_CONFIG", filepath.Join(env.WorkDir, ".config.yaml"))
+	env.Setenv("MODELREG_CACHE", filepath.Join(env.WorkDir, ".cache"))
+	env.Setenv("MODELREG_KEY_PASSWORD", "secret")
+	if bin := os.Getenv("MODELREG_BIN"); bin != "" {
+		dir := filepath.Join(env.WorkDir, ".bin")
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return err
+		}
+		if err := os.Symlink(bin, filepath.Join(dir, "modelreg")); err != nil {
+			return err
+		}
+		env.Setenv("PATH", dir+string(os.PathListSeparator)+env.Getenv("PATH"))
+	}
+	return nil
+}
+
+// flipBit changes one bit of a file, at an offset or at the first place of a
+// text: flip FILE OFFSET|TEXT.
+func flipBit(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: flip FILE OFFSET|TEXT")
+	}
+	name := ts.MkAbs(args[0])
+	data, err := os.ReadFile(name)
+	ts.Check(err)
+	offset, err := strconv.Atoi(args[1])
+	if err != nil {
+		offset = bytes.Index(data, []byte(args[1]))
+	}
+	if offset < 0 || offset >= len(data) {
+		ts.Fatalf("%s has no %s", args[0], args[1])
+	}
+	data[offset] ^= 1
+	ts.Check(os.Chmod(name, 0o600))
+	ts.Check(os.WriteFile(name, data, 0o600))
+}
+
+// blob sets a variable to where the registry keeps a file's bytes: blob VARIABLE FILE.
+func blob(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: blob VARIABLE FILE")
+	}
+	data, err := os.ReadFile(ts.MkAbs(args[1]))
+	ts.Check(err)
+	hex := fmt.Sprintf("%x", sha256.Sum256(data))
+	ts.Setenv(args[0], filepath.Join(ts.Getenv("REGISTRY_BLOBS"), hex[:2], hex, "data"))
+}
+
+// exits runs a command and checks its exit code: exits CODE modelreg ARGS…
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE COMMAND ARGS…")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	got := "0"
+	if err != nil {
+		got = strings.TrimPrefix(err.Error(), "exit status ")
+	}
+	if got != args[0] {
+		ts.Fatalf("%s exits with %s, want %s", strings.Join(args[1:], " "), got, args[0])
+	}
+}

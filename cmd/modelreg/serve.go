@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/modelreg/modelreg/pkg/registry"
+)
+
+type serveFlags struct {
+	data, listen     string
+	tlsCert, tlsKey  string
+	insecureHTTP, ro bool
+	verbose          bool
+}
+
+// Limits of the server: slow clients are cut off before they cost others.
+const (
+	readHeaderTimeout = 10 * time.Second
+	idleTimeout       = 2 * time.Minute
+	maxHeaderBytes    = 64 << 10
+	drainTimeout      = 30 * time.Second
+)
+
+func newServe(a *app) *cobra.Command {
+	var f serveFlags
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run a registry",
+		Long: `Run an OCI registry with the referrers API on a directory. It has no accounts: it
+listens on loopback unless told otherwise.
+
+The address is printed on standard output once the registry answers. On SIGTERM or
+Ctrl-C requests under way are finished first.`,
+		Example: "  modelreg serve --data /var/lib/modelreg\n  modelreg serve --data ./data --listen 127.0.0.1:0 --format json",
+		Args:    exactArgs(0),
+		RunE:    func(cmd *cobra.Command, _ []string) error { return a.serve(cmd.Context(), f) },
+	}
+	fl := cmd.Flags()
+	fl.StringVar(&f.data, "data", "modelreg-data", "keep all content in `DIR`")
+	fl.StringVar(&f.listen, "listen", "127.0.0.1:5000", "`ADDRESS` to listen on; port 0 takes a free one")
+	fl.StringVar(&f.tlsCert, "tls-cert", "", "serve HTTPS with this certificate, PEM `FILE`")
+	fl.StringVar(&f.tlsKey, "tls-key", "", "key of --tls-cert, PEM `FILE`")
+	fl.BoolVar(&f.insecureHTTP, "insecure-http", false, "allow plain HTTP on an address that is not loopback")
+	fl.BoolVar(&f.ro, "read-only", false, "refuse all writes")
+	fl.BoolVarP(&f.verbose, "verbose", "v", false, "log requests on standard error")
+	return cmd
+}
+
+func (a *app) serve(ctx context.Context, f serveFlags) error {
+	if (f.tlsCert == "") != (f.tlsKey == "") {
+		return usagef("--tls-cert and --tls-key go together")
+	}
+	ln, err := listen(f)
+	if err != nil {
+		return err
+	}
+	opts := registry.Options{Data: f.data, ReadOnly: f.ro}
+	if f.verbose {
+		opts.Logger = slog.New(slog.NewTextHandler(a.err, nil))
+	}
+	reg, err := registry.New(ctx, opts)
+	if err != nil {
+		return errors.Join(err, ln.Close())
+	}
+	srv := &http.Server{
+		Handler: reg, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
+	}
+	if err := a.announce(ln.Addr(), f); err != nil {
+		return errors.Join(err, ln.Close(), reg.Close())
+	}
+	return errors.Join(a.serveUntilDone(ctx, srv, ln), reg.Close())
+}
+
+// listen opens the port, and refuses to show an open registry to a network
+// unless that is what was asked for.
+func listen(f serveFlags) (net.Listener, error) {
+	host, _, err := net.SplitHostPort(f.listen)
+	if err != nil {
+		return nil, usagef("--listen %s: use HOST:PORT", f.listen)
+	}
+	addr, err := netip.ParseAddr(host)
+	loopback := host == "localhost" || (err == nil && addr.IsLoopback())
+	if !loopback && f.tlsCert == "" && !f.insecureHTTP {
+		return nil, usagef("--listen %s: anybody who can reach this address could read and write: use --tls-cert and --tls-key, or --insecure-http", f.listen)
+	}
+	ln, err := net.Listen("tcp", f.listen)
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	if f.tlsCert == "" {
+		return ln, nil
+	}
+	pair, err := tls.LoadX509KeyPair(f.tlsCert, f.tlsKey)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("read TLS certificate: %w", err), ln.Close())
+	}
+	return tls.NewListener(ln, &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}), nil
+}
+
+func (a *app) announce(addr net.Addr, f serveFlags) error {
+	scheme := "http"
+	if f.tlsCert != "" {
+		scheme = "https"
+	}
+	res := map[string]string{"address": addr.String(), "url": scheme + "://" + addr.String(), "data": f.data}
+	return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, res["url"]) })
+}
+
+// serveUntilDone serves until ctx ends, then lets requests finish.
+func (a *app) serveUntilDone(ctx context.Context, srv *http.Server, ln net.Listener) error {
+	failed := make(chan error, 1)
+	go func() { failed <- srv.Serve(ln) }()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serve: %w", err)
+	case <-ctx.Done():
+	}
+	a.printer.Note("stopping: waiting for requests to finish")
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+	defer cancel()
+	err := srv.Shutdown(drain)
+	<-failed
+	if err != nil {
+		return errors.Join(fmt.Errorf("stop: %w", err), srv.Close())
+	}
+	return nil
+}

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/modelreg/modelreg/pkg/hub"
+	"github.com/modelreg/modelreg/pkg/signing"
+)
+
+func newKeygen(a *app) *cobra.Command {
+	var prefix string
+	cmd := &cobra.Command{
+		Use:   "keygen",
+		Short: "Make a key pair for signing",
+		Long: `Make a private key, encrypted with a password, and a public key, in the files
+PREFIX.key and PREFIX.pub. The format is cosign's: either tool uses the other's keys.
+
+The password is taken from MODELREG_KEY_PASSWORD or COSIGN_PASSWORD, or asked for.`,
+		Args: exactArgs(0),
+		RunE: func(*cobra.Command, []string) error { return a.keygen(prefix) },
+	}
+	cmd.Flags().StringVarP(&prefix, "output", "o", "cosign", "`PREFIX` of the two files")
+	return cmd
+}
+
+func (a *app) keygen(prefix string) error {
+	private, public := prefix+".key", prefix+".pub"
+	for _, file := range []string{private, public} {
+		if _, err := os.Lstat(file); err == nil {
+			return usagef("make key pair: %s exists, and is not replaced", file)
+		}
+	}
+	password, err := a.password("password for the new key: ", true)
+	if err != nil {
+		return err
+	}
+	key, pub, err := signing.GenerateKeyPair(password)
+	if err != nil {
+		return err
+	}
+	if err := writeNew(private, key, 0o600); err != nil {
+		return err
+	}
+	if err := writeNew(public, pub, 0o644); err != nil {
+		return err
+	}
+	parsed, err := signing.LoadPublicKey(pub)
+	if err != nil {
+		return err
+	}
+	res := map[string]string{"privateKey": private, "publicKey": public, "keyFingerprint": parsed.Fingerprint()}
+	return a.printer.Result(res, func(w io.Writer) { fmt.Fprintf(w, "%s\n%s\n", private, public) })
+}
+
+func newSign(a *app) *cobra.Command {
+	var key, layout string
+	cmd := &cobra.Command{
+		Use:   "sign REF",
+		Short: "Sign a version",
+		Long: `Sign the digest that REF resolves to. The signature is a sigstore bundle attached
+to the version; cosign verifies it, and modelreg verifies cosign's.`,
+		Example: `  modelreg sign ghcr.io/acme/support@sha256:… --key cosign.key`,
+		Args:    exactArgs(1),
+		RunE:    func(cmd *cobra.Command, args []string) error { return a.sign(cmd, args[0], key, layout) },
+	}
+	cmd.Flags().StringVar(&key, "key", "", "private key `FILE`")
+	cmd.Flags().StringVar(&layout, "signature-layout", "bundle", "`bundle|classic|both`: a referrer, or cosign's older tag")
+	return cmd
+}
+
+func (a *app) sign(cmd *cobra.Command, arg, key, layout string) error {
+	r, err := a.parse(arg)
+	if err != nil {
+		return err
+	}
+	if key == "" {
+		return usagef("sign needs --key FILE")
+	}
+	formats := map[string]signing.Format{"bundle": signing.Bundle, "classic": signing.Classic, "both": signing.Both}
+	format, ok := formats[layout]
+	if !ok {
+		return usagef("--signature-layout %s: use bundle, classic or both", layout)
+	}
+	s, err := a.signer(key)
+	if err != nil {
+		return err
+	}
+	h, err := a.hub(nil)
+	if err != nil {
+		return err
+	}
+	res, err := h.Sign(cmd.Context(), r, s, signing.SignOptions{Format: format})
+	if err != nil {
+		return err
+	}
+	if res.Signatures == 0 {
+		a.printer.Note("signed before with this key: nothing to do")
+	} else {
+		a.printer.Note("signed %s", res.Digest)
+	}
+	return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, res.Reference) })
+}
+
+func newVerify(a *app) *cobra.Command {
+	var keys []string
+	cmd := &cobra.Command{
+		Use:   "verify REF",
+		Short: "Check who signed a version",
+		Long: `Check that one of the given keys signed the digest that REF resolves to. Both
+layouts of cosign are read. An attestation is not a signature and does not count.`,
+		Example: `  modelreg verify ghcr.io/acme/support:v1 --key cosign.pub`,
+		Args:    exactArgs(1),
+		RunE:    func(cmd *cobra.Command, args []string) error { return a.verify(cmd, args[0], keys) },
+	}
+	cmd.Flags().StringArrayVar(&keys, "key", nil, "public key `FILE` to trust (repeatable: one of them must have signed)")
+	return cmd
+}
+
+func (a *app) verify(cmd *cobra.Command, arg string, keys []string) error {
+	r, err := a.parse(arg)
+	if err != nil {
+		return err
+	}
+	if len(keys) == 0 {
+		return usagef("verify needs --key FILE")
+	}
+	trust, err := publicKeys(keys)
+	if err != nil {
+		return err
+	}
+	h, err := a.hub(nil)
+	if err != nil {
+		return err
+	}
+	res, verr := h.Verify(cmd.Context(), r, *trust)
+	if res == nil {
+		return verr
+	}
+	if err := a.printer.Result(res, func(w io.Writer) { printVerified(w, res) }); err != nil {
+		return err
+	}
+	return verr
+}
+
+func printVerified(w io.Writer, res *hub.VerifyResult) {
+	if res.Verified {
+		fmt.Fprintln(w, res.Reference)
+	}
+	for _, s := range res.Signers {
+		fmt.Fprintf(w, "signed by key %s\n", s.KeyFingerprint)
+	}
+}
