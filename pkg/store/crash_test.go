@@ -144,6 +144,7 @@ func TestKill(t *testing.T) {
 		rounds = 5
 	}
 	dir := t.TempDir()
+	swapped := false
 	for round := range rounds {
 		c := startChild(t, "churn", dir, strconv.Itoa(round*1000))
 		c.line(t)
@@ -154,6 +155,7 @@ func TestKill(t *testing.T) {
 			t.Fatalf("round %d: child failed: %s", round, c.errors)
 		}
 		checkKilled(t, dir)
+		swapped = checkSwapped(t, dir, swapped)
 		if t.Failed() {
 			t.Fatalf("in round %d", round)
 		}
@@ -198,10 +200,11 @@ func checkKilled(t *testing.T, dir string) {
 			t.Errorf("more than two partials of %s", hex)
 		}
 	}
-	checkSwapped(t, dir)
 }
 
-func checkSwapped(t *testing.T, dir string) {
+// checkSwapped tells whether there is a directory final. It must be whole, and
+// there for good once it was.
+func checkSwapped(t *testing.T, dir string, was bool) bool {
 	t.Helper()
 	parent, err := os.OpenRoot(dir)
 	if err != nil {
@@ -214,14 +217,15 @@ func checkSwapped(t *testing.T, dir string) {
 	a, errA := parent.ReadFile("final/a")
 	b, errB := parent.ReadFile("final/b")
 	if errors.Is(errA, fs.ErrNotExist) && errors.Is(errB, fs.ErrNotExist) {
-		if _, err := parent.Stat("final"); err == nil {
-			t.Error("final is empty")
+		if _, err := parent.Stat("final"); err == nil || was {
+			t.Error("final is empty or gone")
 		}
-		return // killed before the first swap
+		return false // killed before the first swap
 	}
 	if errA != nil || errB != nil || len(a) == 0 || !bytes.Equal(a, b) {
 		t.Errorf("final has a = %q, %v, and b = %q, %v", a, errA, b, errB)
 	}
+	return true
 }
 
 // childHold writes the first half of a blob and then waits to be killed.
