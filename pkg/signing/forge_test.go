@@ -11,7 +11,6 @@ import (
 	"testing"
 
 	"github.com/opencontainers/go-digest"
-	"github.com/sigstore/cosign/v2/pkg/cosign"
 	cosignbundle "github.com/sigstore/cosign/v2/pkg/cosign/bundle"
 	"github.com/sigstore/sigstore/pkg/cryptoutils"
 	"github.com/sigstore/sigstore/pkg/signature"
@@ -41,10 +40,6 @@ func newTestKey() *testKey {
 	if err != nil {
 		panic(err)
 	}
-	raw, err := cosign.LoadPrivateKey(private, password, nil)
-	if err != nil {
-		panic(err)
-	}
 	key, err := signing.LoadPublicKey(public)
 	if err != nil {
 		panic(err)
@@ -53,7 +48,7 @@ func newTestKey() *testKey {
 	if err != nil {
 		panic(err)
 	}
-	return &testKey{private: private, public: public, raw: raw, key: key, signer: signer}
+	return &testKey{private: private, public: public, raw: signing.RawSigner(signer), key: key, signer: signer}
 }
 
 // fixedKey is the same key in every process, as fuzzing wants it: seeds come

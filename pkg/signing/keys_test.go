@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/sigstore/cosign/v2/pkg/cosign"
@@ -168,12 +169,21 @@ func ecdsaPEM(t *testing.T, curve elliptic.Curve) string {
 	return publicPEM(t, key.Public())
 }
 
+// rsa2048 takes long to make, and one will do.
+var rsa2048 = sync.OnceValue(func() *rsa.PrivateKey {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		panic(err)
+	}
+	return key
+})
+
 func rsaPEM(t *testing.T, bits int, block string) string {
 	t.Helper()
-	t.Setenv("GODEBUG", "rsa1024min=0")
-	key, err := rsa.GenerateKey(rand.Reader, bits)
-	if err != nil {
-		t.Fatal(err)
+	key := rsa2048()
+	if bits != 2048 {
+		t.Setenv("GODEBUG", "rsa1024min=0")
+		key = must(rsa.GenerateKey(rand.Reader, bits))(t)
 	}
 	if block == "PUBLIC KEY" {
 		return publicPEM(t, key.Public())
@@ -208,7 +218,7 @@ func TestImportedKeys(t *testing.T) {
 	}{
 		"P-384":    {must(ecdsa.GenerateKey(elliptic.P384(), rand.Reader))(t), []crypto.Hash{crypto.SHA256, crypto.SHA384}},
 		"P-521":    {must(ecdsa.GenerateKey(elliptic.P521(), rand.Reader))(t), []crypto.Hash{crypto.SHA256, crypto.SHA512}},
-		"RSA 2048": {must(rsa.GenerateKey(rand.Reader, 2048))(t), []crypto.Hash{crypto.SHA256}},
+		"RSA 2048": {rsa2048(), []crypto.Hash{crypto.SHA256}},
 		"Ed25519":  {ed25519.NewKeyFromSeed(make([]byte, 32)), []crypto.Hash{0, crypto.SHA512}},
 	}
 	for name, tt := range tests {
