@@ -131,13 +131,13 @@ func TestCredentialsStayHome(t *testing.T) {
 			t.Run(name+"/"+string(scheme), func(t *testing.T) {
 				s := testreg.New(t, testreg.Options{Auth: testreg.Auth{Scheme: scheme, Username: user, Password: password}})
 				r := repoOf(t, login(t, s, remote.Options{}), s.Host+"/org/model")
-				_, data := content(1, 5<<20)
+				_, data := content(1, 1<<20)
 				desc := put(t, r, data)
 				s.Add(testreg.Fault(name))
 				if got, err := readAll(r.Fetch(t.Context(), desc)); name == "redirect-sink" && (err != nil || !bytes.Equal(got, data)) {
 					t.Errorf("Fetch through a redirect = %d bytes, %v", len(got), err)
 				}
-				other, bytesOf := content(2, 5<<20)
+				other, bytesOf := content(2, 1<<20)
 				if err := r.PushFrom(t.Context(), other, opener(bytesOf), nil); name == "location-sink" && !errors.Is(err, remote.ErrProtocol) {
 					t.Errorf("PushFrom to another host = %v, want ErrProtocol", err)
 				}
@@ -248,7 +248,7 @@ func TestTLS(t *testing.T) {
 	t.Run("own authority", func(t *testing.T) {
 		s := testreg.New(t, testreg.Options{TLS: true})
 		r := repoOf(t, tlsClient(t, s, remote.Options{}), s.Host+"/org/model")
-		desc, data := content(1, 5<<20)
+		desc, data := content(1, 1<<20)
 		if err := r.PushFrom(t.Context(), desc, opener(data), nil); err != nil {
 			t.Fatal(err)
 		}

@@ -195,7 +195,7 @@ func (g *guard) dress(req *http.Request, chain []*http.Request) *http.Request {
 		out.Header = make(http.Header)
 	}
 	if leftOrigin(chain) {
-		for _, name := range []string{"Authorization", "Cookie", "Proxy-Authorization"} {
+		for _, name := range []string{"Authorization", "Cookie", "Proxy-Authorization", "Referer"} {
 			out.Header.Del(name)
 		}
 	}

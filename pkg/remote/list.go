@@ -13,8 +13,10 @@ import (
 	"oras.land/oras-go/v2/registry/remote/auth"
 )
 
-// maxPages bounds how many pages of one list are asked for.
-const maxPages = 10_000
+const (
+	maxPages         = 10_000 // of one list that are asked for
+	maxReferrerPages = 1_000
+)
 
 // errStop ends a list whose reader has had enough.
 var errStop = errors.New("stop")
@@ -36,7 +38,7 @@ func (r *Repository) lister() *orasremote.Repository {
 		Reference:            r.ref,
 		PlainHTTP:            r.at.scheme == "http",
 		TagListMaxPages:      maxPages,
-		ReferrerListMaxPages: maxPages,
+		ReferrerListMaxPages: maxReferrerPages,
 	}
 }
 

@@ -22,7 +22,7 @@ const (
 	// that they can be sent again.
 	smallBlob = 4 << 20
 
-	settleWait  = 100 * time.Millisecond // between two looks at an upload's status
+	settleWait  = 250 * time.Millisecond // between two looks at an upload's status
 	settleLooks = 20
 )
 

@@ -48,7 +48,7 @@ func TestPullFaults(t *testing.T) {
 	tests := map[string]error{
 		"cut@0": nil, "cut@1": nil, "cut@mid": nil, "cut@end-1": nil,
 		"fin": nil, "reset": nil, "delay": nil, "duplicate-resp": nil,
-		"429x3":       nil, "503x3": nil, "retry-after-neg": nil, "retry-after-date": nil, "retry-after-junk": nil,
+		"429x3": nil, "503x3": nil, "retry-after-neg": nil, "retry-after-date": nil, "retry-after-junk": nil,
 		"corrupt-once": nil, "chunked": nil, "redirect-sink": nil, "token-3": nil,
 		"ignore_range": nil, "416": nil, "range-400": nil, "range_wrong-start": nil,
 		"corrupt@0":         orascontent.ErrMismatchedDigest,
