@@ -59,23 +59,28 @@ type class struct {
 var classes = []class{
 	{
 		exitInterrupted, "interrupted", "interrupted; the same command goes on where it stopped",
-		"run the same command again to go on where it stopped", []error{context.Canceled},
+		"run the same command again to go on where it stopped",
+		[]error{context.Canceled},
 	},
 	{
 		exitUnverified, "unverified", "verification failed: no signature, an untrusted one, or one for something else",
-		"nothing was written; check the key, and that this version was signed with it", []error{signing.ErrNoSignature, signing.ErrUntrusted, signing.ErrTooMany},
+		"nothing was written; check the key, and that this version was signed with it",
+		[]error{signing.ErrNoSignature, signing.ErrUntrusted, signing.ErrTooMany},
 	},
 	{
 		exitIntegrity, "integrity", "wrong bytes: a digest or size does not match, or the store is damaged",
-		"the bytes do not match their digest and were thrown away; ask whoever runs the registry, or see \"modelreg cache verify\" for the local store", []error{content.ErrMismatchedDigest, content.ErrInvalidDescriptorSize, store.ErrCorrupt},
+		"the bytes do not match their digest and were thrown away; ask whoever runs the registry, or see \"modelreg cache verify\" for the local store",
+		[]error{content.ErrMismatchedDigest, content.ErrInvalidDescriptorSize, store.ErrCorrupt},
 	},
 	{
 		exitUnsafe, "unsafe", "unsafe content refused: a path, link, limit or malformed document",
-		"", []error{artifact.ErrUnsafe, mediatypes.ErrMalformed, format.ErrMalformed},
+		"",
+		[]error{artifact.ErrUnsafe, mediatypes.ErrMalformed, format.ErrMalformed},
 	},
 	{
 		exitUsage, "usage", "the command line, or a reference in it, cannot be used",
-		"choose another directory, or replace what is there with --force", []error{artifact.ErrNotOurs},
+		"choose another directory, or replace what is there with --force",
+		[]error{artifact.ErrNotOurs},
 	},
 	{exitUsage, "usage", "", "see \"modelreg help\"", []error{ref.ErrSyntax, hub.ErrUsage, artifact.ErrNotModel, artifact.ErrTarget, artifact.ErrEmpty}},
 	{exitConflict, "conflict", "what was to be changed has changed underneath", "look at both versions, then decide which tag should stay", []error{hub.ErrConflict}},
