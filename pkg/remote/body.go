@@ -3,6 +3,7 @@ package remote
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"sync"
 	"time"
@@ -77,7 +78,8 @@ type exactReader struct {
 	rc   io.ReadCloser
 	op   string
 	left int64
-	open bool // the answer did not say where it ends
+	open bool // the answer did not say beforehand where it ends
+	ends bool // but says so when it does
 }
 
 func (r *exactReader) Read(p []byte) (int, error) {
@@ -91,6 +93,9 @@ func (r *exactReader) Read(p []byte) (int, error) {
 	r.left -= int64(n)
 	if err == nil || err == io.EOF && r.left == 0 {
 		return n, nil
+	}
+	if err == io.EOF && r.ends {
+		return n, wrongSize(r.op, fmt.Sprintf("the answer is %d bytes shorter than the blob", r.left))
 	}
 	if err == io.EOF {
 		err = io.ErrUnexpectedEOF

@@ -369,3 +369,38 @@ func TestErrorSaysWhatHappened(t *testing.T) {
 		t.Errorf("error text %q shows a secret, or nothing", err)
 	}
 }
+
+// An answer that ends in order and has not all of the blob is wrong; asking
+// again would not help. One that is cut is another matter.
+func TestFetchEndsEarly(t *testing.T) {
+	tests := map[string]struct {
+		do   testreg.Action
+		want error
+	}{
+		"in order": {sendChunks(500), orascontent.ErrMismatchedDigest},
+		"empty":    {sendChunks(0), orascontent.ErrMismatchedDigest},
+		"too long": {sendChunks(1001), orascontent.ErrMismatchedDigest},
+		"cut":      {func(x testreg.Exchange) { sendChunks(500)(x); panic(http.ErrAbortHandler) }, remote.ErrUnreachable},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := testreg.New(t, testreg.Options{})
+			r := newRepo(t, s)
+			_, data := content(1, 1000)
+			desc := put(t, r, data)
+			s.Add(testreg.Rule{Method: "GET", Path: "/blobs/sha256", Do: tt.do})
+			if got, err := readAll(r.Fetch(t.Context(), desc)); !errors.Is(err, tt.want) {
+				t.Errorf("Fetch = %d bytes, %v; want %v", len(got), err, tt.want)
+			}
+		})
+	}
+}
+
+// sendChunks sends n bytes of the blob of [content], without saying how many.
+func sendChunks(n int) testreg.Action {
+	return func(x testreg.Exchange) {
+		_, data := content(1, 1000)
+		_ = http.NewResponseController(x.W).Flush()
+		_, _ = x.W.Write(append(data, 0)[:n])
+	}
+}

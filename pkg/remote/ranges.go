@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -66,6 +67,9 @@ func openRange(op string, resp *http.Response, want byteRange) (io.ReadCloser, e
 		return nil, err
 	}
 	body := &exactReader{rc: resp.Body, op: op, left: want.last - want.first + 1, open: resp.ContentLength < 0}
+	// Only an answer of HTTP/1.0's kind ends with its connection, and may have
+	// been cut: chunks and HTTP/2 streams have an end of their own.
+	body.ends = resp.ProtoMajor >= 2 || slices.Contains(resp.TransferEncoding, "chunked")
 	switch resp.StatusCode {
 	case http.StatusOK:
 		return wholeAnswer(op, resp, want, body)

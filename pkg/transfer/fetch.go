@@ -168,12 +168,27 @@ func (f *fetcher) stream(ctx context.Context, p Partial, pos *position, tell tel
 		}
 		switch {
 		case pos.n == tell.desc.Size:
-			return nil
+			watch.Reset(stallTimeout)
+			return nothingMore(rc, tell)
 		case err == io.EOF:
 			return io.ErrUnexpectedEOF
 		case err != nil:
 			return stalled(ctx, err)
 		}
+	}
+	return nil
+}
+
+// nothingMore looks behind the last byte: a blob that only begins with the
+// right bytes is another one. A source that breaks there has given all.
+func nothingMore(rc io.Reader, tell teller) error {
+	var extra [1]byte
+	n, err := io.ReadFull(rc, extra[:])
+	if n > 0 {
+		return &DigestError{Name: tell.title(), Desc: tell.desc, Size: tell.desc.Size + 1}
+	}
+	if errors.Is(err, content.ErrMismatchedDigest) {
+		return err
 	}
 	return nil
 }

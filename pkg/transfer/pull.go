@@ -39,8 +39,8 @@ type PullOptions struct {
 type DigestError struct {
 	Name string             // what the user knows the blob by
 	Desc ocispec.Descriptor // what was expected
-	Got  digest.Digest      // the digest of what came; empty when it was never complete
-	Size int64              // how many bytes came
+	Got  digest.Digest      // the digest of what came; empty when it was not taken
+	Size int64              // how many bytes came, at least
 }
 
 func (e *DigestError) Error() string {

@@ -296,6 +296,34 @@ func TestPullWrongBytes(t *testing.T) {
 	}
 }
 
+// A blob that begins with the right bytes and goes on is another blob.
+func TestPullLongerThanSaid(t *testing.T) {
+	desc, data := content(6, 3<<20)
+	src := newSource(data)
+	src.blobs[desc.Digest] = append(slices.Clone(data), 0)
+	for name, kept := range map[string]int64{"from the start": 0, "from the middle": 1 << 20} {
+		t.Run(name, func(t *testing.T) {
+			p := newPartial()
+			if kept > 0 {
+				p.data = slices.Clone(data[:kept])
+				h := digest.SHA256.Hash()
+				h.Write(p.data)
+				if err := p.Checkpoint(kept, h); err != nil {
+					t.Fatal(err)
+				}
+			}
+			err := transfer.Pull(t.Context(), src, []transfer.Job{job(desc, p)}, transfer.PullOptions{})
+			e, ok := errors.AsType[*transfer.DigestError](err)
+			if !ok || e.Name != "weights" || e.Size <= desc.Size {
+				t.Errorf("Pull = %v, want a DigestError that names the blob and its length", err)
+			}
+			if p.committed || len(p.data) > 0 || p.kept > 0 {
+				t.Errorf("committed %v, %d wrong bytes kept", p.committed, len(p.data))
+			}
+		})
+	}
+}
+
 func TestPullResumes(t *testing.T) {
 	desc, data := content(7, 100_000)
 	tests := map[string]struct {
