@@ -353,6 +353,50 @@ func TestRegistryOfAnotherHostCannotLeadHere(t *testing.T) {
 	}
 }
 
+// Where a proxy dials for us, addresses in numbers are refused all the same.
+func TestAddressesBehindAProxy(t *testing.T) {
+	const registry = "registry.example"
+	tests := map[string]struct {
+		location string
+		refused  bool
+	}{
+		"link-local":             {"http://169.254.169.254/", true},
+		"loopback":               {"http://127.0.0.1/", true},
+		"mapped":                 {"http://[::ffff:127.0.0.1]/", true},
+		"link-local, IPv6":       {"http://[fe80::1]/", true},
+		"metadata":               {"http://100.100.100.200/", true},
+		"one number":             {"http://2130706433/", true},
+		"hexadecimal":            {"http://0x7f.1/", true},
+		"octal":                  {"http://0177.0.0.1/", true},
+		"with a dot behind":      {"http://127.0.0.1./", true},
+		"private":                {"http://10.0.0.1/", false},
+		"name that begins so":    {"http://127.0.0.1.example/", false},
+		"name of digits at last": {"http://store1/", false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			led := false
+			proxy := roundTripper(func(req *http.Request) (*http.Response, error) {
+				resp := &http.Response{
+					StatusCode: http.StatusTemporaryRedirect, Header: http.Header{"Location": {tt.location}},
+					Body: http.NoBody, Request: req, ProtoMajor: 1, ProtoMinor: 1,
+				}
+				if req.URL.Host != registry {
+					led = true
+					resp.StatusCode = http.StatusNotFound
+				}
+				return resp, nil
+			})
+			c := newClient(t, remote.Options{PlainHTTP: func(string) bool { return true }, Transport: proxy})
+			desc, _ := content(1, 1000)
+			_, err := readAll(repoOf(t, c, registry+"/org/model").Fetch(t.Context(), desc))
+			if err == nil || errors.Is(err, remote.ErrProtocol) != tt.refused || led == tt.refused {
+				t.Errorf("Fetch: %v, led there: %v", err, led)
+			}
+		})
+	}
+}
+
 func TestTransportHasTheRules(t *testing.T) {
 	s := testreg.New(t, testreg.Options{Rules: []testreg.Rule{
 		{Path: "^/there", Do: testreg.Redirect("{sink}/here")},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptrace"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -48,6 +49,9 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 		if err := g.checkSecrets(op, home, chain, req); err != nil {
 			return nil, refuse(req, err)
 		}
+	}
+	if err := checkPlace(op, home, req.URL); err != nil {
+		return nil, refuse(req, err)
 	}
 	next := g.near
 	if !strings.EqualFold(req.URL.Hostname(), home.Hostname()) && !isLoopback(home.Hostname()) {
@@ -104,6 +108,35 @@ func checkHops(op string, chain []*http.Request, req *http.Request) error {
 		}
 	}
 	return nil
+}
+
+// checkPlace refuses addresses in numbers that a stranger has no reason to send
+// us to. The dialer does that too, and for names as well, but not where a proxy
+// dials for us.
+func checkPlace(op string, home, to *url.URL) error {
+	host := to.Hostname()
+	if strings.EqualFold(host, home.Hostname()) || !isNumber(host) {
+		return nil
+	}
+	addr, err := netip.ParseAddr(host)
+	if err == nil && (!inner(addr) || addr.Unmap().IsLoopback() && isLoopback(home.Hostname())) {
+		return nil
+	}
+	return protocolError(op, "a registry on another host may not lead to %s", host)
+}
+
+// isNumber reports whether host is an address rather than a name, in any of the
+// forms that some resolver takes (WHATWG URL, section "Host parsing").
+func isNumber(host string) bool {
+	if strings.Contains(host, ":") {
+		return true
+	}
+	last := strings.TrimSuffix(host, ".")
+	last = strings.ToLower(last[strings.LastIndexByte(last, '.')+1:])
+	if hex, ok := strings.CutPrefix(last, "0x"); ok {
+		return strings.Trim(hex, "0123456789abcdef") == ""
+	}
+	return last != "" && strings.Trim(last, "0123456789") == ""
 }
 
 // leftOrigin reports whether some redirect went to another scheme, host or

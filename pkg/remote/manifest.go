@@ -163,11 +163,18 @@ func manifestType(op string, resp *http.Response, raw []byte) (string, error) {
 	case !isManifest(header) && doc.MediaType != "":
 		return doc.MediaType, nil
 	case !isManifest(header):
-		return "", protocolError(op, "neither the answer nor the document says what it is")
+		return "", wrongType(op, "neither the answer nor the document says what it is")
 	case doc.MediaType != "" && doc.MediaType != header:
-		return "", protocolError(op, "sent as %s, but says that it is %s", header, doc.MediaType)
+		return "", wrongType(op, "sent as %s, but says that it is %s", header, doc.MediaType)
 	}
 	return header, nil
+}
+
+// wrongType returns an error that wraps errdef.ErrInvalidMediaType too.
+func wrongType(op, format string, args ...any) *Error {
+	e := protocolError(op, format, args...)
+	e.cause = errdef.ErrInvalidMediaType
+	return e
 }
 
 // PushManifest writes a manifest whose bytes are raw: under each of tags, or
