@@ -165,6 +165,23 @@ func (c *counted) FetchRange(ctx context.Context, desc ocispec.Descriptor, off, 
 }
 
 // What cannot fit is not begun.
+// What cannot be unpacked is not described.
+func TestDescribeRefusesClashes(t *testing.T) {
+	for name, members := range map[string][]member{
+		"duplicate": {file("x", "1"), file("x", "2")}, "case": {file("x", "1"), file("X", "2")}, "below a file": {file("x", "1"), file("x/y", "2")},
+	} {
+		b := newBlobs()
+		desc := modelPack(b, layerSpec{mediatypes.LayerType(mediatypes.KindWeight, mediatypes.Tar), tarOf(members...), named("model")})
+		a, err := artifact.Open(t.Context(), b, desc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := a.Describe(t.Context(), b); !errors.Is(err, artifact.ErrUnsafe) {
+			t.Errorf("%s: Describe = %v, want ErrUnsafe", name, err)
+		}
+	}
+}
+
 func TestUnpackChecksSpace(t *testing.T) {
 	b := newBlobs()
 	desc := b.put(mediatypes.LayerType(mediatypes.KindWeight, mediatypes.Raw), []byte("x"))
