@@ -69,6 +69,9 @@ func bundleReferrers(ctx context.Context, repo Reader, t Target) ([]ocispec.Desc
 	if errors.Is(err, errdef.ErrNotFound) {
 		return nil, nil
 	}
+	if errors.Is(err, errdef.ErrSizeExceedsLimit) {
+		return nil, fmt.Errorf("%w: list signatures: %w", ErrTooMany, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("list signatures: %w", err)
 	}

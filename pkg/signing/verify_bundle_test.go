@@ -230,6 +230,9 @@ func TestVerifyBundleRegistry(t *testing.T) {
 		"pages without end": {setup: func(_ *testing.T, r *fakeRepo, _ signing.Target) {
 			r.list = func() ([]ocispec.Descriptor, error) { return nil, errdef.ErrTooManyPages }
 		}, err: errUnknown},
+		"more than anybody lists": {setup: func(_ *testing.T, r *fakeRepo, _ signing.Target) {
+			r.list = func() ([]ocispec.Descriptor, error) { return nil, errdef.ErrSizeExceedsLimit }
+		}, err: signing.ErrTooMany},
 		"manifest of a referrer fails": {setup: func(t *testing.T, r *fakeRepo, m signing.Target) {
 			bad := r.attach(t, m, goodBundle(t, m), nil)
 			r.fetch = failing(bad.Digest)
