@@ -75,7 +75,7 @@ var classes = []class{
 	{
 		exitUnsafe, "unsafe", "unsafe content refused: a path, link, limit or malformed document",
 		"",
-		[]error{artifact.ErrUnsafe, mediatypes.ErrMalformed, format.ErrMalformed},
+		[]error{artifact.ErrUnsafe, mediatypes.ErrMalformed, format.ErrMalformed, errdef.ErrSizeExceedsLimit, errdef.ErrInvalidMediaType},
 	},
 	{
 		exitUsage, "usage", "the command line, or a reference in it, cannot be used",

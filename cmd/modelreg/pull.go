@@ -3,6 +3,9 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
+	"path"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -45,14 +48,40 @@ directory of an earlier pull, unchanged files are not fetched again.`,
 	return cmd
 }
 
+// checkHome refuses to replace the user's home directory, or one above it, which
+// the packages below cannot know.
+func checkHome(dir string) error {
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return nil // there is none to lose
+	}
+	if real, err := filepath.EvalSymlinks(home); err == nil {
+		home = real
+	}
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	if real, err := filepath.EvalSymlinks(abs); err == nil {
+		abs = real
+	}
+	if rel, err := filepath.Rel(abs, home); err == nil && filepath.IsLocal(rel) {
+		return usagef("pull into %s: it is the home directory, or above it", dir)
+	}
+	return nil
+}
+
 func (a *app) pull(cmd *cobra.Command, args []string, opts hub.PullOptions) error {
 	r, err := a.parse(args[0])
 	if err != nil {
 		return err
 	}
-	dir := ""
+	dir := path.Base(r.Repository)
 	if len(args) == 2 {
 		dir = args[1]
+	}
+	if err := checkHome(dir); err != nil {
+		return err
 	}
 	progress := a.printer.Progress("pull")
 	h, err := a.hub(progress.Observe)
