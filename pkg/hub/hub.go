@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -86,6 +87,9 @@ func (h *Hub) repository(r ref.Reference) (*remote.Repository, error) {
 	if r.Scheme != "" && r.Scheme != "oci" {
 		return nil, fmt.Errorf("%w: open %s: only oci:// references can be used here", ErrUsage, r)
 	}
+	if r.Variant != "" || r.Path != "" {
+		return nil, fmt.Errorf("%w: open %s: a variant (#) or a path (//) in a reference means nothing here", ErrUsage, r)
+	}
 	return h.opts.Remote.Repository(r.Name())
 }
 
@@ -124,15 +128,33 @@ func (h *Hub) resolve(ctx context.Context, r ref.Reference) (*target, error) {
 	return &target{repo: repo, ref: r.WithDigest(desc.Digest), desc: desc, raw: raw, signed: desc}, nil
 }
 
-// compareTag warns when the tag beside a digest points elsewhere.
+// compareTag warns when the tag beside a digest points elsewhere, and not to
+// an index that holds it.
 func (h *Hub) compareTag(ctx context.Context, repo *remote.Repository, r ref.Reference) {
 	desc, err := repo.Resolve(ctx, r.Tag)
 	switch {
 	case err != nil:
 		h.warn("%s: tag %s was not compared with the digest: %v", r.Name(), r.Tag, err)
-	case desc.Digest != r.Digest:
+	case desc.Digest != r.Digest && !holds(ctx, repo, desc, r.Digest):
 		h.warn("%s: tag %s points to %s; the digest in the reference is used", r.Name(), r.Tag, desc.Digest)
 	}
+}
+
+func isIndex(desc ocispec.Descriptor) bool {
+	return desc.MediaType == ocispec.MediaTypeImageIndex || desc.MediaType == mediatypes.IndexDocker
+}
+
+// holds tells whether desc is an index in which child is found.
+func holds(ctx context.Context, repo *remote.Repository, desc ocispec.Descriptor, child digest.Digest) bool {
+	if !isIndex(desc) {
+		return false
+	}
+	_, raw, err := repo.Manifest(ctx, desc.Digest.String())
+	if err != nil {
+		return false
+	}
+	index, err := mediatypes.ParseIndex(raw)
+	return err == nil && slices.ContainsFunc(index.Manifests, func(m ocispec.Descriptor) bool { return m.Digest == child })
 }
 
 // maxPrefixTags bounds the tags that are looked at for an abbreviated digest.
@@ -155,6 +177,9 @@ func expand(ctx context.Context, repo *remote.Repository, r ref.Reference) (ref.
 			continue
 		}
 		desc, err := repo.Resolve(ctx, tag)
+		if errors.Is(err, errdef.ErrNotFound) {
+			continue // removed since the list was made
+		}
 		if err != nil {
 			return r, fmt.Errorf("look up digest %s in %s: %w", r.Prefix, r.Name(), err)
 		}
@@ -181,7 +206,7 @@ func (h *Hub) model(ctx context.Context, r ref.Reference) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
-	if t.desc.MediaType != ocispec.MediaTypeImageIndex && t.desc.MediaType != mediatypes.IndexDocker {
+	if !isIndex(t.desc) {
 		return t, nil
 	}
 	index, err := mediatypes.ParseIndex(t.raw)

@@ -41,16 +41,10 @@ func (h *Hub) Versions(ctx context.Context, r ref.Reference, all bool) ([]Versio
 	if err != nil {
 		return nil, err
 	}
-	var tags []string
-	for tag, err := range repo.Tags(ctx) {
-		if err != nil {
-			return nil, fmt.Errorf("list %s: %w", r.Name(), err)
-		}
-		if all || !hidden(tag) {
-			tags = append(tags, tag)
-		}
+	tags, err := tags(ctx, repo, all)
+	if err != nil {
+		return nil, fmt.Errorf("list %s: %w", r.Name(), err)
 	}
-	slices.Sort(tags)
 	out := make([]VersionInfo, len(tags))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(listWorkers)
@@ -64,6 +58,38 @@ func (h *Hub) Versions(ctx context.Context, r ref.Reference, all bool) ([]Versio
 		return nil, fmt.Errorf("list %s: %w", r.Name(), err)
 	}
 	return slices.DeleteFunc(out, func(v VersionInfo) bool { return v.Digest == "" }), nil
+}
+
+// Tags lists the names that people gave to versions of a repository, sorted.
+// With an error it returns those it has read.
+func (h *Hub) Tags(ctx context.Context, r ref.Reference) ([]string, error) {
+	repo, err := h.repository(r)
+	if err != nil {
+		return nil, err
+	}
+	names, err := tags(ctx, repo, false)
+	for i, tag := range names {
+		names[i] = ref.DecodeBranch(tag)
+	}
+	if err != nil {
+		return names, fmt.Errorf("list %s: %w", r.Name(), err)
+	}
+	return names, nil
+}
+
+// tags lists tags as the registry stores them, sorted.
+func tags(ctx context.Context, repo *remote.Repository, all bool) ([]string, error) {
+	var list []string
+	for tag, err := range repo.Tags(ctx) {
+		if err != nil {
+			return list, err
+		}
+		if all || !hidden(tag) {
+			list = append(list, tag)
+		}
+	}
+	slices.Sort(list)
+	return list, nil
 }
 
 // version reads what tag points to; a tag that is gone by now gives the zero

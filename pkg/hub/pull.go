@@ -108,5 +108,9 @@ func (h *Hub) list(ctx context.Context, t *target, a *artifact.Artifact) error {
 			return err
 		}
 	}
-	return h.opts.Store.Tag(ctx, t.desc, t.ref.WithDigest("").String())
+	name := t.ref
+	if name.Tag != "" {
+		name = name.WithDigest("")
+	}
+	return h.opts.Store.Tag(ctx, t.desc, name.String())
 }

@@ -2,14 +2,12 @@ package hub
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"oras.land/oras-go/v2/errdef"
 
 	"github.com/modelreg/modelreg/pkg/artifact"
 	"github.com/modelreg/modelreg/pkg/ref"
@@ -104,16 +102,11 @@ func pushTags(r *ref.Reference, more []string) ([]string, error) {
 	if r.Tag == "" {
 		r.Tag = DefaultTag
 	}
-	tags := append([]string{r.Tag}, more...)
-	for i, tag := range tags {
-		encoded, err := encodeTag(tag)
-		if err != nil {
-			return nil, err
-		}
-		tags[i] = encoded
+	if err := checkTag(r.Tag); err != nil {
+		return nil, err
 	}
-	r.Tag = tags[0]
-	return tags, nil
+	encoded, err := encodeTags(more)
+	return append([]string{r.Tag}, encoded...), err
 }
 
 func (h *Hub) pack(ctx context.Context, dir string, r ref.Reference, repo *remote.Repository, opts PushOptions) (*artifact.Packed, error) {
@@ -144,7 +137,10 @@ func (h *Hub) pack(ctx context.Context, dir string, r ref.Reference, repo *remot
 // origins lists other repositories of r's registry that may hold a blob: those
 // the user named, then those this user has seen it in.
 func (h *Hub) origins(r ref.Reference, d digest.Digest, named []string) []string {
-	from := append([]string(nil), named...)
+	var from []string
+	for _, name := range named {
+		from = append(from, strings.TrimPrefix(name, r.Host+"/"))
+	}
 	if h.opts.Store != nil {
 		for _, seen := range h.opts.Store.Origins(d, r.Host) {
 			if name := strings.TrimPrefix(seen, r.Host+"/"); name != r.Repository {
@@ -181,19 +177,16 @@ func pushResult(packed *artifact.Packed, r ref.Reference) *PushResult {
 // publish points tags at a version that is in the registry, and holds it with
 // a keep-tag first. It reports whether the first tag was moved.
 func publish(ctx context.Context, repo *remote.Repository, desc ocispec.Descriptor, tags []string) (bool, error) {
+	if _, err := moveTag(ctx, repo, desc, keepTag(desc.Digest)); err != nil {
+		return false, err
+	}
 	created := false
-	for i, tag := range append([]string{keepTag(desc.Digest)}, tags...) {
-		now, err := repo.Resolve(ctx, tag)
-		if err != nil && !errors.Is(err, errdef.ErrNotFound) {
-			return created, fmt.Errorf("look at tag %s: %w", tag, err)
-		}
-		if err == nil && now.Digest == desc.Digest {
-			continue
-		}
-		if err := moveTag(ctx, repo, desc, tag); err != nil {
+	for i, tag := range tags {
+		moved, err := moveTag(ctx, repo, desc, tag)
+		if err != nil {
 			return created, err
 		}
-		created = created || i == 1
+		created = created || i == 0 && moved
 	}
 	return created, nil
 }

@@ -2,11 +2,13 @@ package hub
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"oras.land/oras-go/v2/errdef"
 
 	"github.com/modelreg/modelreg/pkg/ref"
 	"github.com/modelreg/modelreg/pkg/remote"
@@ -68,50 +70,68 @@ type TagResult struct {
 }
 
 // Tag points tags at the version that r resolves to, in the same repository.
-// Existing tags move.
+// Existing tags move; one that points there already is not written.
 func (h *Hub) Tag(ctx context.Context, r ref.Reference, tags ...string) (*TagResult, error) {
+	encoded, err := encodeTags(tags)
+	if err != nil {
+		return nil, err
+	}
 	t, err := h.resolve(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	for i, tag := range tags {
-		if tags[i], err = encodeTag(tag); err != nil {
+	for _, tag := range encoded {
+		if _, err := moveTag(ctx, t.repo, t.desc, tag); err != nil {
 			return nil, err
 		}
 	}
-	for _, tag := range tags {
-		if err := moveTag(ctx, t.repo, t.desc, tag); err != nil {
+	return &TagResult{Reference: t.ref.String(), Digest: t.desc.Digest.String(), Tags: encoded}, nil
+}
+
+// encodeTags checks tags that a user typed, and writes branch names with
+// slashes as tags.
+func encodeTags(typed []string) ([]string, error) {
+	tags := make([]string, len(typed))
+	for i, name := range typed {
+		tag, err := ref.EncodeBranch(name)
+		if err != nil {
 			return nil, err
 		}
+		if err := checkTag(tag); err != nil {
+			return nil, err
+		}
+		tags[i] = tag
 	}
-	return &TagResult{Reference: t.ref.String(), Digest: t.desc.Digest.String(), Tags: tags}, nil
+	return tags, nil
 }
 
-// encodeTag checks a tag that a user typed, and writes a branch name with
-// slashes as a tag.
-func encodeTag(tag string) (string, error) {
-	encoded, err := ref.EncodeBranch(tag)
-	if err != nil {
-		return "", err
-	}
-	if hidden(encoded) {
-		return "", fmt.Errorf("%w: tag %s: names that start with _k., and sha256- names, are reserved", ErrUsage, tag)
-	}
-	return encoded, nil
-}
-
-// moveTag points tag at desc and looks again whether it does: registries have
-// no compare-and-swap, so another writer may have been faster.
-func moveTag(ctx context.Context, repo *remote.Repository, desc ocispec.Descriptor, tag string) error {
-	if err := repo.Tag(ctx, desc, tag); err != nil {
-		return fmt.Errorf("tag %s as %s: %w", desc.Digest, tag, err)
-	}
-	now, err := repo.Resolve(ctx, tag)
-	if err != nil {
-		return fmt.Errorf("check tag %s: %w", tag, err)
-	}
-	if now.Digest != desc.Digest {
-		return fmt.Errorf("tag %s: another writer moved it to %s while it was set to %s; both versions are kept: %w", tag, now.Digest, desc.Digest, ErrConflict)
+// checkTag refuses the names of bookkeeping.
+func checkTag(tag string) error {
+	if hidden(tag) {
+		return fmt.Errorf("%w: tag %s: _modelreg and names that start with _k. or sha256- are reserved", ErrUsage, tag)
 	}
 	return nil
+}
+
+// moveTag points tag at desc, unless it does so already, and looks again
+// whether it does: registries have no compare-and-swap, so another writer may
+// have been faster. It reports whether the tag was written.
+func moveTag(ctx context.Context, repo *remote.Repository, desc ocispec.Descriptor, tag string) (bool, error) {
+	now, err := repo.Resolve(ctx, tag)
+	if err != nil && !errors.Is(err, errdef.ErrNotFound) {
+		return false, fmt.Errorf("look at tag %s: %w", tag, err)
+	}
+	if err == nil && now.Digest == desc.Digest {
+		return false, nil
+	}
+	if err := repo.Tag(ctx, desc, tag); err != nil {
+		return false, fmt.Errorf("tag %s as %s: %w", desc.Digest, tag, err)
+	}
+	if now, err = repo.Resolve(ctx, tag); err != nil {
+		return false, fmt.Errorf("check tag %s: %w", tag, err)
+	}
+	if now.Digest != desc.Digest {
+		return false, fmt.Errorf("tag %s: another writer moved it to %s while it was set to %s; both versions are kept: %w", tag, now.Digest, desc.Digest, ErrConflict)
+	}
+	return true, nil
 }

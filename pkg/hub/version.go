@@ -3,6 +3,7 @@ package hub
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/Masterminds/semver/v3"
 	"oras.land/oras-go/v2/errdef"
@@ -24,9 +25,11 @@ func highest(ctx context.Context, repo *remote.Repository, r ref.Reference) (ref
 		if err != nil {
 			return r, fmt.Errorf("resolve %s: %w", r, err)
 		}
-		v, err := semver.NewVersion(t)
+		// Strict: a date such as 20240101 is no version, and 1.2 is a name
+		// that moves among the versions that are meant.
+		v, err := semver.StrictNewVersion(strings.TrimPrefix(t, "v"))
 		if err != nil || !within.Check(v) {
-			continue // a tag that is no version is not meant by a range
+			continue
 		}
 		if best == nil || v.GreaterThan(best) {
 			best, tag = v, t
