@@ -89,7 +89,7 @@ var classes = []class{
 	{exitForbidden, "forbidden", "the registry refuses this user", "ask the owner of the repository for access", []error{remote.ErrForbidden}},
 	{exitNotFound, "not-found", "not found: repository, tag, digest or file", "\"modelreg ls\" shows what is there; without a login a private repository may look absent", []error{errdef.ErrNotFound, fs.ErrNotExist}},
 	{exitProtocol, "protocol", "the registry lacks what is needed, or breaks the protocol", "\"modelreg doctor HOST\" shows what the registry can do", []error{remote.ErrProtocol}},
-	{exitLocal, "local", "this machine: disk full, permission, lock", "", []error{syscall.ENOSPC, syscall.EROFS, fs.ErrPermission, store.ErrLocked, artifact.ErrBusy}},
+	{exitLocal, "local", "this machine: disk full, permission, lock, a file that changes", "", []error{syscall.ENOSPC, syscall.EROFS, fs.ErrPermission, store.ErrLocked, artifact.ErrBusy, artifact.ErrChanged}},
 	{exitNetwork, "network", "the network or the registry failed, also after retries", "try again later", []error{remote.ErrUnreachable, context.DeadlineExceeded}},
 }
 

@@ -60,7 +60,7 @@ func printInspection(w io.Writer, res *hub.Inspection) {
 	t := ui.Table(w)
 	row := func(name string, value any) {
 		if s := fmt.Sprint(value); s != "" && s != "0" {
-			fmt.Fprintf(t, "%s\t%s\n", name, ui.Clean(s))
+			fmt.Fprintf(t, "%s\t%s\n", name, ui.Line(s))
 		}
 	}
 	m := res.Model
@@ -86,7 +86,7 @@ func printInspection(w io.Writer, res *hub.Inspection) {
 	fmt.Fprintln(w)
 	printFiles(w, res.Files)
 	for _, p := range res.Problems {
-		fmt.Fprintf(w, "\nproblem: %s\n", ui.Clean(p))
+		fmt.Fprintf(w, "\nproblem: %s\n", ui.Line(p))
 	}
 }
 
@@ -104,7 +104,7 @@ func printFiles(w io.Writer, files []hub.FileInfo) {
 	t := ui.Table(w)
 	fmt.Fprintln(t, "KIND\tSIZE\tDIGEST\tPATH")
 	for _, f := range files {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", f.Kind, ui.Bytes(f.Size), short(f.Digest), ui.Clean(f.Path))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", f.Kind, ui.Bytes(f.Size), short(f.Digest), ui.Line(f.Path))
 	}
 	_ = t.Flush()
 }

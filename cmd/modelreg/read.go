@@ -140,7 +140,7 @@ func (a *app) lsRepositories(cmd *cobra.Command, h *hub.Hub, host, prefix string
 	}
 	return a.printer.Result(repos, func(w io.Writer) {
 		for _, r := range repos {
-			fmt.Fprintln(w, ui.Clean(r.Repository))
+			fmt.Fprintln(w, ui.Line(r.Repository))
 		}
 	})
 }
@@ -154,7 +154,7 @@ func printVersions(w io.Writer, versions []hub.VersionInfo) {
 	t := ui.Table(w)
 	fmt.Fprintln(t, "TAG\tDIGEST\tSIZE\tCREATED")
 	for _, v := range versions {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", ui.Clean(v.Tag), short(v.Digest), ui.Bytes(v.Size), ui.Clean(v.Created))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", ui.Line(v.Tag), short(v.Digest), ui.Bytes(v.Size), ui.Line(v.Created))
 	}
 	_ = t.Flush()
 }

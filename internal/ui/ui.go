@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -105,25 +106,33 @@ func Table(w io.Writer) *tabwriter.Writer {
 
 // Bytes writes a number of bytes for people, in decimal units: "62.9 MB".
 func Bytes(n int64) string {
-	const unit = 1000
-	if n < unit && n > -unit {
-		return strconv.FormatInt(n, 10) + " B"
+	number, unit := scaled(n, " kMGTPE")
+	if unit == " " {
+		return number + " B"
 	}
-	f, i := float64(n), -1
-	for f >= unit || f <= -unit {
-		f /= unit
-		i++
-	}
-	return strconv.FormatFloat(f, 'f', 1, 64) + " " + "kMGTPE"[i:i+1] + "B"
+	return number + " " + unit + "B"
 }
 
-// Count writes a large count for people: "22.7M".
+// Count writes a large count for people, as model names have it: "22.7M",
+// "7.2B".
 func Count(n int64) string {
-	if n < 1000 {
-		return strconv.FormatInt(n, 10)
+	number, unit := scaled(n, " KMBTPE")
+	return number + strings.TrimSpace(unit)
+}
+
+// scaled writes n as a number under 1000, and the letter of its unit among
+// those for the powers of 1000.
+func scaled(n int64, units string) (number, unit string) {
+	const step = 1000
+	if n < step && n > -step {
+		return strconv.FormatInt(n, 10), units[:1]
 	}
-	s := Bytes(n)
-	return strings.ToUpper(strings.TrimSuffix(strings.Replace(s, " ", "", 1), "B"))
+	f, i := float64(n), 0
+	for math.Abs(f) >= step-0.05 && i+1 < len(units) { // 999.95 would be written as 1000.0
+		f /= step
+		i++
+	}
+	return strconv.FormatFloat(f, 'f', 1, 64), units[i : i+1]
 }
 
 // Duration writes a duration for people, to the tenth of a second.
@@ -144,6 +153,12 @@ func Clean(s string) string {
 		b.WriteRune(r)
 	}
 	return b.String()
+}
+
+// Line makes text from strangers safe as one line or cell: as [Clean], with line
+// ends and tabs as escapes too, so that it cannot look like the next row.
+func Line(s string) string {
+	return strings.NewReplacer("\n", `\n`, "\t", `\t`).Replace(Clean(s))
 }
 
 func unsafeRune(r rune) bool {
