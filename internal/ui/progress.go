@@ -29,7 +29,8 @@ type Progress struct {
 	started time.Time
 
 	mu    sync.Mutex
-	moved int64
+	there int64 // done, or not to be done: of total
+	moved int64 // over the wire, for the rate
 	total int64
 	seen  map[digest.Digest]bool
 
@@ -53,7 +54,7 @@ func (p *Printer) Progress(verb string) *Progress {
 	case p.Quiet || p.NoProgress:
 		pr.out = io.Discard
 	case p.Terminal:
-		pr.bars = mpb.New(mpb.WithOutput(p.Err), mpb.WithWidth(80), mpb.WithRefreshRate(150*time.Millisecond))
+		pr.bars = mpb.New(mpb.WithOutput(p.Err), mpb.WithAutoRefresh(), mpb.WithWidth(80), mpb.WithRefreshRate(150*time.Millisecond))
 	default:
 		pr.done.Go(pr.lines)
 	}
@@ -76,7 +77,6 @@ func (p *Progress) Observe(e transfer.Event) {
 		p.say("%s: %v; trying again", e.Name, e.Err)
 	default:
 		if bar := p.live[e.Desc.Digest]; bar != nil {
-			bar.SetCurrent(e.Desc.Size)
 			bar.Abort(true)
 			delete(p.live, e.Desc.Digest)
 		}
@@ -90,10 +90,13 @@ func (p *Progress) count(e transfer.Event) {
 		p.total += e.Desc.Size
 	}
 	switch e.Action {
-	case transfer.Start, transfer.Progress:
+	case transfer.Start:
+		p.there += e.Bytes
+	case transfer.Progress:
+		p.there += e.Bytes
 		p.moved += e.Bytes
 	case transfer.Exists, transfer.Mounted, transfer.Reused:
-		p.moved += e.Desc.Size
+		p.there += e.Desc.Size
 	}
 }
 
@@ -102,16 +105,28 @@ func (p *Progress) open(e transfer.Event) {
 	if p.bars == nil || e.Desc.Size <= 0 || len(p.live) >= maxBars {
 		return
 	}
-	bar := p.bars.New(e.Desc.Size, mpb.BarStyle().Lbound("").Rbound("").Filler("━").Tip("━").Padding("─"),
-		mpb.BarRemoveOnComplete(),
+	// Without a total at first, a full bar is not complete: bytes may have to
+	// go again.
+	bar := p.bars.New(0, mpb.BarStyle().Lbound("").Rbound("").Filler("━").Tip("━").Padding("─"),
 		mpb.PrependDecorators(decor.Name(shorten(Clean(e.Name), 36), decor.WC{W: 37, C: decor.DindentRight})),
-		mpb.AppendDecorators(
-			decor.CountersKiloByte("% .1f / % .1f"),
-			decor.AverageSpeed(decor.SizeB1000(0), "  % .1f"),
-			decor.AverageETA(decor.ET_STYLE_GO, decor.WC{W: 8}),
-		))
+		mpb.AppendDecorators(decor.Any(pace(time.Now(), e.Bytes))))
+	bar.SetTotal(e.Desc.Size, false)
 	bar.SetCurrent(e.Bytes)
 	p.live[e.Desc.Digest] = bar
+}
+
+// pace tells how far a blob is, how fast it moves and how long it will take. The
+// bytes that were there when it started are no speed.
+func pace(started time.Time, there int64) decor.DecorFunc {
+	return func(s decor.Statistics) string {
+		rate := float64(s.Current-there) / max(time.Since(started).Seconds(), 0.001)
+		text := Bytes(s.Current) + " / " + Bytes(s.Total)
+		if rate < 1 {
+			return text
+		}
+		left := time.Duration(float64(s.Total-s.Current) / rate * float64(time.Second))
+		return text + "  " + Bytes(int64(rate)) + "/s  " + left.Round(time.Second).String()
+	}
 }
 
 // say prints a line between the bars; the caller holds the lock.
@@ -133,12 +148,19 @@ func (p *Progress) lines() {
 		case <-p.stop:
 			return
 		case <-tick.C:
-			p.mu.Lock()
-			rate := float64(p.moved) / max(time.Since(p.started).Seconds(), 0.001)
-			p.say("%s: %s of %s, %s/s", p.verb, Bytes(p.moved), Bytes(p.total), Bytes(int64(rate)))
-			p.mu.Unlock()
+			p.line()
 		}
 	}
+}
+
+func (p *Progress) line() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.seen) == 0 {
+		return // still reading, with nothing to tell
+	}
+	rate := float64(p.moved) / max(time.Since(p.started).Seconds(), 0.001)
+	p.say("%s: %s of %s, %s/s", p.verb, Bytes(p.there), Bytes(p.total), Bytes(int64(rate)))
 }
 
 // Close stops showing. It may be called once.
