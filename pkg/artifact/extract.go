@@ -2,6 +2,7 @@ package artifact
 
 import (
 	"archive/tar"
+	"bytes"
 	"errors"
 	"fmt"
 	"hash"
@@ -234,13 +235,11 @@ func tarType(flag byte) string {
 
 // end reads what follows the end of the archive: padding, and nothing else.
 func (x *archive) end() error {
-	buf := make([]byte, 32<<10)
+	buf, zeros := make([]byte, 32<<10), make([]byte, 32<<10)
 	for {
 		n, err := x.body.Read(buf)
-		for _, b := range buf[:n] {
-			if b != 0 {
-				return fmt.Errorf("%w: data behind the end of an archive", ErrUnsafe)
-			}
+		if !bytes.Equal(buf[:n], zeros[:n]) {
+			return fmt.Errorf("%w: data behind the end of an archive", ErrUnsafe)
 		}
 		if errors.Is(err, io.EOF) {
 			break
