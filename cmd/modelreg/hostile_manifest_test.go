@@ -288,6 +288,9 @@ func TestOddManifests(t *testing.T) {
 				t.Errorf("inspect exits with %d and prints:\n%s%s", got.code, got.out, got.err)
 			}
 			v.ends(exitOK, "", "ls", ref)
+			if got := v.run("inspect", ref, "--format", "json"); !json.Valid([]byte(got.out)) {
+				t.Errorf("inspect prints %q", got.out)
+			}
 			v.ends(exitOK, "", "ls", strings.TrimSuffix(ref, ":latest"))
 		})
 	}

@@ -9,6 +9,7 @@
 package ui
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -55,13 +56,32 @@ func (p *Printer) Result(v any, text func(w io.Writer)) error {
 		text(w)
 		return w.err
 	}
-	enc := json.NewEncoder(p.Out)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	if err := enc.Encode(v); err != nil {
+	if err := encode(p.Out, v, "  "); err != nil {
 		return fmt.Errorf("print result: %w", err)
 	}
 	return nil
+}
+
+// encode writes v as JSON that a terminal can show: [json.Encoder] escapes some
+// of the control characters in texts from strangers and not those above ASCII.
+func encode(w io.Writer, v any, indent string) error {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", indent)
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	var out strings.Builder
+	for _, r := range b.String() {
+		if unsafeRune(r) { // only texts can hold one
+			fmt.Fprintf(&out, `\u%04x`, r)
+			continue
+		}
+		out.WriteRune(r)
+	}
+	_, err := io.WriteString(w, out.String())
+	return err
 }
 
 // Note tells the user something worth knowing that is not the result.
@@ -87,9 +107,7 @@ type Failure struct {
 // Fail prints why the command failed, on standard error.
 func (p *Printer) Fail(f Failure) {
 	if p.Format == JSON {
-		enc := json.NewEncoder(p.Err)
-		enc.SetEscapeHTML(false)
-		_ = enc.Encode(map[string]Failure{"error": f}) // nowhere left to report to
+		_ = encode(p.Err, map[string]Failure{"error": f}, "") // nowhere left to report to
 		return
 	}
 	fmt.Fprintln(p.Err, "modelreg: "+Clean(f.Message))

@@ -2,6 +2,7 @@ package ui_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -128,6 +129,34 @@ func TestResult(t *testing.T) {
 
 // A result that could not be written is a failure: a script must not take an
 // empty file for one.
+// A document is safe for a terminal, and says what it should.
+func TestResultOfStrangers(t *testing.T) {
+	want := "\x1b[2J\u009b2J\x7f\u202eexe <&> \n\tü\u2028"
+	var out, errOut bytes.Buffer
+	p := ui.Printer{Out: &out, Err: &errOut, Format: ui.JSON}
+	if err := p.Result(map[string]string{want: want}, nil); err != nil {
+		t.Fatal(err)
+	}
+	p.Fail(ui.Failure{Message: want})
+	if s := out.String() + errOut.String(); strings.ContainsAny(s, "\x1b\u009b\x7f\u202e\u2028") || !strings.Contains(s, "exe <&> ") {
+		t.Errorf("printed %q", s)
+	}
+	var got map[string]string
+	if err := json.Unmarshal(out.Bytes(), &got); err != nil || got[want] != want {
+		t.Errorf("read back %q, %v", got, err)
+	}
+	var failed struct{ Error ui.Failure }
+	if err := json.Unmarshal(errOut.Bytes(), &failed); err != nil || failed.Error.Message != want {
+		t.Errorf("read back %v, %v", failed, err)
+	}
+}
+
+func TestLine(t *testing.T) {
+	if got, want := ui.Line("a\tb\nc\x1b"), `a\tb\nc\x1b`; got != want {
+		t.Errorf("Line = %q, want %q", got, want)
+	}
+}
+
 func TestResultOnFullDisk(t *testing.T) {
 	full := errors.New("disk full")
 	for _, format := range []ui.Format{ui.Text, ui.JSON} {
