@@ -426,3 +426,14 @@ func TestTransportHasTheRules(t *testing.T) {
 		t.Errorf("redirect loop: %v, want ErrProtocol", err)
 	}
 }
+
+// What is said to somebody who has never logged in must be readable: it names no
+// secrets, and so nothing in it is cut out.
+func TestMissingCredentialsAreNamed(t *testing.T) {
+	s := testreg.New(t, testreg.Options{Auth: testreg.Auth{Scheme: testreg.Basic, Username: "alice", Password: "wonderland"}})
+	repo := newRepo(t, s)
+	_, err := repo.Resolve(t.Context(), "v1")
+	if !errors.Is(err, remote.ErrUnauthorized) || !strings.Contains(err.Error(), "there are no credentials for this registry") {
+		t.Errorf("Resolve error = %v, want one that says that credentials are missing", err)
+	}
+}

@@ -238,6 +238,9 @@ var orasPrefix = regexp.MustCompile(`\b(GET|HEAD|POST|PUT|PATCH|DELETE) "[^"]*":
 
 // explain adds what can be done to the errors that users meet first.
 func explain(err error) string {
+	if errors.Is(err, auth.ErrBasicCredentialNotFound) {
+		return "authentication required, and there are no credentials for this registry"
+	}
 	text := orasPrefix.ReplaceAllString(err.Error(), "")
 	if strings.Contains(text, "gave HTTP response to HTTPS client") {
 		return text + " (is it a registry without TLS? that must be allowed with --plain-http)"

@@ -42,24 +42,25 @@ type Capabilities struct {
 // cleanTimeout bounds the removal of what a probe left.
 const cleanTimeout = 30 * time.Second
 
-// Probe finds out what the registry can do, by trying it on new repositories
-// below modelreg-probe under this one. See [Client.Probe].
+// Probe finds out what the registry can do, by trying it on repositories below
+// modelreg-probe under this one. See [Client.Probe].
 func (r *Repository) Probe(ctx context.Context) (Capabilities, error) {
 	return r.client.Probe(ctx, r.ref.Registry, r.ref.Repository)
 }
 
-// Probe finds out what the registry on host can do, by trying it on new
-// repositories below modelreg-probe, under prefix if that is not empty. It
-// removes what it wrote where the registry lets it. The error tells why the
+// Probe finds out what the registry on host can do, by trying it on the
+// repositories modelreg-probe/one and modelreg-probe/two, under prefix if that
+// is not empty: always the same ones, since many registries list a repository
+// for ever. It removes what it wrote where the registry lets it. The error tells why the
 // registry could not be tried at all; what it merely cannot do is not an error.
 func (c *Client) Probe(ctx context.Context, host, prefix string) (Capabilities, error) {
-	base := host + "/" + strings.Trim(prefix+"/modelreg-probe", "/") + "/" + strings.ToLower(rand.Text()[:12])
+	base := host + "/" + strings.Trim(prefix+"/modelreg-probe", "/")
 	var p prober
 	var err error
-	if p.repo, err = c.Repository(base); err != nil {
+	if p.repo, err = c.Repository(base + "/one"); err != nil {
 		return Capabilities{}, err
 	}
-	if p.other, err = c.Repository(base + "-mount"); err != nil {
+	if p.other, err = c.Repository(base + "/two"); err != nil {
 		return Capabilities{}, err
 	}
 	defer p.clean(ctx)
