@@ -260,6 +260,16 @@ func TestForgedSignatures(t *testing.T) {
 			good(f)
 			f.list(10_001)
 		}, exitUnverified, "too many", false},
+		"pages without end": {api, func(f *forger) {
+			good(f)
+			page := 0
+			f.reg.Add(testreg.Rule{Path: "/referrers/", Do: func(x testreg.Exchange) {
+				page++
+				testreg.Status(http.StatusOK, map[string]string{
+					"Content-Type": ocispec.MediaTypeImageIndex, "Link": fmt.Sprintf("<%s?n=%d>; rel=\"next\"", x.R.URL.Path, page),
+				}, `{"schemaVersion":2,"mediaType":"`+ocispec.MediaTypeImageIndex+`","manifests":[]}`)(x)
+			}})
+		}, exitProtocol, "does not end", false},
 		"signature of 100 MiB": {api, func(f *forger) {
 			f.reg.Add(f.bigBundle())
 		}, exitUnverified, "more than 1048576", false},
