@@ -66,7 +66,7 @@ func (s *stage) acquire() error {
 	parent := filepath.Dir(s.target.dir)
 	for range 16 {
 		if err := s.target.parent.Mkdir(s.name, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-			return err
+			return fmt.Errorf("write in %s: %w", parent, err)
 		}
 		if info, err := s.target.parent.Lstat(s.name); err != nil || !info.IsDir() {
 			return errors.Join(err, fmt.Errorf("%s: %w: staging directory cannot be made", s.target.dir, ErrTarget))

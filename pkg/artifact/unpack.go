@@ -154,11 +154,43 @@ func (u *unpacker) fill(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	edited := u.edited()
 	if err := u.stage.publish(); err != nil {
 		return err
 	}
+	if note := listed("replaced files that were changed since the last pull:", edited); note != "" {
+		u.out.Notes = append(u.out.Notes, note)
+	}
 	u.carryLate()
 	return nil
+}
+
+// edited lists files of the earlier artifact that are no longer what they were
+// when they came, and are about to be replaced. It looks at what is known
+// without reading more: sizes, and digests of files that were hashed.
+func (u *unpacker) edited() []string {
+	if u.target.old == nil {
+		return nil
+	}
+	came := make(map[string]recordedFile, len(u.target.old.Files))
+	for _, f := range u.target.old.Files {
+		came[f.Path] = f
+	}
+	var out []string
+	for _, e := range u.target.tree {
+		f, ours := came[e.path]
+		if !ours || !e.info.Mode().IsRegular() {
+			continue
+		}
+		now, hashed := u.locals.paths[e.path]
+		if next, ok := u.a.file(e.path); ok && hashed && now == next.Digest {
+			continue // it already is what it will be
+		}
+		if e.info.Size() != f.Size || hashed && now != f.Digest {
+			out = append(out, e.path)
+		}
+	}
+	return out
 }
 
 // isCurrent tells whether the target holds the artifact already, and then
@@ -396,7 +428,7 @@ func (u *unpacker) checkSpace(jobs []transfer.Job) error {
 		}
 	}
 	if need += need / 20; need > free {
-		return fmt.Errorf("%s: %w: %d bytes are needed and %d are free", u.target.dir, syscall.ENOSPC, need, free)
+		return fmt.Errorf("%s: %w: %.1f MB are needed and %.1f MB are free", u.target.dir, syscall.ENOSPC, float64(need)/1e6, float64(free)/1e6)
 	}
 	return nil
 }

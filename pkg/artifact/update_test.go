@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -70,7 +71,10 @@ func TestUnpackRepairs(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := b.fetched[digest.FromString(files["b.bin"])]
-	mustUnpack(t, a, b, out, artifact.UnpackOptions{})
+	u := mustUnpack(t, a, b, out, artifact.UnpackOptions{})
+	if want := []string{"replaced files that were changed since the last pull: a.bin"}; !slices.Equal(u.Notes, want) {
+		t.Errorf("notes %q, want %q", u.Notes, want)
+	}
 	if diff := cmp.Diff(files, readTree(t, out)); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}
