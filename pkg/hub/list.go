@@ -22,7 +22,7 @@ import (
 type VersionInfo struct {
 	Tag     string `json:"tag"`
 	Digest  string `json:"digest"`
-	Size    int64  `json:"size"`    // bytes of config and layers
+	Size    int64  `json:"size"`    // bytes of the layers
 	Created string `json:"created"` // RFC 3339, empty when the version does not say
 }
 
@@ -107,7 +107,6 @@ func version(ctx context.Context, repo *remote.Repository, tag string) (VersionI
 	if err != nil {
 		return v, nil // an index or a stranger's document is listed without a size
 	}
-	v.Size = m.Config.Size
 	for _, l := range m.Layers {
 		v.Size += l.Size
 	}

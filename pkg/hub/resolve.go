@@ -15,7 +15,7 @@ type ResolveResult struct {
 	Digest       string `json:"digest"`
 	MediaType    string `json:"mediaType"`
 	ArtifactType string `json:"artifactType"`
-	Size         int64  `json:"size"` // bytes of the manifest, its config and its layers
+	Size         int64  `json:"size"` // bytes of the layers
 }
 
 // Resolve tells which digest r stands for.
@@ -26,11 +26,10 @@ func (h *Hub) Resolve(ctx context.Context, r ref.Reference) (*ResolveResult, err
 	}
 	res := &ResolveResult{
 		Reference: t.ref.String(), Repository: t.ref.Name(), Tag: t.ref.Tag, Digest: t.desc.Digest.String(),
-		MediaType: t.desc.MediaType, Size: t.desc.Size,
+		MediaType: t.desc.MediaType,
 	}
 	if m, err := mediatypes.ParseManifest(t.raw); err == nil { // an index has no layers to add
 		res.ArtifactType = m.ArtifactType
-		res.Size += m.Config.Size
 		for _, l := range m.Layers {
 			res.Size += l.Size
 		}

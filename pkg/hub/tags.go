@@ -93,6 +93,9 @@ func (h *Hub) Tag(ctx context.Context, r ref.Reference, tags ...string) (*TagRes
 func encodeTags(typed []string) ([]string, error) {
 	tags := make([]string, len(typed))
 	for i, name := range typed {
+		if strings.ContainsAny(name, ":@") {
+			return nil, fmt.Errorf("%w: tag %q: a tag stays in the repository of the reference: give its name alone", ErrUsage, name)
+		}
 		tag, err := ref.EncodeBranch(name)
 		if err != nil {
 			return nil, err
