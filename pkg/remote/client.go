@@ -108,8 +108,8 @@ func New(opts Options) (*Client, error) {
 		c.guard.agent = "modelreg"
 	}
 	if opts.Transport == nil {
-		c.guard.near = newTransport(conf, nil)
-		c.guard.far = newTransport(conf, refuseInner)
+		near, direct := newTransport(conf, nil), newTransport(conf, refuseInner)
+		c.guard.near, c.guard.far = near, &farTransport{proxied: near, direct: direct}
 	}
 	return c, nil
 }

@@ -33,6 +33,25 @@ func newTransport(conf *tls.Config, control func(network, address string, c sysc
 	}
 }
 
+// A farTransport goes where a registry on another host sends us. What it dials
+// itself must not be inside; that a proxy is, as it often is, harms nobody.
+type farTransport struct {
+	proxied *http.Transport
+	direct  *http.Transport // refuses inner addresses
+}
+
+// RoundTrip sends the request through the proxy that the environment names for
+// it, if it names one.
+func (t *farTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+	if proxy, err := t.proxied.Proxy(req); proxy != nil || err != nil {
+		return t.proxied.RoundTrip(req)
+	}
+	return t.direct.RoundTrip(req)
+}
+
+// CloseIdleConnections closes those that it opened itself.
+func (t *farTransport) CloseIdleConnections() { t.direct.CloseIdleConnections() }
+
 func tlsConfig(opts Options) (*tls.Config, error) {
 	conf := &tls.Config{
 		MinVersion:         tls.VersionTLS12,
