@@ -17,7 +17,7 @@ func newCache(a *app) *cobra.Command {
 		Short: "Look after the local store",
 		Long: `The local store holds blobs by digest, for all models of this user, in the form of an
 OCI image layout. Everything in it can be fetched again: removing it costs only time.`,
-		Args: exactArgs(0),
+		Args: subcommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newCacheLs(a), newCacheDu(a), newCachePrune(a), newCacheVerify(a))

@@ -107,9 +107,10 @@ func newConfig(a *app) *cobra.Command {
   realms.HOST   token servers, separated by commas, that may see the credentials of HOST
 
 MODELREG_REGISTRY and MODELREG_CACHE go before the file.`,
-		Args: exactArgs(0),
+		Args: subcommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	settings := positions(words("registry", "cache", "aliases.", "realms."))
 	cmd.AddCommand(
 		&cobra.Command{
 			Use: "path", Short: "Print where the configuration is", Args: exactArgs(0),
@@ -120,11 +121,11 @@ MODELREG_REGISTRY and MODELREG_CACHE go before the file.`,
 			RunE: func(*cobra.Command, []string) error { return a.configList() },
 		},
 		&cobra.Command{
-			Use: "get KEY", Short: "Print one setting", Args: exactArgs(1),
+			Use: "get KEY", Short: "Print one setting", Args: exactArgs(1), ValidArgsFunction: settings,
 			RunE: func(_ *cobra.Command, args []string) error { return a.configGet(args[0]) },
 		},
 		&cobra.Command{
-			Use: "set KEY VALUE", Short: "Change one setting; an empty VALUE removes it", Args: exactArgs(2),
+			Use: "set KEY VALUE", Short: "Change one setting; an empty VALUE removes it", Args: exactArgs(2), ValidArgsFunction: settings,
 			RunE: func(_ *cobra.Command, args []string) error { return a.configSet(args[0], args[1]) },
 		},
 	)
@@ -184,11 +185,16 @@ func (a *app) configGet(key string) error {
 }
 
 func (a *app) configSet(key, value string) error {
+	return a.changeConfig(func(c *config) error { return c.set(key, value) })
+}
+
+// changeConfig changes the file, and nothing that only the environment says.
+func (a *app) changeConfig(change func(c *config) error) error {
 	c, err := a.readConfig()
 	if err != nil {
 		return err
 	}
-	if err := c.set(key, value); err != nil {
+	if err := change(&c); err != nil {
 		return err
 	}
 	file, err := a.configFile()
@@ -203,6 +209,21 @@ func (a *app) configSet(key, value string) error {
 		return fmt.Errorf("write configuration: %w", err)
 	}
 	return replaceFile(file, data)
+}
+
+// allow lets token servers see the credentials of a registry.
+func (c *config) allow(registry string, realms []string) {
+	if len(realms) == 0 {
+		return
+	}
+	all := map[string][]string{}
+	maps.Copy(all, c.Realms)
+	for _, realm := range realms {
+		if !slices.Contains(all[registry], realm) {
+			all[registry] = append(slices.Clone(all[registry]), realm)
+		}
+	}
+	c.Realms = all
 }
 
 func (c *config) set(key, value string) error {

@@ -20,6 +20,7 @@ import (
 	"github.com/modelreg/modelreg/pkg/hub"
 	"github.com/modelreg/modelreg/pkg/mediatypes"
 	"github.com/modelreg/modelreg/pkg/ref"
+	"github.com/modelreg/modelreg/pkg/registry"
 	"github.com/modelreg/modelreg/pkg/remote"
 	"github.com/modelreg/modelreg/pkg/signing"
 	"github.com/modelreg/modelreg/pkg/store"
@@ -89,15 +90,18 @@ var classes = []class{
 	{exitForbidden, "forbidden", "the registry refuses this user", "ask the owner of the repository for access", []error{remote.ErrForbidden}},
 	{exitNotFound, "not-found", "not found: repository, tag, digest or file", "\"modelreg ls\" shows what is there; without a login a private repository may look absent", []error{errdef.ErrNotFound, fs.ErrNotExist}},
 	{exitProtocol, "protocol", "the registry lacks what is needed, or breaks the protocol", "\"modelreg doctor HOST\" shows what the registry can do", []error{remote.ErrProtocol}},
-	{exitLocal, "local", "this machine: disk full, permission, lock, a file that changes", "", []error{syscall.ENOSPC, syscall.EROFS, fs.ErrPermission, store.ErrLocked, artifact.ErrBusy, artifact.ErrChanged}},
+	{exitLocal, "local", "this machine: disk full, permission, lock, a file that changes", "", []error{syscall.ENOSPC, syscall.EROFS, syscall.EADDRINUSE, fs.ErrPermission, store.ErrLocked, registry.ErrInUse, artifact.ErrBusy, artifact.ErrChanged}},
 	{exitNetwork, "network", "the network or the registry failed, also after retries", "try again later", []error{remote.ErrUnreachable, context.DeadlineExceeded}},
 }
 
 // explain finds the class of an error, and what to tell the user.
 func explain(err error) ui.Failure {
 	f := ui.Failure{Code: exitFailure, Kind: "failure", Message: strings.TrimPrefix(err.Error(), context.Canceled.Error()+": ")}
-	if isUsage(err) {
+	if isUsage(err) && !errors.Is(err, context.Canceled) {
 		f.Code, f.Kind, f.Hint = exitUsage, "usage", "see \"modelreg help\""
+		if unknown, ok := errors.AsType[*unknownCommandError](err); ok {
+			f.Hint = unknown.hint()
+		}
 		return f
 	}
 	for _, c := range classes {
@@ -112,14 +116,6 @@ func explain(err error) ui.Failure {
 		f.Code, f.Kind, f.Hint = exitNetwork, "network", "try again later"
 	}
 	return f
-}
-
-func isUsage(err error) bool {
-	if _, ok := errors.AsType[usageError](err); ok {
-		return true
-	}
-	// cobra has no type for this one.
-	return strings.HasPrefix(err.Error(), "unknown command ")
 }
 
 // newExitCodes is a help topic: a command without a run.

@@ -24,7 +24,8 @@ are read by range, so this moves kilobytes of a model of any size.
 
 Artifacts of other tools can be inspected too: CNCF ModelPack, KitOps ModelKits,
 Docker model artifacts, Ollama manifests, plain ORAS files and model images.`,
-		Args: exactArgs(1),
+		Args:              exactArgs(1),
+		ValidArgsFunction: positions(a.references),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := a.parse(args[0])
 			if err != nil {

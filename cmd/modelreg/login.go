@@ -2,8 +2,10 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"strings"
 
@@ -19,12 +21,17 @@ const maxPassword = 64 << 10
 func newLogin(a *app) *cobra.Command {
 	var user, password string
 	var fromStdin bool
+	var realms []string
 	cmd := &cobra.Command{
 		Use:   "login HOST",
 		Short: "Log in to a registry",
 		Long: `Check a user name and password or token with a registry and keep them where docker
 keeps them: in the credential helper that docker's configuration names, else in its
-config.json. Whoever is logged in with docker needs no login here.`,
+config.json. Whoever is logged in with docker needs no login here.
+
+A password goes only to the registry itself and to token servers known to belong to
+it. One on another host has to be allowed with --realm, which is kept in the
+configuration ("modelreg config get realms.HOST").`,
 		Example: "  echo $TOKEN | modelreg login ghcr.io -u alice --password-stdin",
 		Args:    exactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -32,21 +39,55 @@ config.json. Whoever is logged in with docker needs no login here.`,
 			if err != nil {
 				return err
 			}
-			client, err := a.client()
-			if err != nil {
-				return err
-			}
-			if err := client.Login(cmd.Context(), args[0], cred); err != nil {
-				return err
-			}
-			a.printer.Note("logged in to %s", args[0])
-			return a.printer.Result(map[string]string{"registry": args[0], "username": cred.Username}, func(io.Writer) {})
+			return a.login(cmd.Context(), args[0], cred, realms)
 		},
 	}
 	cmd.Flags().StringVarP(&user, "username", "u", "", "user `NAME`")
 	cmd.Flags().StringVarP(&password, "password", "p", "", "password or token (others on this machine may see it: prefer --password-stdin)")
 	cmd.Flags().BoolVar(&fromStdin, "password-stdin", false, "read the password or token from standard input")
+	cmd.Flags().StringArrayVar(&realms, "realm", nil, "let the token server on `HOST` see the credentials, now and later (repeatable)")
 	return cmd
+}
+
+// login checks and stores a credential, and, once it was good, which token
+// servers may see it.
+func (a *app) login(ctx context.Context, registry string, cred remote.Credential, realms []string) error {
+	for i, realm := range realms {
+		host, err := realmHost(realm)
+		if err != nil {
+			return err
+		}
+		realms[i] = host
+	}
+	a.config.allow(registry, realms)
+	client, err := a.client()
+	if err != nil {
+		return err
+	}
+	if err := client.Login(ctx, registry, cred); err != nil {
+		return err
+	}
+	if len(realms) > 0 {
+		err := a.changeConfig(func(c *config) error { c.allow(registry, realms); return nil })
+		if err != nil {
+			return err
+		}
+	}
+	a.printer.Note("logged in to %s", registry)
+	return a.printer.Result(map[string]string{"registry": registry, "username": cred.Username}, func(io.Writer) {})
+}
+
+// realmHost reads --realm: a host, or the URL that a registry names.
+func realmHost(realm string) (string, error) {
+	text := realm
+	if !strings.Contains(text, "://") {
+		text = "https://" + text
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Hostname() == "" || strings.ContainsAny(u.Hostname(), ", ") {
+		return "", usagef("--realm %s: use the host of a token server, such as auth.example.com", realm)
+	}
+	return u.Hostname(), nil
 }
 
 func (a *app) credential(user, password string, fromStdin bool) (remote.Credential, error) {

@@ -29,7 +29,8 @@ interrupted goes on where it stopped when the same command is run again. In a
 directory of an earlier pull, unchanged files are not fetched again.`,
 		Example: `  modelreg pull ghcr.io/acme/support:v1 ./model
   modelreg pull ghcr.io/acme/support@sha256:… ./model --verify --key cosign.pub`,
-		Args: rangeArgs(1, 2),
+		Args:              rangeArgs(1, 2),
+		ValidArgsFunction: positions(a.references, directories),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			trust, err := a.trust(verify, keys)
 			if err != nil {

@@ -37,13 +37,14 @@ change uploads nothing and makes nothing. Files named in .modelregignore
 		Example: `  modelreg push ./model ghcr.io/acme/support:v1
   modelreg push ./model ghcr.io/acme/support:v1 --sign --key cosign.key
   modelreg push ./model ghcr.io/acme/support:v1 --dry-run --format json`,
-		Args: exactArgs(2),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.push(cmd, args, f) },
+		Args:              exactArgs(2),
+		ValidArgsFunction: positions(directories, a.references),
+		RunE:              func(cmd *cobra.Command, args []string) error { return a.push(cmd, args, f) },
 	}
 	fl := cmd.Flags()
 	fl.StringArrayVarP(&f.Tags, "tag", "t", nil, "set `TAG` too (repeatable)")
 	fl.StringArrayVar(&f.annotations, "annotation", nil, "add `KEY=VALUE` to the manifest (repeatable; part of the version's identity)")
-	fl.StringVar(&f.layout, "layout", "auto", "how files become layers: `auto|raw`; auto packs hundreds of small files into tar layers, raw never")
+	choose(cmd, choiceFlag{value: &f.layout, name: "layout", usage: "how files become layers: `auto|raw`; auto packs hundreds of small files into tar layers, raw never"}, "auto", "raw")
 	fl.StringVar(&f.created, "created", "", "creation `TIME`, RFC 3339 (default: SOURCE_DATE_EPOCH if set, else none)")
 	fl.IntVarP(&f.Workers, "jobs", "j", 0, "handle `N` files at once (default: one per CPU)")
 	fl.StringArrayVar(&f.IncludeSecrets, "include-secret", nil, "pack `FILE` although it looks like a secret (repeatable)")
@@ -86,13 +87,8 @@ func (a *app) pushOptions(f *pushFlags) (err error) {
 	if f.Annotations, err = pairs("annotation", f.annotations); err != nil {
 		return err
 	}
-	switch f.layout {
-	case "auto":
-		f.Layout = artifact.LayoutAuto
-	case "raw":
+	if f.layout == "raw" {
 		f.Layout = artifact.LayoutRaw
-	default:
-		return usagef("--layout %s: use auto or raw", f.layout)
 	}
 	if f.Created, err = createdTime(f.created); err != nil {
 		return err

@@ -19,7 +19,8 @@ func newResolve(a *app) *cobra.Command {
 		Short: "Print the digest that a reference stands for now",
 		Example: `  modelreg resolve ghcr.io/acme/support:v1
   modelreg pull "ghcr.io/acme/support@$(modelreg resolve ghcr.io/acme/support:v1)" ./model`,
-		Args: exactArgs(1),
+		Args:              exactArgs(1),
+		ValidArgsFunction: positions(a.references),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := a.parse(args[0])
 			if err != nil {
@@ -40,11 +41,12 @@ func newResolve(a *app) *cobra.Command {
 
 func newTag(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use:     "tag REF TAG...",
-		Short:   "Point tags at a version",
-		Long:    "Point each TAG at the version that REF resolves to, in the same repository. Nothing is\nuploaded. A tag that exists moves.",
-		Example: "  modelreg tag ghcr.io/acme/support@sha256:… v1.2.0 prod",
-		Args:    rangeArgs(2, -1),
+		Use:               "tag REF TAG...",
+		Short:             "Point tags at a version",
+		Long:              "Point each TAG at the version that REF resolves to, in the same repository. Nothing is\nuploaded. A tag that exists moves.",
+		Example:           "  modelreg tag ghcr.io/acme/support@sha256:… v1.2.0 prod",
+		Args:              rangeArgs(2, -1),
+		ValidArgsFunction: positions(a.references),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := a.parse(args[0])
 			if err != nil {
@@ -65,10 +67,11 @@ func newTag(a *app) *cobra.Command {
 
 func newCat(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use:     "cat REF PATH",
-		Short:   "Write one file of a version to standard output",
-		Example: "  modelreg cat ghcr.io/acme/support:v1 config.json",
-		Args:    exactArgs(2),
+		Use:               "cat REF PATH",
+		Short:             "Write one file of a version to standard output",
+		Example:           "  modelreg cat ghcr.io/acme/support:v1 config.json",
+		Args:              exactArgs(2),
+		ValidArgsFunction: positions(a.references),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := a.parse(args[0])
 			if err != nil {
@@ -91,8 +94,9 @@ func newLs(a *app) *cobra.Command {
 		Long: `List the repositories of a registry (ls HOST) or of an organisation in it (ls HOST/ORG),
 the versions of a model (ls HOST/ORG/MODEL), or the files of one version
 (ls HOST/ORG/MODEL:TAG). Many hosted registries do not list repositories.`,
-		Args: exactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.ls(cmd, args[0], all) },
+		Args:              exactArgs(1),
+		ValidArgsFunction: positions(a.references),
+		RunE:              func(cmd *cobra.Command, args []string) error { return a.ls(cmd, args[0], all) },
 	}
 	cmd.Flags().BoolVarP(&all, "all", "a", false, "list tags that modelreg and cosign keep for themselves, too")
 	return cmd
@@ -110,7 +114,7 @@ func (a *app) ls(cmd *cobra.Command, arg string, all bool) error {
 	if err != nil {
 		return err
 	}
-	if r.Tag != "" || r.Digest != "" || r.Prefix != "" {
+	if r.Tag != "" || r.Range != "" || r.Digest != "" || r.Prefix != "" {
 		files, err := h.Files(cmd.Context(), r)
 		if err != nil {
 			return err

@@ -2,11 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
+	"slices"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -36,6 +37,8 @@ type app struct {
 	plainHTTP, insecure          bool
 	caFile, certFile, keyFile    string
 	authFile                     string
+
+	opened *store.Store // nil until a command needs it
 }
 
 // run executes one command line and returns the exit code.
@@ -47,11 +50,17 @@ func run(ctx context.Context, args []string, s streams) int {
 	root.SetOut(s.out)
 	root.SetErr(s.err)
 	err := root.ExecuteContext(ctx)
+	if a.opened != nil {
+		err = errors.Join(err, a.opened.Close())
+	}
 	if err == nil {
 		return exitOK
 	}
 	if ctx.Err() != nil {
 		err = fmt.Errorf("%w: %w", context.Canceled, err)
+	}
+	if wantsJSON(args) {
+		a.printer.Format = ui.JSON
 	}
 	f := explain(err)
 	a.printer.Fail(f)
@@ -60,7 +69,7 @@ func run(ctx context.Context, args []string, s streams) int {
 
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
-		Use:   "modelreg",
+		Use:   "modelreg COMMAND",
 		Short: "A model hub on the OCI registry you already have",
 		Long: `modelreg packs model directories as OCI artifacts, pushes them to any registry,
 signs and verifies them, and brings them back by digest.
@@ -69,10 +78,26 @@ A reference is [HOST/]ORG/MODEL[:TAG][@DIGEST]. Without a host it is looked up
 in the default registry of the configuration ("modelreg config").`,
 		SilenceUsage: true, SilenceErrors: true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return a.setup(cmd) },
+		Args:              subcommand,
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	a.globalFlags(root)
+	root.SetFlagErrorFunc(flagError)
+	root.AddCommand(
+		newPush(a), newPull(a), newInspect(a), newLs(a), newResolve(a), newTag(a), newCat(a),
+		newLogin(a), newLogout(a), newKeygen(a), newSign(a), newVerify(a),
+		newCache(a), newServe(a), newDoctor(a), newConfig(a), newVersion(a), newExitCodes(),
+	)
+	root.CompletionOptions.HiddenDefaultCmd = false
+	checkHelp(root)
+	noFiles(root)
+	return root
+}
+
+func (a *app) globalFlags(root *cobra.Command) {
+	choose(root, choiceFlag{&a.format, "format", "shape of results on standard output: `text|json`", true}, "text", "json")
+	choose(root, choiceFlag{&a.progress, "progress", "progress on standard error: `auto|plain|none`", true}, "auto", "plain", "none")
 	f := root.PersistentFlags()
-	f.StringVar(&a.format, "format", "text", "shape of results on standard output: `text|json`")
-	f.StringVar(&a.progress, "progress", "auto", "progress on standard error: `auto|plain|none`")
 	f.BoolVarP(&a.printer.Quiet, "quiet", "q", false, "no progress and no notes")
 	f.StringVar(&a.configPath, "config", "", "configuration `FILE` (default: modelreg/config.yaml in the user's configuration directory)")
 	f.BoolVar(&a.plainHTTP, "plain-http", false, "speak HTTP to registries (loopback addresses do so without it)")
@@ -81,39 +106,33 @@ in the default registry of the configuration ("modelreg config").`,
 	f.StringVar(&a.certFile, "cert-file", "", "client certificate, PEM `FILE`")
 	f.StringVar(&a.keyFile, "key-file", "", "key of the client certificate, PEM `FILE`")
 	f.StringVar(&a.authFile, "registry-config", "", "credentials `FILE` in the form of docker's config.json (default: docker's own)")
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(
-		newPush(a), newPull(a), newInspect(a), newLs(a), newResolve(a), newTag(a), newCat(a),
-		newLogin(a), newLogout(a), newKeygen(a), newSign(a), newVerify(a),
-		newCache(a), newServe(a), newDoctor(a), newConfig(a), newVersion(a), newExitCodes(),
-	)
-	root.CompletionOptions.HiddenDefaultCmd = false
-	return root
 }
 
 // setup makes the global flags true, before any command runs.
 func (a *app) setup(cmd *cobra.Command) error {
-	switch ui.Format(a.format) {
-	case ui.Text, ui.JSON:
-		a.printer.Format = ui.Format(a.format)
-	default:
-		return usagef("--format %s: use text or json", a.format)
-	}
-	switch a.progress {
-	case "auto":
-		a.printer.Terminal = isTerminal(a.err)
-	case "plain":
-	case "none":
-		a.printer.NoProgress = true
-	default:
-		return usagef("--progress %s: use auto, plain or none", a.progress)
-	}
-	if cmd.Name() == "config" || (cmd.Parent() != nil && cmd.Parent().Name() == "config") {
-		return nil // must work with a broken configuration
+	a.printer.Format = ui.Format(a.format)
+	a.printer.Terminal = a.progress == "auto" && isTerminal(a.err)
+	a.printer.NoProgress = a.progress == "none"
+	if !needsConfig(cmd) {
+		return nil
 	}
 	var err error
 	a.config, err = a.loadConfig()
 	return err
+}
+
+// needsConfig tells which commands stop at a broken configuration; the others
+// are what one needs to find out and mend it.
+func needsConfig(cmd *cobra.Command) bool {
+	for ; cmd.HasParent(); cmd = cmd.Parent() {
+		if !cmd.Parent().HasParent() {
+			return !slices.Contains([]string{
+				"completion", "config", "exit-codes", "help", "version",
+				cobra.ShellCompRequestCmd, cobra.ShellCompNoDescRequestCmd,
+			}, cmd.Name())
+		}
+	}
+	return false
 }
 
 func isTerminal(w io.Writer) bool {
@@ -135,8 +154,8 @@ func (a *app) hub(observe transfer.Observer) (*hub.Hub, error) {
 	s, err := a.store()
 	if err != nil {
 		a.printer.Warn("working without a local store: %v", err)
-		s = nil
 	}
+	a.opened = s // nil after an error
 	return hub.New(hub.Options{
 		Remote: client, Store: s, Observe: observe,
 		Warn: func(m string) { a.printer.Warn("%s", m) },
@@ -173,51 +192,4 @@ func (a *app) cacheDir() (string, error) {
 		return "", fmt.Errorf("find cache directory: %w", err)
 	}
 	return filepath.Join(dir, "modelreg"), nil
-}
-
-// usageError is a command line that cannot be understood.
-type usageError struct{ error }
-
-func (e usageError) Unwrap() error { return e.error }
-
-func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
-
-// exactArgs, rangeArgs and minArgs check the number of arguments and name what
-// is missing.
-func exactArgs(n int) cobra.PositionalArgs { return rangeArgs(n, n) }
-
-func rangeArgs(least, most int) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if len(args) >= least && (most < 0 || len(args) <= most) {
-			return nil
-		}
-		return usagef("%s takes %s, not %d: %s", cmd.CommandPath(), arguments(least, most), len(args), cmd.UseLine())
-	}
-}
-
-func arguments(least, most int) string {
-	plural := "s"
-	if most == 1 || (most < 0 && least == 1) {
-		plural = ""
-	}
-	switch {
-	case most < 0:
-		return fmt.Sprintf("at least %d argument%s", least, plural)
-	case least == most:
-		return fmt.Sprintf("%d argument%s", least, plural)
-	}
-	return fmt.Sprintf("%d to %d argument%s", least, most, plural)
-}
-
-// pairs reads repeated KEY=VALUE flags.
-func pairs(flag string, list []string) (map[string]string, error) {
-	m := map[string]string{}
-	for _, kv := range list {
-		k, v, ok := strings.Cut(kv, "=")
-		if !ok || k == "" {
-			return nil, usagef("--%s %s: use KEY=VALUE", flag, kv)
-		}
-		m[k] = v
-	}
-	return m, nil
 }

@@ -63,12 +63,13 @@ func newSign(a *app) *cobra.Command {
 		Short: "Sign a version",
 		Long: `Sign the digest that REF resolves to. The signature is a sigstore bundle attached
 to the version; cosign verifies it, and modelreg verifies cosign's.`,
-		Example: `  modelreg sign ghcr.io/acme/support@sha256:… --key cosign.key`,
-		Args:    exactArgs(1),
-		RunE:    func(cmd *cobra.Command, args []string) error { return a.sign(cmd, args[0], key, layout) },
+		Example:           `  modelreg sign ghcr.io/acme/support@sha256:… --key cosign.key`,
+		Args:              exactArgs(1),
+		ValidArgsFunction: positions(a.references),
+		RunE:              func(cmd *cobra.Command, args []string) error { return a.sign(cmd, args[0], key, layout) },
 	}
 	cmd.Flags().StringVar(&key, "key", "", "private key `FILE`")
-	cmd.Flags().StringVar(&layout, "signature-layout", "bundle", "`bundle|classic|both`: a referrer, or cosign's older tag")
+	choose(cmd, choiceFlag{value: &layout, name: "signature-layout", usage: "`bundle|classic|both`: a referrer, or cosign's older tag"}, "bundle", "classic", "both")
 	return cmd
 }
 
@@ -80,11 +81,7 @@ func (a *app) sign(cmd *cobra.Command, arg, key, layout string) error {
 	if key == "" {
 		return usagef("sign needs --key FILE")
 	}
-	formats := map[string]signing.Format{"bundle": signing.Bundle, "classic": signing.Classic, "both": signing.Both}
-	format, ok := formats[layout]
-	if !ok {
-		return usagef("--signature-layout %s: use bundle, classic or both", layout)
-	}
+	format := map[string]signing.Format{"bundle": signing.Bundle, "classic": signing.Classic, "both": signing.Both}[layout]
 	s, err := a.signer(key)
 	if err != nil {
 		return err
@@ -112,9 +109,10 @@ func newVerify(a *app) *cobra.Command {
 		Short: "Check who signed a version",
 		Long: `Check that one of the given keys signed the digest that REF resolves to. Both
 layouts of cosign are read. An attestation is not a signature and does not count.`,
-		Example: `  modelreg verify ghcr.io/acme/support:v1 --key cosign.pub`,
-		Args:    exactArgs(1),
-		RunE:    func(cmd *cobra.Command, args []string) error { return a.verify(cmd, args[0], keys) },
+		Example:           `  modelreg verify ghcr.io/acme/support:v1 --key cosign.pub`,
+		Args:              exactArgs(1),
+		ValidArgsFunction: positions(a.references),
+		RunE:              func(cmd *cobra.Command, args []string) error { return a.verify(cmd, args[0], keys) },
 	}
 	cmd.Flags().StringArrayVar(&keys, "key", nil, "public key `FILE` to trust (repeatable: one of them must have signed)")
 	return cmd

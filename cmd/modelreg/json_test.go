@@ -1,0 +1,144 @@
+package main
+
+import (
+	"encoding/json"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/modelreg/modelreg/internal/testmodel"
+	"github.com/modelreg/modelreg/internal/testreg"
+)
+
+// keys lists the keys of a JSON document, with the path to them. What users
+// choose the keys of is not looked into.
+func keys(t *testing.T, text string) []string {
+	t.Helper()
+	var doc any
+	if err := json.Unmarshal([]byte(text), &doc); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	found := map[string]bool{}
+	var walk func(path string, v any)
+	walk = func(path string, v any) {
+		switch v := v.(type) {
+		case map[string]any:
+			for k, sub := range v {
+				key := strings.TrimPrefix(path+"."+k, ".")
+				found[key] = true
+				if key != "card" && key != "annotations" && key != "model.dtypes" {
+					walk(key, sub)
+				}
+			}
+		case []any:
+			for _, sub := range v {
+				walk(path+"[]", sub)
+			}
+		}
+	}
+	walk("", doc)
+	return slices.Sorted(maps.Keys(found))
+}
+
+// TestJSONKeys holds what is printed against the contract with scripts. A key
+// may be added here; one that goes or changes its name breaks somebody.
+func TestJSONKeys(t *testing.T) {
+	u := newUser(t)
+	reg := testreg.New(t, testreg.Options{})
+	model := filepath.Join(u.home, "model")
+	testmodel.Write(t, model)
+	pair := filepath.Join(u.home, "team")
+	u.ok("keygen", "-o", pair)
+	private, public := pair+".key", pair+".pub"
+	name := reg.Host + "/acme/tiny"
+	json := func(args ...string) func() string {
+		return func() string { return u.ok(append(args, "--format", "json")...) }
+	}
+	failing := func(args ...string) func() string {
+		return func() string {
+			_, _, stderr := u.run(t.Context(), append(args, "--format", "json")...)
+			return stderr
+		}
+	}
+	signers := []string{"signers", "signers[].identity", "signers[].issuer", "signers[].keyFingerprint", "signers[].kind"}
+	steps := []struct {
+		name string
+		run  func() string
+		want []string
+	}{
+		{"push", json("push", model, name+":v1", "--sign", "--key", private), []string{
+			"reference", "digest", "revision", "tag", "created", "files", "size",
+			"uploadedBytes", "mountedBytes", "skippedBytes", "signatures",
+		}},
+		{"pull", json("pull", name+":v1", filepath.Join(u.home, "out")), []string{
+			"reference", "digest", "directory", "files", "size", "fetchedBytes", "reusedBytes", "verified",
+		}},
+		{"pull --verify", json("pull", name+":v1", filepath.Join(u.home, "out2"), "--verify", "--key", public), append(
+			under("verified", append(signers, "policy", "attestations")),
+			"reference", "digest", "directory", "files", "size", "fetchedBytes", "reusedBytes", "verified",
+		)},
+		{"resolve", json("resolve", name+":v1"), []string{
+			"reference", "repository", "tag", "digest", "mediaType", "artifactType", "size",
+		}},
+		{"inspect", json("inspect", name+":v1"), slices.Concat(
+			[]string{
+				"reference", "digest", "artifactType", "format", "size", "files", "model", "card", "annotations",
+				"parents", "signatures", "referrers",
+			},
+			under("files[]", []string{"path", "kind", "mediaType", "digest", "size", "mode"}),
+			under("model", []string{
+				"architecture", "parameters", "dtypes", "formats", "contextLength", "quantization", "library", "task", "customCode",
+			}),
+			under("referrers[]", []string{"digest", "artifactType", "size"}),
+		)},
+		{"ls REPOSITORY", json("ls", name), under("[]", []string{"tag", "digest", "size", "created"})},
+		{"ls ORG", json("ls", reg.Host+"/acme"), []string{"[].repository"}},
+		{"ls HOST", json("ls", reg.Host), []string{"[].repository"}},
+		{"verify", json("verify", name+":v1", "--key", public), append(
+			signers, "reference", "digest", "verified", "policy", "attestations", "failures",
+		)},
+		{"an error with a hint", failing("resolve", name+":v9"), append(
+			under("error", []string{"code", "kind", "message", "hint"}), "error",
+		)},
+	}
+	for _, s := range steps {
+		slices.Sort(s.want)
+		if diff := cmp.Diff(s.want, keys(t, s.run())); diff != "" {
+			t.Errorf("%s: %s", s.name, diff)
+		}
+	}
+}
+
+// A version that is not verified has a result all the same.
+func TestJSONKeysOfRefusal(t *testing.T) {
+	u := newUser(t)
+	reg := testreg.New(t, testreg.Options{})
+	u.ok("keygen", "-o", filepath.Join(u.home, "team"))
+	ref := reg.Host + "/acme/m:v1"
+	u.ok("push", filepath.Dir(u.file("model/a.txt", "x")), ref)
+	code, out, stderr := u.run(t.Context(), "verify", ref, "--key", filepath.Join(u.home, "team.pub"), "--format", "json")
+	if code != exitUnverified {
+		t.Errorf("exits with %d: %s", code, stderr)
+	}
+	want := []string{
+		"attestations", "digest", "failures", "failures[].reason", "failures[].rule", "policy", "reference", "signers", "verified",
+	}
+	if diff := cmp.Diff(want, keys(t, out)); diff != "" {
+		t.Error(diff)
+	}
+	if !strings.HasPrefix(stderr, `{"error":{"code":8,`) {
+		t.Errorf("stderr = %s", stderr)
+	}
+}
+
+func under(path string, keys []string) []string {
+	out := make([]string, len(keys))
+	for i, k := range keys {
+		out[i] = path + "." + k
+	}
+	return out
+}
