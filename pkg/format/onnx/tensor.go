@@ -73,13 +73,22 @@ func (p *parser) tensor(f field, depth int, named bool) (Tensor, error) {
 	if err != nil {
 		return t, err
 	}
-	if (raw.external || t.External != nil) && (t.External == nil || t.External.Location == "") {
-		return t, p.w.Malformed("tensor %.80q has external data without a location", t.Name)
-	}
-	if t.External != nil {
-		t.Offset, t.Bytes = -1, -1
+	if err := p.place(&t, raw); err != nil {
+		return t, err
 	}
 	return t, p.complete(&t, raw)
+}
+
+// place sees to it that the data is in one place: external data in its file.
+func (p *parser) place(t *Tensor, raw rawTensor) error {
+	if t.External == nil && !raw.external {
+		return nil
+	}
+	if t.External == nil || t.External.Location == "" {
+		return p.w.Malformed("tensor %.80q has external data without a location", t.Name)
+	}
+	t.Offset, t.Bytes = -1, -1
+	return nil
 }
 
 // A rawTensor is what a TensorProto says that a [Tensor] says in other words.

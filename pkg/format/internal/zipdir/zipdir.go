@@ -97,44 +97,67 @@ func List(r io.ReaderAt, size int64, format string) ([]Member, error) {
 // many members it has.
 func (a archive) directory() (dir []byte, off int64, count int, err error) {
 	n := min(a.size, tail)
-	end := make([]byte, n)
-	if err := a.readAt(end, a.size-n); err != nil {
+	last := make([]byte, n)
+	if err := a.readAt(last, a.size-n); err != nil {
 		return nil, 0, 0, err
 	}
-	if n < endLen || string(end[n-endLen:][:4]) != "PK\x05\x06" || le16(end[n-2:]) != 0 {
-		return nil, 0, 0, a.malformed(a.size-n, "no zip directory ends the file")
-	}
-	e := end[n-endLen:]
-	members, length, start := uint64(le16(e[10:])), uint64(le32(e[12:])), uint64(le32(e[16:]))
-	isMax := members == 0xffff || length == 0xffffffff || start == 0xffffffff
-	after := a.size - endLen
-	if le16(e[4:]) != 0 && le16(e[4:]) != 0xffff || le16(e[6:]) != le16(e[4:]) {
-		return nil, 0, 0, a.malformed(after, "the archive has several parts")
-	}
-	if n >= endLen+locatorLen && string(end[n-endLen-locatorLen:][:4]) == "PK\x06\x07" {
-		after -= locatorLen + end64Len
-		e := end[max(0, n-endLen-locatorLen-end64Len):]
-		if after < 0 || string(e[:4]) != "PK\x06\x06" || le64(e[4:]) != end64Len-12 {
-			return nil, 0, 0, a.malformed(max(after, 0), "the zip64 end is not where it should be")
-		}
-		// Some readers take these only where the others cannot be told.
-		if same := members == le64(e[32:]) && length == le64(e[40:]) && start == le64(e[48:]); !same && !isMax {
-			return nil, 0, 0, a.malformed(after, "the two ends of the zip directory differ")
-		}
-		members, length, start = le64(e[32:]), le64(e[40:]), le64(e[48:])
+	e, err := a.end(last)
+	if err != nil {
+		return nil, 0, 0, err
 	}
 	switch {
-	case members > MaxMembers || length > maxDir || members > length/centralLen:
-		return nil, 0, 0, a.malformed(after, "%d members in a directory of %d bytes are too many", members, length)
-	case length > uint64(after) || start != uint64(after)-length:
-		return nil, 0, 0, a.malformed(after, "the zip directory is not at the end")
+	case e.members > MaxMembers || e.length > maxDir || e.members > e.length/centralLen:
+		return nil, 0, 0, a.malformed(e.at, "%d members in a directory of %d bytes are too many", e.members, e.length)
+	case e.length > uint64(e.at) || e.start != uint64(e.at)-e.length:
+		return nil, 0, 0, a.malformed(e.at, "the zip directory is not at the end")
 	}
-	off = int64(start)
+	off = int64(e.start)
 	if first := a.size - n; off >= first {
-		return end[off-first : after-first], off, int(members), nil
+		return last[off-first : e.at-first], off, int(e.members), nil
 	}
-	dir = make([]byte, length)
-	return dir, off, int(members), a.readAt(dir, off)
+	dir = make([]byte, e.length)
+	return dir, off, int(e.members), a.readAt(dir, off)
+}
+
+// An end is what the records behind the central directory say of it. Nothing of
+// it has been compared with the file.
+type end struct {
+	members, length, start uint64
+	at                     int64 // offset of the first of the records
+}
+
+// end reads the end records, in the last bytes of the file.
+func (a archive) end(last []byte) (end, error) {
+	n := len(last)
+	if n < endLen || string(last[n-endLen:][:4]) != "PK\x05\x06" || le16(last[n-2:]) != 0 {
+		return end{}, a.malformed(a.size-int64(n), "no zip directory ends the file")
+	}
+	r := last[n-endLen:]
+	e := end{uint64(le16(r[10:])), uint64(le32(r[12:])), uint64(le32(r[16:])), a.size - endLen}
+	if le16(r[4:]) != 0 && le16(r[4:]) != 0xffff || le16(r[6:]) != le16(r[4:]) {
+		return end{}, a.malformed(e.at, "the archive has several parts")
+	}
+	if n >= endLen+locatorLen && string(last[n-endLen-locatorLen:][:4]) == "PK\x06\x07" {
+		return a.end64(last[:n-endLen-locatorLen], e)
+	}
+	return e, nil
+}
+
+// end64 reads the zip64 record, which ends with before, and compares it with
+// the other one.
+func (a archive) end64(before []byte, short end) (end, error) {
+	at := short.at - locatorLen - end64Len
+	r := before[max(0, len(before)-end64Len):]
+	if at < 0 || string(r[:4]) != "PK\x06\x06" || le64(r[4:]) != end64Len-12 {
+		return end{}, a.malformed(max(at, 0), "the zip64 end is not where it should be")
+	}
+	e := end{le64(r[32:]), le64(r[40:]), le64(r[48:]), at}
+	// Some readers take these only where the others cannot be told.
+	isMax := short.members == 0xffff || short.length == 0xffffffff || short.start == 0xffffffff
+	if same := e.members == short.members && e.length == short.length && e.start == short.start; !same && !isMax {
+		return end{}, a.malformed(at, "the two ends of the zip directory differ")
+	}
+	return e, nil
 }
 
 // member reads one entry of the directory and returns its length too.
