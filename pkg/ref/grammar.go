@@ -35,29 +35,45 @@ func looksLikeHost(s string) bool {
 // that is keyed by it must see it.
 func cleanHost(s string) (string, error) {
 	s = strings.ToLower(s)
-	name, port := s, ""
+	name := s
 	if i := strings.LastIndexByte(s, ':'); i > strings.LastIndexByte(s, ']') {
-		name, port = s[:i], s[i+1:]
-		if p, err := strconv.ParseUint(port, 10, 16); err != nil || p == 0 || port[0] == '0' {
-			return "", fmt.Errorf("port %q is not between 1 and 65535", port)
+		name = s[:i]
+		if err := checkPort(s[i+1:]); err != nil {
+			return "", err
 		}
 	}
-	if v6, ok := strings.CutPrefix(name, "["); ok {
-		addr, err := netip.ParseAddr(strings.TrimSuffix(v6, "]"))
-		if err != nil || !strings.HasSuffix(name, "]") || !addr.Is6() || addr.Zone() != "" {
-			return "", fmt.Errorf("%q is not an IPv6 address", name)
-		}
-		return s, nil
+	if strings.HasPrefix(name, "[") {
+		return s, checkIPv6(name)
 	}
+	return s, checkHostName(name)
+}
+
+func checkPort(port string) error {
+	if p, err := strconv.ParseUint(port, 10, 16); err != nil || p == 0 || port[0] == '0' {
+		return fmt.Errorf("port %q is not between 1 and 65535", port)
+	}
+	return nil
+}
+
+// checkIPv6 checks an address in brackets.
+func checkIPv6(s string) error {
+	addr, err := netip.ParseAddr(strings.TrimSuffix(s[1:], "]"))
+	if err != nil || !strings.HasSuffix(s, "]") || !addr.Is6() || addr.Zone() != "" {
+		return fmt.Errorf("%q is not an IPv6 address", s)
+	}
+	return nil
+}
+
+func checkHostName(name string) error {
 	if len(name) > 253 { // RFC 1035, section 2.3.4
-		return "", fmt.Errorf("host longer than 253 bytes")
+		return fmt.Errorf("host longer than 253 bytes")
 	}
 	for label := range strings.SplitSeq(name, ".") {
 		if label == "" || !only(label, lowerAlphanumeric+"-") || label[0] == '-' || label[len(label)-1] == '-' {
-			return "", fmt.Errorf("%q is not a host name", name)
+			return fmt.Errorf("%q is not a host name", name)
 		}
 	}
-	return s, nil
+	return nil
 }
 
 // checkRepository follows the distribution specification, "Pulling manifests":

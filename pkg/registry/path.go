@@ -57,7 +57,12 @@ func parsePath(path string) (route, bool) {
 	if i < 0 {
 		return route{}, false
 	}
-	head, ref := rest[:i], rest[i+1:]
+	return parseItem(rest[:i], rest[i+1:])
+}
+
+// parseItem reads the path of one thing in a repository, the last element of
+// which is ref.
+func parseItem(head, ref string) (route, bool) {
 	if name, ok := strings.CutSuffix(head, "/manifests"); ok && (isTag(ref) || isDigest(ref)) {
 		return named(route{kind: kindManifest, name: name, ref: ref})
 	}

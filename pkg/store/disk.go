@@ -100,7 +100,7 @@ func readFile(root *os.Root, name string, limit int64) ([]byte, error) {
 // durable when replaceFile returns.
 func (s *Store) replaceFile(name string, data []byte, perm fs.FileMode) error {
 	temp := path.Join(ingestDir, tempPrefix+random())
-	if err := writeFile(s.disk, s.root, temp, data, perm, true); err != nil {
+	if err := writeFile(s.disk, s.root, small{temp, data, perm, true}); err != nil {
 		return err
 	}
 	if err := s.disk.Rename(s.root, temp, name); err != nil {
@@ -112,18 +112,26 @@ func (s *Store) replaceFile(name string, data []byte, perm fs.FileMode) error {
 // tempPrefix begins the names of single files below ingest.
 const tempPrefix = "tmp."
 
+// A small is a file that is written at once.
+type small struct {
+	name    string
+	data    []byte
+	perm    fs.FileMode
+	durable bool
+}
+
 // writeFile writes a new file, and leaves none behind when it cannot.
-func writeFile(d disk, root *os.Root, name string, data []byte, perm fs.FileMode, durable bool) error {
-	f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, perm)
+func writeFile(d disk, root *os.Root, s small) error {
+	f, err := root.OpenFile(s.name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, s.perm)
 	if err != nil {
 		return err
 	}
-	_, err = d.WriteAt(f, data, 0)
-	if err == nil && durable {
+	_, err = d.WriteAt(f, s.data, 0)
+	if err == nil && s.durable {
 		err = d.Sync(f)
 	}
 	if err := errors.Join(err, f.Close()); err != nil {
-		return errors.Join(err, root.Remove(name))
+		return errors.Join(err, root.Remove(s.name))
 	}
 	return nil
 }

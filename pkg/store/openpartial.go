@@ -108,13 +108,9 @@ func openLocked(root *os.Root, name string) (f *os.File, fresh bool, err error) 
 				return nil, false, err
 			}
 		}
-		locked, err := tryLock(f)
+		locked, same, err := lockAt(f, root, name)
 		if errors.Is(err, errNoLocks) && fresh {
 			_ = root.Remove(name)
-		}
-		same := false
-		if err == nil && locked {
-			same, err = isAt(f, root, name)
 		}
 		if err != nil {
 			return nil, false, errors.Join(err, f.Close())
@@ -134,6 +130,15 @@ func openLocked(root *os.Root, name string) (f *os.File, fresh bool, err error) 
 		f.Close()
 	}
 	return nil, false, ErrLocked
+}
+
+// lockAt tries to lock a file, and tells whether it still has its name then.
+func lockAt(f *os.File, root *os.Root, name string) (locked, same bool, err error) {
+	if locked, err = tryLock(f); err != nil || !locked {
+		return false, false, err
+	}
+	same, err = isAt(f, root, name)
+	return true, same, err
 }
 
 func openOrMake(root *os.Root, name string) (f *os.File, fresh bool, err error) {

@@ -120,7 +120,7 @@ func (s *Store) cutOrigins() {
 	raw = raw[max(0, len(raw)-maxOriginsBytes/2):]
 	_, raw, _ = bytes.Cut(raw, []byte("\n"))
 	temp := path.Join(ingestDir, tempPrefix+random())
-	if writeFile(s.disk, s.root, temp, raw, 0o600, false) == nil && s.root.Rename(temp, originsName) != nil {
+	if writeFile(s.disk, s.root, small{name: temp, data: raw, perm: 0o600}) == nil && s.root.Rename(temp, originsName) != nil {
 		_ = s.root.Remove(temp)
 	}
 }

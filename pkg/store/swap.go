@@ -105,7 +105,7 @@ func (w swap) move() error {
 		return err
 	}
 	temp := w.note() + ".new"
-	if err := writeFile(w.disk, w.parent, temp, raw, 0o600, true); err != nil {
+	if err := writeFile(w.disk, w.parent, small{temp, raw, 0o600, true}); err != nil {
 		return err
 	}
 	if err := w.disk.Rename(w.parent, temp, w.note()); err != nil {
