@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -125,13 +126,11 @@ func (c choice) String() string {
 
 // Set takes one of the words.
 func (c choice) Set(s string) error {
-	for _, w := range c.words {
-		if s == w {
-			*c.value = s
-			return nil
-		}
+	if !slices.Contains(c.words, s) {
+		return usagef("use %s", orList(c.words))
 	}
-	return usagef("use %s", orList(c.words))
+	*c.value = s
+	return nil
 }
 
 // Type makes the help show the default in quotes.
