@@ -9,12 +9,15 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// usageError is a command line that cannot be understood.
-type usageError struct{ error }
+// usageError is a command line that cannot be used.
+type usageError struct {
+	error
+	hint string // what to look at, if the error does not say it all
+}
 
 func (e usageError) Unwrap() error { return e.error }
 
-func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+func usagef(format string, args ...any) error { return usageError{error: fmt.Errorf(format, args...)} }
 
 // An unknownCommandError is a word that is no command.
 type unknownCommandError struct {
@@ -56,7 +59,7 @@ func flagError(cmd *cobra.Command, err error) error {
 			return unknown
 		}
 	}
-	return usageError{err}
+	return usageError{err, seeHelp(cmd)}
 }
 
 // checkHelp makes "help" refuse what is no command, in place of showing
@@ -93,6 +96,8 @@ func wantsJSON(args []string) bool {
 	return false
 }
 
+func seeHelp(cmd *cobra.Command) string { return fmt.Sprintf("see %q", cmd.CommandPath()+" --help") }
+
 // exactArgs and rangeArgs check the number of arguments and name what is
 // missing.
 func exactArgs(n int) cobra.PositionalArgs { return rangeArgs(n, n) }
@@ -102,7 +107,8 @@ func rangeArgs(least, most int) cobra.PositionalArgs {
 		if len(args) >= least && (most < 0 || len(args) <= most) {
 			return nil
 		}
-		return usagef("%s takes %s, not %d: %s", cmd.CommandPath(), arguments(least, most), len(args), cmd.UseLine())
+		err := fmt.Errorf("%s takes %s, not %d: %s", cmd.Name(), arguments(least, most), len(args), cmd.UseLine())
+		return usageError{err, seeHelp(cmd)}
 	}
 }
 

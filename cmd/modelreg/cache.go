@@ -16,7 +16,9 @@ func newCache(a *app) *cobra.Command {
 		Use:   "cache",
 		Short: "Look after the local store",
 		Long: `The local store holds blobs by digest, for all models of this user, in the form of an
-OCI image layout. Everything in it can be fetched again: removing it costs only time.`,
+OCI image layout. Everything in it can be fetched again: removing it costs only time. What is
+pulled is kept here where the file system can clone files (btrfs, XFS, APFS), since that
+takes no space.`,
 		Args: subcommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}

@@ -34,8 +34,8 @@ func TestCompletion(t *testing.T) {
 	dir := strings.TrimSuffix(model, "/notes.txt")
 	ref := reg.Host + "/org/m"
 	u.ok("push", dir, ref+":v1", "-t", "v2", "-t", "prod", "-t", "feature/x")
-	u.ok("config", "set", "registry", reg.Host+"/org")
-	u.ok("config", "set", "aliases.corp", reg.Host)
+	u.ok("config", "set", "default.registry", reg.Host+"/org")
+	u.ok("config", "set", "registries.alias.corp", reg.Host)
 	tests := map[string]struct {
 		args      []string
 		want      []string
@@ -63,7 +63,7 @@ func TestCompletion(t *testing.T) {
 		"progress":           {[]string{"pull", "--progress", ""}, []string{"auto", "plain", "none"}, noFileComp},
 		"layout":             {[]string{"push", "--layout", ""}, []string{"auto", "raw"}, noFileComp},
 		"signature layout":   {[]string{"sign", "--signature-layout", ""}, []string{"bundle", "classic", "both"}, noFileComp},
-		"setting":            {[]string{"config", "set", ""}, []string{"registry", "cache", "aliases.", "realms."}, noFileComp},
+		"setting":            {[]string{"config", "set", ""}, []string{"default.registry", "registries.alias.", "cache", "realms."}, noFileComp},
 		"command":            {[]string{"ins"}, []string{"inspect"}, noFileComp},
 	}
 	for name, tt := range tests {

@@ -16,36 +16,55 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"github.com/modelreg/modelreg/internal/ui"
+	"github.com/modelreg/modelreg/pkg/ref"
 )
 
 // config is the user's configuration. What the file does not know is an error,
 // so that a mistyped key does not go unnoticed.
 type config struct {
-	// Registry completes references without a host: "host" or "host/prefix".
-	Registry string `yaml:"registry,omitempty"`
+	names `yaml:",inline"`
 
 	// Cache is the directory of the local store.
 	Cache string `yaml:"cache,omitempty"`
-
-	// Aliases are short names: "corp" for what @corp/org/model begins with.
-	Aliases map[string]string `yaml:"aliases,omitempty"`
 
 	// Realms are token servers on other hosts that may see the credentials
 	// of a registry.
 	Realms map[string][]string `yaml:"realms,omitempty"`
 }
 
+// names are the settings that say what short references mean. They are all that
+// a project's file may set: a file that came with a download must not say who
+// sees credentials.
+type names struct {
+	Default struct {
+		// Registry completes references without a host: "host" or
+		// "host/prefix".
+		Registry string `yaml:"registry,omitempty"`
+	} `yaml:"default,omitempty"`
+
+	Registries struct {
+		// Alias are short names: "corp" for what @corp/org/model begins with.
+		Alias map[string]string `yaml:"alias,omitempty"`
+	} `yaml:"registries,omitempty"`
+}
+
+// projectFile is the configuration of the directory that modelreg runs in.
+const projectFile = "modelreg.yaml"
+
 // maxConfig bounds the configuration file, in bytes.
 const maxConfig = 1 << 20
 
-// loadConfig reads the file, then the environment.
+// loadConfig reads the user's file, then the project's, then the environment.
 func (a *app) loadConfig() (config, error) {
 	c, err := a.readConfig()
 	if err != nil {
 		return c, err
 	}
+	if err := decodeFile(projectFile, &c.names); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return c, err
+	}
 	if v := os.Getenv("MODELREG_REGISTRY"); v != "" {
-		c.Registry = v
+		c.Default.Registry = v
 	}
 	if v := os.Getenv("MODELREG_CACHE"); v != "" {
 		c.Cache = v
@@ -73,27 +92,33 @@ func (a *app) readConfig() (config, error) {
 	if err != nil {
 		return c, err
 	}
-	f, err := os.Open(file)
+	err = decodeFile(file, &c)
 	if errors.Is(err, fs.ErrNotExist) && a.configPath == "" {
-		return c, nil
+		err = nil
 	}
+	return c, err
+}
+
+// decodeFile reads a YAML file into what is known of it.
+func decodeFile(file string, into any) error {
+	f, err := os.Open(file)
 	if err != nil {
-		return c, fmt.Errorf("read configuration: %w", err)
+		return fmt.Errorf("read configuration: %w", err)
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
 	if err != nil {
-		return c, fmt.Errorf("read configuration: %w", err)
+		return fmt.Errorf("read configuration: %w", err)
 	}
 	if len(data) > maxConfig {
-		return c, usagef("read configuration %s: over %d bytes", file, maxConfig)
+		return usagef("read configuration %s: over %d bytes", file, maxConfig)
 	}
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	dec.KnownFields(true)
-	if err := dec.Decode(&c); err != nil && !errors.Is(err, io.EOF) {
-		return c, usagef("read configuration %s: %w", file, err)
+	if err := dec.Decode(into); err != nil && !errors.Is(err, io.EOF) {
+		return usagef("read configuration %s: %w", file, err)
 	}
-	return c, nil
+	return nil
 }
 
 func newConfig(a *app) *cobra.Command {
@@ -101,16 +126,17 @@ func newConfig(a *app) *cobra.Command {
 		Use:   "config",
 		Short: "Show or change the configuration",
 		Long: `Keys:
-  registry      completes references without a host, e.g. ghcr.io/acme
-  cache         directory of the local store
-  aliases.NAME  what @NAME stands for at the start of a reference, e.g. harbor.example.com/ml
-  realms.HOST   token servers, separated by commas, that may see the credentials of HOST
+  default.registry       completes references without a host, e.g. ghcr.io/acme
+  registries.alias.NAME  what @NAME stands for at the start of a reference, e.g. harbor.example.com/ml
+  cache                  directory of the local store
+  realms.HOST            token servers, separated by commas, that may see the credentials of HOST
 
-MODELREG_REGISTRY and MODELREG_CACHE go before the file.`,
+A file modelreg.yaml in the current directory may set the first two for a project. What
+MODELREG_REGISTRY and MODELREG_CACHE say goes before both files.`,
 		Args: subcommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	settings := positions(words("registry", "cache", "aliases.", "realms."))
+	settings := positions(words("default.registry", "registries.alias.", "cache", "realms."))
 	cmd.AddCommand(
 		&cobra.Command{
 			Use: "path", Short: "Print where the configuration is", Args: exactArgs(0),
@@ -148,10 +174,10 @@ func (c config) settings() map[string]string {
 			m[k] = v
 		}
 	}
-	put("registry", c.Registry)
+	put("default.registry", c.Default.Registry)
 	put("cache", c.Cache)
-	for name, v := range c.Aliases {
-		put("aliases."+name, v)
+	for name, v := range c.Registries.Alias {
+		put(aliasKey+name, v)
 	}
 	for host, v := range c.Realms {
 		put("realms."+host, strings.Join(v, ","))
@@ -226,33 +252,42 @@ func (c *config) allow(registry string, realms []string) {
 	c.Realms = all
 }
 
+// aliasKey begins the keys of aliases; a name follows.
+const aliasKey = "registries.alias."
+
 func (c *config) set(key, value string) error {
-	group, name, sub := strings.Cut(key, ".")
+	alias, isAlias := strings.CutPrefix(key, aliasKey)
+	realm, isRealm := strings.CutPrefix(key, "realms.")
 	switch {
-	case key == "registry":
-		c.Registry = value
+	case key == "default.registry" || isAlias && alias != "":
+		if _, err := ref.Parse(value + "/x"); value != "" && err != nil {
+			return usagef("set %s to %q: use HOST or HOST/PREFIX: %w", key, value, err)
+		}
+		if !isAlias {
+			c.Default.Registry = value
+			return nil
+		}
+		c.Registries.Alias = with(c.Registries.Alias, alias, value, value != "")
 	case key == "cache":
 		c.Cache = value
-	case group == "aliases" && sub && name != "":
-		if c.Aliases == nil {
-			c.Aliases = map[string]string{}
-		}
-		c.Aliases[name] = value
-		if value == "" {
-			delete(c.Aliases, name)
-		}
-	case group == "realms" && sub && name != "":
-		if c.Realms == nil {
-			c.Realms = map[string][]string{}
-		}
-		c.Realms[name] = strings.Split(value, ",")
-		if value == "" {
-			delete(c.Realms, name)
-		}
+	case isRealm && realm != "":
+		c.Realms = with(c.Realms, realm, strings.Split(value, ","), value != "")
 	default:
-		return usagef("set %s: no such setting: use registry, cache, aliases.NAME or realms.HOST", key)
+		return usagef("set %s: no such setting: use default.registry, registries.alias.NAME, cache or realms.HOST", key)
 	}
 	return nil
+}
+
+// with returns m with a key set, or without it.
+func with[V any](m map[string]V, key string, value V, keep bool) map[string]V {
+	if m == nil {
+		m = map[string]V{}
+	}
+	m[key] = value
+	if !keep {
+		delete(m, key)
+	}
+	return m
 }
 
 // replaceFile writes a file whole or not at all.

@@ -29,15 +29,14 @@ is removed again where the registry can delete, and explain the consequences.`,
 			if err != nil {
 				return err
 			}
-			return a.printer.Result(caps, func(w io.Writer) { printCapabilities(w, host, caps) })
+			return a.printer.Result(caps, func(w io.Writer) { printCapabilities(w, caps) })
 		},
 	}
 }
 
 // printCapabilities shows each capability and what it means for models.
-func printCapabilities(w io.Writer, host string, c remote.Capabilities) {
+func printCapabilities(w io.Writer, c remote.Capabilities) {
 	t := ui.Table(w)
-	fmt.Fprintf(t, "%s\t\t\n", host)
 	row := func(has bool, what, yes, no string) {
 		answer, means := "yes", yes
 		if !has {
@@ -55,10 +54,10 @@ func printCapabilities(w io.Writer, host string, c remote.Capabilities) {
 	}
 	row(c.DeleteTag, "deleting tags", "old names can be removed", "tags stay until the registry's own means remove them")
 	row(c.DeleteDigest, "deleting versions", "versions can be removed", "versions stay until the registry's own means remove them")
-	row(c.DeleteBlob, "deleting blobs", "", "usual: garbage collection frees the space")
+	row(c.DeleteBlob, "deleting blobs", "space can be freed at once", "usual: garbage collection frees the space")
 	row(c.Catalog, "catalogue", "\"modelreg ls HOST\" works", "\"modelreg ls\" needs the name of a repository")
 	row(c.TagCAS, "compare-and-swap", "two writers of one tag cannot overwrite each other", "two writers of one tag are noticed afterwards; both versions are kept")
-	row(c.DigestHeader, "digest header", "", "resolving a tag reads the whole manifest")
+	row(c.DigestHeader, "digest header", "a tag is resolved without reading the manifest", "resolving a tag reads the whole manifest")
 	fmt.Fprintf(t, "largest manifest\t%s\tmodels of up to about %d files without packing\n", ui.Bytes(c.MaxManifest), c.MaxManifest/bytesPerLayer)
 	_ = t.Flush()
 }

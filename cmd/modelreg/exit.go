@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,13 +60,13 @@ type class struct {
 // to the first class that one of its causes names.
 var classes = []class{
 	{
-		exitInterrupted, "interrupted", "interrupted; the same command goes on where it stopped",
-		"run the same command again to go on where it stopped",
+		exitInterrupted, "interrupted", "interrupted; the same command goes on with what is there",
+		"run the same command again: it goes on with what is there already",
 		[]error{context.Canceled},
 	},
 	{
 		exitUnverified, "unverified", "verification failed: no signature, an untrusted one, or one for something else",
-		"nothing was written; check the key, and that this version was signed with it",
+		"check the key, and that this very version was signed with it; nothing was fetched or written",
 		[]error{signing.ErrNoSignature, signing.ErrUntrusted, signing.ErrTooMany},
 	},
 	{
@@ -83,12 +84,13 @@ var classes = []class{
 		"choose another directory, or replace what is there with --force",
 		[]error{artifact.ErrNotOurs},
 	},
-	{exitUsage, "usage", "", "see \"modelreg help\"", []error{ref.ErrSyntax, hub.ErrUsage, artifact.ErrNotModel, artifact.ErrTarget, artifact.ErrEmpty}},
+	{exitUsage, "usage", "", "", []error{ref.ErrSyntax, hub.ErrUsage, artifact.ErrNotModel, artifact.ErrTarget, artifact.ErrEmpty}},
 	{exitConflict, "conflict", "what was to be changed has changed underneath", "look at both versions, then decide which tag should stay", []error{hub.ErrConflict}},
 	{exitNoVariant, "no-variant", "no single variant fits", "", []error{hub.ErrNoVariant}},
 	{exitAuth, "auth", "authentication required, or refused", "log in with \"modelreg login HOST\"", []error{remote.ErrUnauthorized}},
 	{exitForbidden, "forbidden", "the registry refuses this user", "ask the owner of the repository for access", []error{remote.ErrForbidden}},
-	{exitNotFound, "not-found", "not found: repository, tag, digest or file", "\"modelreg ls\" shows what is there; without a login a private repository may look absent", []error{errdef.ErrNotFound, fs.ErrNotExist}},
+	{exitNotFound, "not-found", "not found: repository, tag, digest or file", "\"modelreg ls HOST/ORG/MODEL\" lists versions; without a login a private repository may look absent", []error{errdef.ErrNotFound}},
+	{exitNotFound, "not-found", "", "check the path", []error{fs.ErrNotExist}},
 	{exitProtocol, "protocol", "the registry lacks what is needed, or breaks the protocol", "\"modelreg doctor HOST\" shows what the registry can do", []error{remote.ErrProtocol}},
 	{exitLocal, "local", "this machine: disk full, permission, lock, a file that changes", "", []error{syscall.ENOSPC, syscall.EROFS, syscall.EADDRINUSE, fs.ErrPermission, store.ErrLocked, registry.ErrInUse, artifact.ErrBusy, artifact.ErrChanged}},
 	{exitNetwork, "network", "the network or the registry failed, also after retries", "try again later", []error{remote.ErrUnreachable, context.DeadlineExceeded}},
@@ -98,7 +100,10 @@ var classes = []class{
 func explain(err error) ui.Failure {
 	f := ui.Failure{Code: exitFailure, Kind: "failure", Message: strings.TrimPrefix(err.Error(), context.Canceled.Error()+": ")}
 	if isUsage(err) && !errors.Is(err, context.Canceled) {
-		f.Code, f.Kind, f.Hint = exitUsage, "usage", "see \"modelreg help\""
+		f.Code, f.Kind = exitUsage, "usage"
+		if usage, ok := errors.AsType[usageError](err); ok {
+			f.Hint = usage.hint
+		}
 		if unknown, ok := errors.AsType[*unknownCommandError](err); ok {
 			f.Hint = unknown.hint()
 		}
@@ -107,7 +112,10 @@ func explain(err error) ui.Failure {
 	for _, c := range classes {
 		for _, cause := range c.causes {
 			if errors.Is(err, cause) {
-				f.Code, f.Kind, f.Hint = c.code, c.kind, c.hint
+				f.Code, f.Kind, f.Hint = c.code, c.kind, cmp.Or(hint(err), c.hint)
+				if c.code == exitInterrupted {
+					f.Message = "interrupted" // what it was in the middle of tells nobody anything
+				}
 				return f
 			}
 		}
@@ -116,6 +124,20 @@ func explain(err error) ui.Failure {
 		f.Code, f.Kind, f.Hint = exitNetwork, "network", "try again later"
 	}
 	return f
+}
+
+// hint is what to do next where the error itself tells more than its class.
+func hint(err error) string {
+	if secrets, ok := errors.AsType[*artifact.SecretsError](err); ok && len(secrets.Files) > 0 {
+		return "list it in .modelregignore, or publish it all the same with --include-secret"
+	}
+	if _, ok := errors.AsType[*net.DNSError](err); ok || errors.Is(err, syscall.ECONNREFUSED) {
+		return "is the host right, and is the registry running?"
+	}
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return "use another --listen address; port 0 takes a free one"
+	}
+	return ""
 }
 
 // newExitCodes is a help topic: a command without a run.

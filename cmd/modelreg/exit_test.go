@@ -146,7 +146,7 @@ func TestDidYouMean(t *testing.T) {
 		"help":             {[]string{"help", "psuh"}, `did you mean "modelreg push"?`},
 		"help, deeper":     {[]string{"help", "cache", "prun"}, `did you mean "modelreg cache prune"?`},
 		"help, right":      {[]string{"help", "cache", "prune"}, ""},
-		"flag":             {[]string{"--nonsense"}, `see "modelreg help"`},
+		"flag":             {[]string{"--nonsense"}, `see "modelreg --help"`},
 		"none":             {nil, ""},
 	}
 	for name, tt := range tests {

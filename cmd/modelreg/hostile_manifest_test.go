@@ -162,12 +162,12 @@ func TestHostileBlobs(t *testing.T) {
 		return config(`{"modelfs":{"type":"layers","diffIds":["` + strings.Join(ids, `","`) + `"]}}`)
 	}
 	right, wrong := string(digest.FromString("0123456789")), string(digest.FromString("x"))
-	ok := code(exitOK)
+	ok := new(exitOK)
 	tests := map[string]hostileCase{
 		"wrong bytes":     {make: swapped("9876543210"), code: exitIntegrity, text: "model.bin", inspect: ok},
 		"size too small":  {make: layerEdited("size", 9), code: exitIntegrity, text: "model.bin", inspect: ok},
 		"size too large":  {make: layerEdited("size", 11), code: exitIntegrity, text: "model.bin", inspect: ok},
-		"size 2^40":       {make: layerEdited("size", 1<<40), code: exitLocal, text: "are free", inspect: ok, cat: code(exitIntegrity)},
+		"size 2^40":       {make: layerEdited("size", 1<<40), code: exitLocal, text: "are free", inspect: ok, cat: new(exitIntegrity)},
 		"empty":           {make: swapped(""), code: exitIntegrity, text: "model.bin", inspect: ok},
 		"not there":       {make: layerEdited("digest", wrong), code: exitNotFound, text: "model.bin", inspect: ok},
 		"right beginning": {make: extended, code: exitIntegrity, text: "model.bin", inspect: ok},
@@ -274,7 +274,7 @@ func TestOddManifests(t *testing.T) {
 			l := newLayout(t)
 			_, ref := l.serve(ocispec.MediaTypeImageManifest, tt.alg, tt.make(l))
 			v := newVictim(t)
-			v.ends(exitOK, "pulled 1 files", "pull", ref, v.out)
+			v.ends(exitOK, "pulled 1 file", "pull", ref, v.out)
 			got := filesIn(t, v.out)
 			delete(got, ".modelreg/manifest.json")
 			delete(got, ".modelreg/pull.json")

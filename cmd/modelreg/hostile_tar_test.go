@@ -152,10 +152,10 @@ func TestHostileArchives(t *testing.T) {
 					make: inTar(enc, compressions[enc](tt.data)), code: exitUnsafe, text: tt.text, blobs: true,
 				}
 				if !slices.Contains(first, name) {
-					c.cat = code(exitOK)
+					c.cat = new(exitOK)
 				}
 				if enc != mediatypes.Tar {
-					c.inspect = code(exitOK) // does not unpack
+					c.inspect = new(exitOK) // does not unpack
 				}
 				c.try(t)
 			})
@@ -204,7 +204,7 @@ func TestOddArchive(t *testing.T) {
 	l := newLayout(t)
 	_, ref := l.serve(ocispec.MediaTypeImageManifest, digest.SHA256, inTar(mediatypes.Tar, raw)(l))
 	v := newVictim(t)
-	v.ends(exitOK, "pulled 1 files", "pull", ref, v.out)
+	v.ends(exitOK, "pulled 1 file", "pull", ref, v.out)
 	if got := filesIn(t, v.out); got["model.bin"] != "0123456789" {
 		t.Errorf("files: %v", got)
 	}

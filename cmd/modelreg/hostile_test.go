@@ -302,7 +302,8 @@ type hostileCase struct {
 	mediaType string
 }
 
-func code(n int) *int { return &n }
+//go:fix inline
+func code(n int) *int { return new(n) }
 
 // try pulls, inspects and reads the case, and checks that each refuses it and
 // leaves nothing behind.

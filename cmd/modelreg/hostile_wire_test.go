@@ -76,7 +76,7 @@ func TestHostileWire(t *testing.T) {
 				t.Errorf("credentials went elsewhere: %v", c)
 			}
 			reg.Reset()
-			v.ends(exitOK, "pulled 1 files", "pull", ref, v.out)
+			v.ends(exitOK, "pulled 1 file", "pull", ref, v.out)
 		})
 	}
 }

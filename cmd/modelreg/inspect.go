@@ -68,7 +68,7 @@ func printInspection(w io.Writer, res *hub.Inspection) {
 	row("reference", res.Reference)
 	row("digest", res.Digest)
 	row("artifact", res.Format)
-	row("size", fmt.Sprintf("%s in %d files", ui.Bytes(res.Size), len(res.Files)))
+	row("size", ui.Bytes(res.Size)+" in "+ui.Files(len(res.Files)))
 	row("task", m.Task)
 	row("library", m.Library)
 	row("architecture", m.Architecture)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -52,12 +53,15 @@ func publicKeys(files []string) (*signing.Trust, error) {
 
 // signer reads a private key, with its password from the environment or the
 // terminal.
-func (a *app) signer(file string) (*signing.Signer, error) {
+func (a *app) signer(ctx context.Context, file string) (*signing.Signer, error) {
 	pem, err := readKey(file)
 	if err != nil {
 		return nil, err
 	}
-	password, err := a.password("password for "+file+": ", false)
+	if bytes.Contains(pem, []byte("PUBLIC KEY-----")) {
+		return nil, usagef("read private key %s: it is a public key: sign with the private one", file)
+	}
+	password, err := a.password(ctx, "password for "+file+": ", false)
 	if err != nil {
 		return nil, err
 	}
@@ -81,20 +85,20 @@ func readKey(file string) ([]byte, error) {
 
 // password takes a password from the environment, or asks for it where there
 // is a terminal; twice, if it is a new one.
-func (a *app) password(prompt string, twice bool) ([]byte, error) {
+func (a *app) password(ctx context.Context, prompt string, twice bool) ([]byte, error) {
 	for _, v := range passwordVars {
 		if p, ok := os.LookupEnv(v); ok {
 			return []byte(p), nil
 		}
 	}
-	first, err := a.ask(prompt)
+	first, err := a.ask(ctx, prompt)
 	if err != nil {
 		return nil, fmt.Errorf("ask for password: %w: set %s", err, passwordVars[0])
 	}
 	if !twice {
 		return first, nil
 	}
-	second, err := a.ask("again: ")
+	second, err := a.ask(ctx, "again: ")
 	if err != nil {
 		return nil, err
 	}
@@ -105,15 +109,45 @@ func (a *app) password(prompt string, twice bool) ([]byte, error) {
 }
 
 // ask reads one line from the terminal without showing it.
-func (a *app) ask(prompt string) ([]byte, error) {
+func (a *app) ask(ctx context.Context, prompt string) ([]byte, error) {
 	f, ok := a.in.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
-		return nil, usageError{errors.New("standard input is not a terminal")}
+		return nil, usagef("standard input is not a terminal")
 	}
-	fmt.Fprint(a.err, prompt)
-	line, err := term.ReadPassword(int(f.Fd()))
+	fd := int(f.Fd())
+	shown, err := term.GetState(fd)
+	if err != nil {
+		return nil, fmt.Errorf("ask: %w", err)
+	}
+	line, err := await(ctx, func() ([]byte, error) {
+		fmt.Fprint(a.err, prompt)
+		return term.ReadPassword(fd)
+	})
 	fmt.Fprintln(a.err)
+	if ctx.Err() != nil {
+		return nil, errors.Join(err, term.Restore(fd, shown))
+	}
 	return line, err
+}
+
+// await calls read, which cannot be interrupted, and gives up waiting for it
+// when ctx ends. The program is about to end then, and the read with it.
+func await(ctx context.Context, read func() ([]byte, error)) ([]byte, error) {
+	type answer struct {
+		line []byte
+		err  error
+	}
+	got := make(chan answer, 1)
+	go func() {
+		line, err := read()
+		got <- answer{line, err}
+	}()
+	select {
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	case a := <-got:
+		return a.line, a.err
+	}
 }
 
 // writeNew writes a file that must not be there yet.

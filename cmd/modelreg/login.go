@@ -35,7 +35,7 @@ configuration ("modelreg config get realms.HOST").`,
 		Example: "  echo $TOKEN | modelreg login ghcr.io -u alice --password-stdin",
 		Args:    exactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cred, err := a.credential(user, password, fromStdin)
+			cred, err := a.credential(cmd.Context(), user, password, fromStdin)
 			if err != nil {
 				return err
 			}
@@ -90,26 +90,28 @@ func realmHost(realm string) (string, error) {
 	return u.Hostname(), nil
 }
 
-func (a *app) credential(user, password string, fromStdin bool) (remote.Credential, error) {
+func (a *app) credential(ctx context.Context, user, password string, fromStdin bool) (remote.Credential, error) {
 	var cred remote.Credential
 	if fromStdin {
 		data, err := io.ReadAll(io.LimitReader(a.in, maxPassword))
 		if err != nil {
 			return cred, fmt.Errorf("read password: %w", err)
 		}
-		password = strings.TrimRight(string(data), "\r\n")
+		if password = strings.TrimRight(string(data), "\r\n"); password == "" {
+			return cred, usagef("standard input holds no password")
+		}
 	}
 	if user == "" {
 		if fromStdin {
 			return cred, usagef("--password-stdin needs --username")
 		}
 		var err error
-		if user, err = a.askLine("Username: "); err != nil {
+		if user, err = a.askLine(ctx, "Username: "); err != nil {
 			return cred, err
 		}
 	}
 	if password == "" {
-		secret, err := a.ask("Password: ")
+		secret, err := a.ask(ctx, "Password: ")
 		if err != nil {
 			return cred, fmt.Errorf("ask for password: %w: use --password-stdin", err)
 		}
@@ -120,17 +122,19 @@ func (a *app) credential(user, password string, fromStdin bool) (remote.Credenti
 }
 
 // askLine reads one line from the terminal.
-func (a *app) askLine(prompt string) (string, error) {
+func (a *app) askLine(ctx context.Context, prompt string) (string, error) {
 	f, ok := a.in.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
 		return "", usagef("standard input is not a terminal: use --username and --password-stdin")
 	}
-	fmt.Fprint(a.err, prompt)
-	line, err := bufio.NewReader(f).ReadString('\n')
+	line, err := await(ctx, func() ([]byte, error) {
+		fmt.Fprint(a.err, prompt)
+		return bufio.NewReader(f).ReadBytes('\n')
+	})
 	if err != nil {
 		return "", fmt.Errorf("read user name: %w", err)
 	}
-	return strings.TrimSpace(line), nil
+	return strings.TrimSpace(string(line)), nil
 }
 
 func newLogout(a *app) *cobra.Command {

@@ -104,7 +104,15 @@ func (a *app) pull(cmd *cobra.Command, args []string, opts hub.PullOptions) erro
 			a.printer.Note("verified: signed by key %s", s.KeyFingerprint)
 		}
 	}
-	a.printer.Note("pulled %d files, %s, into %s in %s: %s fetched, %s reused", res.Files, ui.Bytes(res.Size),
-		res.Directory, ui.Duration(time.Since(started)), ui.Bytes(res.FetchedBytes), ui.Bytes(res.ReusedBytes))
+	a.printer.Note("%s", pullSummary(res, time.Since(started)))
 	return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, res.Reference) })
+}
+
+func pullSummary(res *hub.PullResult, took time.Duration) string {
+	size := ui.Files(res.Files) + ", " + ui.Bytes(res.Size)
+	if res.FetchedBytes == 0 {
+		return fmt.Sprintf("nothing to fetch: %s, in %s", size, res.Directory)
+	}
+	return fmt.Sprintf("pulled %s, into %s in %s: %s fetched, %s reused", size, res.Directory,
+		ui.Duration(took), ui.Bytes(res.FetchedBytes), ui.Bytes(res.ReusedBytes))
 }

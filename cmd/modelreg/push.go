@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -56,11 +57,16 @@ change uploads nothing and makes nothing. Files named in .modelregignore
 }
 
 func (a *app) push(cmd *cobra.Command, args []string, f pushFlags) error {
+	if info, err := os.Stat(args[0]); err == nil && !info.IsDir() {
+		return usagef("push %s: it is a file: push its directory", args[0])
+	} else if err != nil && isDir(args[1]) {
+		return usagef("push %s: the directory comes first: push %s %s", args[0], args[1], args[0])
+	}
 	r, err := a.parse(args[1])
 	if err != nil {
 		return err
 	}
-	if err := a.pushOptions(&f); err != nil {
+	if err := a.pushOptions(cmd.Context(), &f); err != nil {
 		return err
 	}
 	progress := a.printer.Progress("push")
@@ -82,8 +88,13 @@ func (a *app) push(cmd *cobra.Command, args []string, f pushFlags) error {
 	return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, res.Reference) })
 }
 
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}
+
 // pushOptions reads the flags that are not options as they stand.
-func (a *app) pushOptions(f *pushFlags) (err error) {
+func (a *app) pushOptions(ctx context.Context, f *pushFlags) (err error) {
 	if f.Annotations, err = pairs("annotation", f.annotations); err != nil {
 		return err
 	}
@@ -97,7 +108,7 @@ func (a *app) pushOptions(f *pushFlags) (err error) {
 		return usagef("--sign and --key FILE go together")
 	}
 	if f.sign {
-		f.Signer, err = a.signer(f.key)
+		f.Signer, err = a.signer(ctx, f.key)
 	}
 	return err
 }
@@ -124,7 +135,7 @@ func createdTime(flag string) (time.Time, error) {
 }
 
 func pushSummary(res *hub.PushResult, dry bool, took time.Duration) string {
-	size := fmt.Sprintf("%d files, %s", res.Files, ui.Bytes(res.Size))
+	size := ui.Files(res.Files) + ", " + ui.Bytes(res.Size)
 	switch {
 	case dry:
 		return "would push " + size + " as " + res.Digest

@@ -60,7 +60,8 @@ func newTag(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, res.Digest) })
+			a.printer.Note("tagged %s", strings.Join(args[1:], ", "))
+			return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, res.Reference) })
 		},
 	}
 }

@@ -142,7 +142,7 @@ func isTerminal(w io.Writer) bool {
 
 // parse reads a reference with the names of the configuration.
 func (a *app) parse(s string) (ref.Reference, error) {
-	return ref.Names{Default: a.config.Registry, Aliases: a.config.Aliases}.Parse(s)
+	return ref.Names{Default: a.config.Default.Registry, Aliases: a.config.Registries.Alias}.Parse(s)
 }
 
 // hub opens what commands that talk to a registry need.
@@ -153,7 +153,7 @@ func (a *app) hub(observe transfer.Observer) (*hub.Hub, error) {
 	}
 	s, err := a.store()
 	if err != nil {
-		a.printer.Warn("working without a local store: %v", err)
+		a.printer.Warn("working without a local store (MODELREG_CACHE names another place for it): %v", err)
 	}
 	a.opened = s // nil after an error
 	return hub.New(hub.Options{

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -21,20 +22,20 @@ PREFIX.key and PREFIX.pub. The format is cosign's: either tool uses the other's 
 
 The password is taken from MODELREG_KEY_PASSWORD or COSIGN_PASSWORD, or asked for.`,
 		Args: exactArgs(0),
-		RunE: func(*cobra.Command, []string) error { return a.keygen(prefix) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.keygen(cmd.Context(), prefix) },
 	}
 	cmd.Flags().StringVarP(&prefix, "output", "o", "cosign", "`PREFIX` of the two files")
 	return cmd
 }
 
-func (a *app) keygen(prefix string) error {
+func (a *app) keygen(ctx context.Context, prefix string) error {
 	private, public := prefix+".key", prefix+".pub"
 	for _, file := range []string{private, public} {
 		if _, err := os.Lstat(file); err == nil {
 			return usagef("make key pair: %s exists, and is not replaced", file)
 		}
 	}
-	password, err := a.password("password for the new key: ", true)
+	password, err := a.password(ctx, "password for the new key: ", true)
 	if err != nil {
 		return err
 	}
@@ -82,7 +83,7 @@ func (a *app) sign(cmd *cobra.Command, arg, key, layout string) error {
 		return usagef("sign needs --key FILE")
 	}
 	format := map[string]signing.Format{"bundle": signing.Bundle, "classic": signing.Classic, "both": signing.Both}[layout]
-	s, err := a.signer(key)
+	s, err := a.signer(cmd.Context(), key)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"strings"
 	"time"
@@ -147,9 +148,7 @@ func (m *memory) Write(p []byte) (int, error) {
 
 // sendTo sends the answer with another body, whose length it tells.
 func (m *memory) sendTo(w http.ResponseWriter, body []byte) {
-	for key, values := range m.header {
-		w.Header()[key] = values
-	}
+	maps.Copy(w.Header(), m.header)
 	w.Header().Set("Content-Length", fmt.Sprint(len(body)))
 	w.WriteHeader(m.status)
 	_, _ = w.Write(body)

@@ -2,6 +2,7 @@ package testreg
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 )
 
@@ -37,9 +38,7 @@ func KeepPart(n int64) Action {
 		x.Pass(newMemory())
 		status := x.uploadStatus()
 		status.header.Del("Content-Length")
-		for key, values := range status.header {
-			x.W.Header()[key] = values
-		}
+		maps.Copy(x.W.Header(), status.header)
 		x.W.WriteHeader(http.StatusAccepted)
 	}
 }

@@ -153,6 +153,14 @@ func scaled(n int64, units string) (number, unit string) {
 	return strconv.FormatFloat(f, 'f', 1, 64), units[i : i+1]
 }
 
+// Files writes a number of files for people.
+func Files(n int) string {
+	if n == 1 {
+		return "1 file"
+	}
+	return strconv.Itoa(n) + " files"
+}
+
 // Duration writes a duration for people, to the tenth of a second.
 func Duration(d time.Duration) string { return d.Round(100 * time.Millisecond).String() }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"slices"
@@ -219,9 +220,7 @@ type putOptions struct {
 // putManifest returns the answer with its body closed.
 func (r *Repository) putManifest(ctx context.Context, p putOptions) (*http.Response, error) {
 	header := map[string]string{"Content-Type": p.desc.MediaType, "Accept": "*/*"}
-	for name, value := range p.match {
-		header[name] = value
-	}
+	maps.Copy(header, p.match)
 	resp, err := r.do(ctx, call{
 		method: http.MethodPut, path: "/manifests/" + p.reference,
 		header: header, body: p.raw,
