@@ -413,8 +413,9 @@ func TestE2EResume(t *testing.T) {
 		}
 	}
 	res := c.fields("pull", ref, "pulled")
-	if fetched := res["fetchedBytes"].(float64); fetched > size*6/10 {
-		t.Errorf("after a kill at half the file %v bytes were fetched, want about half of %d", fetched, size)
+	fetched, reused := res["fetchedBytes"].(float64), res["reusedBytes"].(float64)
+	if fetched > size*6/10 || fetched+reused != res["size"].(float64) {
+		t.Errorf("after a kill at half the file %v bytes were fetched and %v reused, want about half of %d each", fetched, reused, size)
 	}
 	sameTree(t, dir, filepath.Join(c.dir, "pulled"))
 }

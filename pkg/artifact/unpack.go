@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 
@@ -46,7 +47,7 @@ type Unpacked struct {
 	Files   int   // of the artifact, in the target
 	Size    int64 // of those files
 	Fetched int64 // read from the source
-	Reused  int64 // taken from files that were there, or from the store
+	Reused  int64 // taken from files that were there, an interrupted run, or the store
 	Notes   []string
 }
 
@@ -89,6 +90,7 @@ type unpacker struct {
 
 	fetching bool
 	fetched  atomic.Int64
+	resumed  sync.Map // of digests to the bytes that an earlier run had fetched
 	out      Unpacked
 }
 
@@ -302,6 +304,9 @@ func (u *unpacker) fetch(ctx context.Context) error {
 	u.fetching = true
 	err := transfer.Pull(ctx, u.src, jobs, transfer.PullOptions{Workers: u.opts.Workers, Observe: u.observe})
 	u.out.Fetched = u.fetched.Load()
+	for _, n := range u.resumed.Range {
+		u.out.Reused += n.(int64)
+	}
 	if err != nil {
 		return err
 	}
@@ -400,8 +405,13 @@ func (u *unpacker) reuse(name string, desc ocispec.Descriptor) {
 
 // observe counts what comes from the source, and passes events on.
 func (u *unpacker) observe(e transfer.Event) {
-	if e.Action == transfer.Progress && e.Bytes > 0 {
+	switch {
+	case e.Action == transfer.Progress && e.Bytes > 0:
 		u.fetched.Add(e.Bytes)
+	case e.Action == transfer.Start && e.Bytes > 0:
+		u.resumed.Store(e.Desc.Digest, e.Bytes)
+	case e.Action == transfer.Progress && e.Bytes < 0:
+		u.resumed.Delete(e.Desc.Digest) // the blob begins again
 	}
 	if u.opts.Observe != nil {
 		u.opts.Observe(e)

@@ -73,7 +73,10 @@ func TestUnpackResumes(t *testing.T) {
 	src.after = 10_000
 	_, _ = artifact.Unpack(t.Context(), a, src, out, artifact.UnpackOptions{})
 	src.broken = false
-	mustUnpack(t, a, src, out, artifact.UnpackOptions{})
+	u := mustUnpack(t, a, src, out, artifact.UnpackOptions{})
+	if u.Fetched+u.Reused != u.Size || u.Reused == 0 {
+		t.Errorf("of %d bytes %d were fetched and %d reused", u.Size, u.Fetched, u.Reused)
+	}
 	if diff := cmp.Diff(files, readTree(t, out)); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}
