@@ -11,7 +11,7 @@ import (
 
 // Inspecting a model reads headers, whatever its size.
 func TestInspectFetchesNoWeights(t *testing.T) {
-	const size, most = 64 << 20, 1 << 20
+	const size, most = 8 << 20, 1 << 20
 	w := newWorld(t)
 	model := t.TempDir()
 	weights := testmodel.SafetensorsFile([]testmodel.Tensor{{Name: "big", DType: "F32", Shape: []int64{size / 4}, Data: make([]byte, size)}}, nil)
