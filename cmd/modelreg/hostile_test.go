@@ -302,9 +302,6 @@ type hostileCase struct {
 	mediaType string
 }
 
-//go:fix inline
-func code(n int) *int { return new(n) }
-
 // try pulls, inspects and reads the case, and checks that each refuses it and
 // leaves nothing behind.
 func (c hostileCase) try(t *testing.T) {
