@@ -31,6 +31,9 @@ func (u *unpacker) carry(ctx context.Context) error {
 			continue // the artifact's, with the same content
 		}
 		if err := u.carryOne(e); err != nil {
+			if _, gone := u.target.parent.Lstat(u.target.base + "/" + e.path); errors.Is(gone, fs.ErrNotExist) {
+				continue // the user removed it meanwhile
+			}
 			return fmt.Errorf("keep %s: %w", printable(e.path), err)
 		}
 	}
@@ -96,9 +99,6 @@ func copyPlain(root *os.Root, from, to string, perm fs.FileMode) error {
 // went away with it, to where it was meant to be.
 func (u *unpacker) carryLate() {
 	t, old := u.target, u.stage.next
-	if t.old == nil {
-		return
-	}
 	seen := make(map[string]bool, len(t.tree))
 	for _, e := range t.tree {
 		seen[e.path] = true

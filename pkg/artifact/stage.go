@@ -68,8 +68,14 @@ func (s *stage) acquire() error {
 		if err := s.target.parent.Mkdir(s.name, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return fmt.Errorf("write in %s: %w", parent, err)
 		}
-		if info, err := s.target.parent.Lstat(s.name); err != nil || !info.IsDir() {
+		info, err := s.target.parent.Lstat(s.name)
+		if err != nil || !info.IsDir() {
 			return errors.Join(err, fmt.Errorf("%s: %w: staging directory cannot be made", s.target.dir, ErrTarget))
+		}
+		// In a directory that others can write to, one of them may have made
+		// it, to change files after they were checked.
+		if err := store.CheckPrivate(info); err != nil {
+			return fmt.Errorf("%s: %w: staging directory: %w", s.target.dir, ErrTarget, err)
 		}
 		file := filepath.Join(parent, s.name, stageLock)
 		lock := flock.New(file)
@@ -145,15 +151,26 @@ func (s *stage) publish() error {
 	return store.SwapDir(t.parent, s.next, t.base)
 }
 
-// remove takes away everything but the target.
+// remove takes away everything but the target. The lock goes last: once it is
+// gone the directory is another's.
 func (s *stage) remove() error {
 	s.closeRoots()
+	parent := s.target.parent
+	err := errors.Join(parent.RemoveAll(s.next), parent.RemoveAll(s.name+"/"+stageBlobs), parent.RemoveAll(s.name+"/"+stageTree))
 	if runtime.GOOS == "windows" {
-		_ = s.lock.Close() // an open file cannot be removed there, so nobody loses a lock
+		_ = s.lock.Close() // an open file cannot be removed there
 	}
-	err := errors.Join(s.target.parent.RemoveAll(s.next), s.target.parent.RemoveAll(s.name))
-	// Elsewhere the lock goes last: what has the name after that is another's.
+	err = errors.Join(err, absent(parent.Remove(s.name+"/"+stageLock)))
+	_ = parent.Remove(s.name) // fails, as it should, once another has begun in it
 	_ = s.lock.Close()
+	return err
+}
+
+// absent takes being gone already for success.
+func absent(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	return err
 }
 

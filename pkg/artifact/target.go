@@ -189,6 +189,22 @@ func (t *target) look(force bool) error {
 	return nil
 }
 
+// stillFree looks once more, before the swap, into a target that was missing or
+// empty: hours may have passed, and what somebody put there is not ours.
+func (t *target) stillFree(force bool) error {
+	if force || len(t.tree) > 0 {
+		return nil
+	}
+	entries, err := fs.ReadDir(t.parent.FS(), t.base)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) == 0 {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("%s: %w: it was filled while the artifact was fetched", t.dir, ErrNotOurs)
+}
+
 // list finds everything in the target, without following links.
 func (t *target) list() error {
 	return fs.WalkDir(t.parent.FS(), t.base, func(name string, e fs.DirEntry, err error) error {

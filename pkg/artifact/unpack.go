@@ -156,6 +156,9 @@ func (u *unpacker) fill(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	if err := u.target.stillFree(u.opts.Force); err != nil {
+		return err
+	}
 	edited := u.edited()
 	if err := u.stage.publish(); err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"testing"
 
@@ -215,5 +216,54 @@ func TestUpdateKeepsWhatComesLate(t *testing.T) {
 	}})
 	if diff := cmp.Diff(map[string]string{"a": "2", "logs/today.txt": "line"}, readTree(t, out)); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
+	}
+}
+
+// A directory that was empty when the pull began may have been filled since.
+func TestUnpackSparesWhatFilledTheTarget(t *testing.T) {
+	b := newBlobs()
+	a := mustOpen(t, b, mustPack(t, writeTree(t, t.TempDir(), map[string]string{"a": "1"}), b, artifact.PackOptions{}).Descriptor)
+	out := filepath.Join(t.TempDir(), "m")
+	_, err := artifact.Unpack(t.Context(), a, b, out, artifact.UnpackOptions{Observe: func(transfer.Event) {
+		writeTree(t, out, map[string]string{"a": "somebody else's", "b": "too"})
+	}})
+	if !errors.Is(err, artifact.ErrNotOurs) {
+		t.Errorf("Unpack error = %v, want ErrNotOurs", err)
+	}
+	if diff := cmp.Diff(map[string]string{"a": "somebody else's", "b": "too"}, readTree(t, out)); diff != "" {
+		t.Errorf("files (-want +got):\n%s", diff)
+	}
+}
+
+// What a user removes while the next version is fetched need not be kept.
+func TestUpdateWithoutWhatVanished(t *testing.T) {
+	b := newBlobs()
+	a1 := mustOpen(t, b, mustPack(t, writeTree(t, t.TempDir(), map[string]string{"a": "1"}), b, artifact.PackOptions{}).Descriptor)
+	a2 := mustOpen(t, b, mustPack(t, writeTree(t, t.TempDir(), map[string]string{"a": "2"}), b, artifact.PackOptions{}).Descriptor)
+	out := filepath.Join(t.TempDir(), "m")
+	mustUnpack(t, a1, b, out, artifact.UnpackOptions{})
+	writeTree(t, out, map[string]string{".a.swp": "x"})
+	mustUnpack(t, a2, b, out, artifact.UnpackOptions{Observe: func(transfer.Event) { os.Remove(filepath.Join(out, ".a.swp")) }})
+	if diff := cmp.Diff(map[string]string{"a": "2"}, readTree(t, out)); diff != "" {
+		t.Errorf("files (-want +got):\n%s", diff)
+	}
+}
+
+// In a directory that all may write to, another user could make the staging
+// directory first, and change files in it after they were checked.
+func TestUnpackRefusesAStageThatOthersCanChange(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("no such permissions")
+	}
+	b := newBlobs()
+	a := mustOpen(t, b, mustPack(t, writeTree(t, t.TempDir(), map[string]string{"a": "1"}), b, artifact.PackOptions{}).Descriptor)
+	parent := t.TempDir()
+	stage := filepath.Join(parent, ".modelreg-m.partial")
+	if err := errors.Join(os.Mkdir(stage, 0o700), os.Chmod(stage, 0o777)); err != nil {
+		t.Fatal(err)
+	}
+	_, err := artifact.Unpack(t.Context(), a, b, filepath.Join(parent, "m"), artifact.UnpackOptions{})
+	if !errors.Is(err, artifact.ErrTarget) {
+		t.Errorf("Unpack error = %v, want ErrTarget", err)
 	}
 }

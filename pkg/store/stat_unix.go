@@ -23,8 +23,10 @@ func identify(fi fs.FileInfo) (statEntry, bool) {
 	}, true
 }
 
-// checkPrivate refuses what another user owns or can write to.
-func checkPrivate(fi fs.FileInfo) error {
+// CheckPrivate refuses what another user owns or can write to. The fi must be of
+// the thing itself, as from Lstat. Where systems have no such owners it refuses
+// nothing.
+func CheckPrivate(fi fs.FileInfo) error {
 	st, ok := fi.Sys().(*syscall.Stat_t)
 	if !ok || int(st.Uid) != os.Geteuid() || fi.Mode().Perm()&0o022 != 0 || fi.Mode()&fs.ModeSymlink != 0 {
 		return notPrivate(fi)

@@ -102,7 +102,7 @@ func (c *StatCache) load() error {
 		if err != nil {
 			return err
 		}
-		if err := checkPrivate(fi); err != nil {
+		if err := CheckPrivate(fi); err != nil {
 			return err
 		}
 	}
