@@ -8,9 +8,11 @@ import (
 	"path"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"oras.land/oras-go/v2/content"
 	"oras.land/oras-go/v2/errdef"
 
 	"github.com/modelreg/modelreg/pkg/artifact"
+	"github.com/modelreg/modelreg/pkg/mediatypes"
 	"github.com/modelreg/modelreg/pkg/ref"
 	"github.com/modelreg/modelreg/pkg/signing"
 )
@@ -101,7 +103,17 @@ func (h *Hub) keep(ctx context.Context, t *target, a *artifact.Artifact) {
 
 // list names a version in the store, with what only a manifest leads to.
 func (h *Hub) list(ctx context.Context, t *target, a *artifact.Artifact) error {
-	small := map[*ocispec.Descriptor][]byte{&t.desc: t.raw, &a.Manifest.Config: a.Config}
+	config := a.Config
+	if config == nil { // it says nothing of the model, so it was not read yet
+		if a.Manifest.Config.Size > mediatypes.MaxManifestBytes {
+			return fmt.Errorf("config of %d bytes: %w", a.Manifest.Config.Size, errdef.ErrSizeExceedsLimit)
+		}
+		var err error
+		if config, err = content.FetchAll(ctx, t.repo, a.Manifest.Config); err != nil {
+			return err
+		}
+	}
+	small := map[*ocispec.Descriptor][]byte{&t.desc: t.raw, &a.Manifest.Config: config}
 	for desc, raw := range small {
 		err := h.opts.Store.Push(ctx, *desc, bytes.NewReader(raw))
 		if err != nil && !errors.Is(err, errdef.ErrAlreadyExists) {

@@ -87,14 +87,26 @@ func (h *Hub) Push(ctx context.Context, dir string, r ref.Reference, opts PushOp
 	if opts.DryRun {
 		return res, nil
 	}
-	if res.Created, err = publish(ctx, repo, packed.Descriptor, tags); err != nil {
-		return res, err
-	}
 	h.remember(r, packed)
-	if opts.Signer != nil {
-		res.Signatures, err = h.sign(ctx, &target{repo: repo, ref: r.WithDigest(packed.Descriptor.Digest), signed: packed.Descriptor}, opts.Signer, signing.SignOptions{})
-	}
+	t := &target{repo: repo, ref: r.WithDigest(packed.Descriptor.Digest), desc: packed.Descriptor, signed: packed.Descriptor}
+	err = h.release(ctx, t, tags, opts.Signer, res)
 	return res, err
+}
+
+// release gives a version that is in the registry its names. It is held against
+// garbage collection first and signed next, so that no tag ever points to a
+// version that is to be signed and is not.
+func (h *Hub) release(ctx context.Context, t *target, tags []string, signer *signing.Signer, res *PushResult) (err error) {
+	if _, err := moveTag(ctx, t.repo, t.desc, keepTag(t.desc.Digest)); err != nil {
+		return err
+	}
+	if signer != nil {
+		if res.Signatures, err = h.sign(ctx, t, signer, signing.SignOptions{}); err != nil {
+			return err
+		}
+	}
+	res.Created, err = publish(ctx, t.repo, t.desc, tags)
+	return err
 }
 
 // pushTags returns the tags to set, the reference's own first.
@@ -174,12 +186,9 @@ func pushResult(packed *artifact.Packed, r ref.Reference) *PushResult {
 	return res
 }
 
-// publish points tags at a version that is in the registry, and holds it with
-// a keep-tag first. It reports whether the first tag was moved.
+// publish points tags at a version that is in the registry. It reports whether
+// the first tag was moved.
 func publish(ctx context.Context, repo *remote.Repository, desc ocispec.Descriptor, tags []string) (bool, error) {
-	if _, err := moveTag(ctx, repo, desc, keepTag(desc.Digest)); err != nil {
-		return false, err
-	}
 	created := false
 	for i, tag := range tags {
 		moved, err := moveTag(ctx, repo, desc, tag)

@@ -282,3 +282,29 @@ func TestTagRefusedByRegistry(t *testing.T) {
 		t.Errorf("error = %v, want one that names the tag", err)
 	}
 }
+
+// A tag never points to a version that was to be signed and is not.
+func TestPushSignsBeforeItTags(t *testing.T) {
+	w := newWorld(t)
+	model := dir(t, files{"a.txt": "one"})
+	if _, err := w.Push(t.Context(), model, w.ref("org/m:prod"), hub.PushOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	before, err := w.Resolve(t.Context(), w.ref("org/m:prod"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.srv.Add(testreg.Rule{Method: "PUT", Path: "/manifests/sha256:", From: 2, Do: testreg.Status(403, nil, "")})
+	changed := dir(t, files{"a.txt": "two"})
+	_, err = w.Push(t.Context(), changed, w.ref("org/m:prod"), hub.PushOptions{Signer: alice().signer})
+	if err == nil {
+		t.Fatal("the signature was refused, and the push says nothing")
+	}
+	after, err := w.Resolve(t.Context(), w.ref("org/m:prod"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after.Digest != before.Digest {
+		t.Error("the tag points to a version that is not signed")
+	}
+}
