@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2/content"
@@ -145,12 +146,24 @@ func reject(format string, args ...any) error {
 	return &refusal{reason: fmt.Sprintf(format, args...)}
 }
 
+// A retrier is an error that knows whether the same request may go better next
+// time.
+type retrier interface {
+	error
+	Retry() (wait time.Duration, ok bool)
+}
+
 // isOwnFault tells what is wrong with a candidate from what is wrong with the
 // registry or the way there: the first may be skipped, for anybody can attach
 // rubbish, the second leaves the question open.
 func isOwnFault(err error) bool {
 	if _, ok := errors.AsType[*refusal](err); ok {
 		return true
+	}
+	if again, ok := errors.AsType[retrier](err); ok {
+		if _, may := again.Retry(); may {
+			return false // the connection broke, wherever it was
+		}
 	}
 	for _, own := range []error{
 		errdef.ErrNotFound,
