@@ -27,11 +27,7 @@ Docker model artifacts, Ollama manifests, plain ORAS files and model images.`,
 		Args:              exactArgs(1),
 		ValidArgsFunction: positions(a.references),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r, err := a.parse(args[0])
-			if err != nil {
-				return err
-			}
-			h, err := a.hub(nil)
+			h, r, err := a.open(args[0])
 			if err != nil {
 				return err
 			}

@@ -22,11 +22,7 @@ func newResolve(a *app) *cobra.Command {
 		Args:              exactArgs(1),
 		ValidArgsFunction: positions(a.references),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r, err := a.parse(args[0])
-			if err != nil {
-				return err
-			}
-			h, err := a.hub(nil)
+			h, r, err := a.open(args[0])
 			if err != nil {
 				return err
 			}
@@ -48,11 +44,7 @@ func newTag(a *app) *cobra.Command {
 		Args:              rangeArgs(2, -1),
 		ValidArgsFunction: positions(a.references),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r, err := a.parse(args[0])
-			if err != nil {
-				return err
-			}
-			h, err := a.hub(nil)
+			h, r, err := a.open(args[0])
 			if err != nil {
 				return err
 			}
@@ -74,11 +66,7 @@ func newCat(a *app) *cobra.Command {
 		Args:              exactArgs(2),
 		ValidArgsFunction: positions(a.references),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r, err := a.parse(args[0])
-			if err != nil {
-				return err
-			}
-			h, err := a.hub(nil)
+			h, r, err := a.open(args[0])
 			if err != nil {
 				return err
 			}

@@ -162,6 +162,16 @@ func (a *app) hub(observe transfer.Observer) (*hub.Hub, error) {
 	}), nil
 }
 
+// open opens what a command about one reference needs, and reads the reference.
+func (a *app) open(arg string) (*hub.Hub, ref.Reference, error) {
+	r, err := a.parse(arg)
+	if err != nil {
+		return nil, r, err
+	}
+	h, err := a.hub(nil)
+	return h, r, err
+}
+
 func (a *app) client() (*remote.Client, error) {
 	opts := remote.Options{
 		CAFile: a.caFile, CertFile: a.certFile, KeyFile: a.keyFile,
