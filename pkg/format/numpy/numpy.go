@@ -7,6 +7,7 @@
 package numpy
 
 import (
+	"compress/flate"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -225,6 +226,9 @@ func next(r io.Reader, n int) ([]byte, error) {
 	if _, err := io.ReadFull(r, b); err != nil {
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			return nil, malformedAt(0, "the file ends within the header")
+		}
+		if _, ok := errors.AsType[flate.CorruptInputError](err); ok {
+			return nil, malformedAt(0, "the compressed data is damaged")
 		}
 		return nil, fmt.Errorf("read header: %w", err)
 	}
