@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"time"
@@ -26,6 +27,18 @@ takes no space.`,
 	return cmd
 }
 
+// withStore opens the local store for a command, and closes it after.
+func (a *app) withStore(do func(ctx context.Context, s *store.Store) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, _ []string) error {
+		s, err := a.store()
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		return do(cmd.Context(), s)
+	}
+}
+
 // cached is a line of "cache ls".
 type cached struct {
 	Reference string `json:"reference"`
@@ -37,14 +50,9 @@ func newCacheLs(a *app) *cobra.Command {
 		Use:   "ls",
 		Short: "List the versions in the store",
 		Args:  exactArgs(0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := a.store()
-			if err != nil {
-				return err
-			}
-			defer s.Close()
+		RunE: a.withStore(func(ctx context.Context, s *store.Store) error {
 			list := []cached{}
-			for e, err := range s.References(cmd.Context()) {
+			for e, err := range s.References(ctx) {
 				if err != nil {
 					return err
 				}
@@ -57,7 +65,7 @@ func newCacheLs(a *app) *cobra.Command {
 				}
 				_ = t.Flush()
 			})
-		},
+		}),
 	}
 }
 
@@ -78,13 +86,8 @@ func newCacheDu(a *app) *cobra.Command {
 		Use:   "du",
 		Short: "Show how much the store holds",
 		Args:  exactArgs(0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := a.store()
-			if err != nil {
-				return err
-			}
-			defer s.Close()
-			u, err := s.Usage(cmd.Context())
+		RunE: a.withStore(func(ctx context.Context, s *store.Store) error {
+			u, err := s.Usage(ctx)
 			if err != nil {
 				return err
 			}
@@ -98,7 +101,7 @@ func newCacheDu(a *app) *cobra.Command {
 				fmt.Fprintf(t, "damaged\t%d\t%s\n", res.Damaged, ui.Bytes(res.DamagedBytes))
 				_ = t.Flush()
 			})
-		},
+		}),
 	}
 }
 
@@ -119,13 +122,8 @@ func newCachePrune(a *app) *cobra.Command {
 nobody goes on with. What was used in the last hour stays, since another process may
 be at work on it.`,
 		Args: exactArgs(0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := a.store()
-			if err != nil {
-				return err
-			}
-			defer s.Close()
-			p, err := s.Prune(cmd.Context(), opts)
+		RunE: a.withStore(func(ctx context.Context, s *store.Store) error {
+			p, err := s.Prune(ctx, opts)
 			if err != nil {
 				return err
 			}
@@ -133,7 +131,7 @@ be at work on it.`,
 			return a.printer.Result(res, func(w io.Writer) {
 				fmt.Fprintf(w, "%d blobs, %d leftovers: %s\n", res.Blobs, res.Partials, ui.Bytes(res.Bytes))
 			})
-		},
+		}),
 	}
 	cmd.Flags().BoolVar(&opts.All, "all", false, "remove the versions too")
 	cmd.Flags().DurationVar(&opts.OlderThan, "older-than", time.Hour, "only what was last used this long ago (at least an hour)")
@@ -154,24 +152,19 @@ func newCacheVerify(a *app) *cobra.Command {
 		Long: `Read all blobs of the store and compare them with their digests. What is damaged is put
 aside, and fetched again when it is needed. Exits with 15 if anything was found.`,
 		Args: exactArgs(0),
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.cacheVerify(cmd) },
+		RunE: a.withStore(a.cacheVerify),
 	}
 }
 
-func (a *app) cacheVerify(cmd *cobra.Command) error {
-	s, err := a.store()
-	if err != nil {
-		return err
-	}
-	defer s.Close()
+func (a *app) cacheVerify(ctx context.Context, s *store.Store) error {
 	found := []damage{}
-	for f, err := range s.Verify(cmd.Context()) {
+	for f, err := range s.Verify(ctx) {
 		if err != nil {
 			return err
 		}
 		found = append(found, damage{f.Digest.String(), f.Err.Error()})
 	}
-	err = a.printer.Result(found, func(w io.Writer) {
+	err := a.printer.Result(found, func(w io.Writer) {
 		for _, d := range found {
 			fmt.Fprintf(w, "%s: %s\n", d.Digest, ui.Clean(d.Reason))
 		}
