@@ -17,3 +17,21 @@ echo "test: go test $race ./..."
 go test $race -timeout 10m ./...
 echo "test: command-line scripts against the built binary"
 CGO_ENABLED=0 make -s test-bin
+
+# Root reads and writes everything, so tests about permissions skip for it; they
+# run here once more as nobody, from copies that nobody can read.
+if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then
+  echo "test: permissions, as another user than root"
+  dir=$(mktemp -d)
+  trap 'rm -rf "$dir"' EXIT
+  chmod 755 "$dir"
+  mkdir -m 1777 "$dir/tmp"
+  for test in artifact:TestPackRefuses store:TestReadOnlyStore; do
+    pkg=${test%%:*}
+    cp -r "pkg/$pkg" "$dir/$pkg"
+    CGO_ENABLED=0 go test -c -o "$dir/$pkg/run.test" "./pkg/$pkg"
+    chmod -R a+rX "$dir/$pkg"
+    (cd "$dir/$pkg" && TMPDIR=$dir/tmp HOME=$dir/tmp setpriv --reuid=65534 --regid=65534 --clear-groups \
+      ./run.test -test.count=1 -test.run "^${test#*:}\$")
+  done
+fi
