@@ -39,10 +39,11 @@ var Packages = []Package{
 	{Path: "pkg/lineage", May: "pkg/artifact pkg/card pkg/ref"},
 	{Path: "pkg/signing", May: "pkg/mediatypes pkg/ref"},
 	{Path: "pkg/index"},
-	{Path: "pkg/artifact", May: "pkg/transfer pkg/store pkg/format pkg/card pkg/mediatypes", Why: "unpacking takes files from a store, and uses its partial files for those that are not in it"},
+	{Path: "pkg/artifact", May: "pkg/transfer pkg/chunk pkg/store pkg/format pkg/card pkg/mediatypes", Why: "unpacking takes files from a store, and uses its partial files for those that are not in it"},
 	{Path: "pkg/registry", May: "pkg/mediatypes"},
 
 	{Path: "pkg/transfer"},
+	{Path: "pkg/chunk"},
 	{Path: "pkg/remote", May: "pkg/ref"},
 	{Path: "pkg/store", May: "pkg/mediatypes"},
 

@@ -1,0 +1,66 @@
+package chunk_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"testing"
+	"time"
+
+	"github.com/modelreg/modelreg/pkg/chunk"
+)
+
+func TestPlanFindsTensorsWhereverTheyAre(t *testing.T) {
+	a, b, c := random(10, 700_000), random(11, 300_000), random(12, 1<<20)
+	old := index(t, bytes.Join([][]byte{{1, 2, 3}, a, b}, nil), []int64{3, 700_003})
+	other := index(t, bytes.Join([][]byte{{9}, c, a}, nil), []int64{1, 1<<20 + 1})
+	want := bytes.Join([][]byte{{4, 5, 6, 7}, c, b, b, a}, nil)
+	at := []int64{4, 4 + 1<<20, 300_004 + 1<<20, 600_004 + 1<<20}
+
+	plan := chunk.NewPlan(index(t, want, at))
+	if plan.Missing() != int64(len(want)) {
+		t.Errorf("without sources %d bytes of %d are missing", plan.Missing(), len(want))
+	}
+	if got := plan.Add(old); got != 1_300_000 {
+		t.Errorf("the old file gave %d bytes", got)
+	}
+	if got := plan.Add(other); got != 1<<20 {
+		t.Errorf("the other file gave %d bytes", got)
+	}
+	if plan.Missing() != 4 {
+		t.Errorf("%d bytes are missing", plan.Missing())
+	}
+	sources := map[int][]byte{0: bytes.Join([][]byte{{1, 2, 3}, a, b}, nil), 1: bytes.Join([][]byte{{9}, c, a}, nil)}
+	last := int64(0)
+	for copied := range plan.Copies() {
+		if copied.Offset < last {
+			t.Errorf("a copy to %d comes after one that ends at %d", copied.Offset, last)
+		}
+		last = copied.Offset + copied.Length
+		from := sources[copied.Source][copied.At : copied.At+copied.Length]
+		if !bytes.Equal(from, want[copied.Offset:last]) {
+			t.Errorf("%d bytes at %d of source %d are not those at %d", copied.Length, copied.At, copied.Source, copied.Offset)
+		}
+	}
+}
+
+// Files of equal chunks must not be compared each with each.
+func TestPlanOfEqualChunksIsQuick(t *testing.T) {
+	const n, grid = 200_000, 4096
+	raw := append([]byte("MRCX\x01"), 1, 1)
+	for _, v := range []uint64{n * grid, n, grid, 0} {
+		raw = binary.AppendUvarint(raw, v)
+	}
+	x, err := chunk.Parse(append(raw, make([]byte, n*32)...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	plan := chunk.NewPlan(x)
+	plan.Add(x)
+	if plan.Missing() != 0 {
+		t.Errorf("%d bytes are missing", plan.Missing())
+	}
+	if took := time.Since(start); took > 10*time.Second {
+		t.Errorf("took %v", took)
+	}
+}
