@@ -14,7 +14,7 @@ server=
 stop() { [ -z "$server" ] || { kill "$server" 2>/dev/null && wait "$server" 2>/dev/null || true; }; server=; }
 trap 'stop; rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
-export MODELREG_CACHE=$work/cache MODELREG_CONFIG=$work/config.yaml HOME=$work DOCKER_CONFIG=$work OTEL_TRACES_EXPORTER=none
+export MODELREG_CACHE=$work/cache MODELREG_STATE=$work/state MODELREG_CONFIG=$work/config.yaml HOME=$work DOCKER_CONFIG=$work OTEL_TRACES_EXPORTER=none
 
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 host=127.0.0.1:$port

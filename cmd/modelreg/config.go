@@ -132,7 +132,8 @@ func newConfig(a *app) *cobra.Command {
   realms.HOST            token servers, separated by commas, that may see the credentials of HOST
 
 A file modelreg.yaml in the current directory may set the first two for a project. What
-MODELREG_REGISTRY and MODELREG_CACHE say goes before both files.`,
+MODELREG_REGISTRY and MODELREG_CACHE say goes before both files. MODELREG_STATE names the
+directory of what must outlive the cache (default: modelreg in XDG_STATE_HOME).`,
 		Args: subcommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}

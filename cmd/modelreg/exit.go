@@ -39,6 +39,7 @@ const (
 	exitForbidden   = 6
 	exitNoVariant   = 7
 	exitUnverified  = 8
+	exitPolicy      = 10
 	exitProtocol    = 13
 	exitNetwork     = 14
 	exitIntegrity   = 15
@@ -68,6 +69,11 @@ var classes = []class{
 		exitUnverified, "unverified", "verification failed: no signature, an untrusted one, or one for something else",
 		"check the key, and that this very version was signed with it; nothing was fetched or written",
 		[]error{signing.ErrNoSignature, signing.ErrUntrusted, signing.ErrTooMany},
+	},
+	{
+		exitPolicy, "policy", "a rule of this user says no: a tag went back to an older version",
+		"ask whoever moves this tag; if it went back on purpose, say --allow-downgrade once, or name the digest",
+		[]error{signing.ErrRollback},
 	},
 	{
 		exitIntegrity, "integrity", "wrong bytes: a digest or size does not match, or the store is damaged",

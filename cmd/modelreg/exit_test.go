@@ -51,6 +51,7 @@ func TestExitCodes(t *testing.T) {
 		"no variant":         {hub.ErrNoVariant, exitNoVariant, "no-variant"},
 		"no signature":       {signing.ErrNoSignature, exitUnverified, "unverified"},
 		"untrusted":          {signing.ErrUntrusted, exitUnverified, "unverified"},
+		"rollback":           {signing.ErrRollback, exitPolicy, "policy"},
 		"too many":           {signing.ErrTooMany, exitUnverified, "unverified"},
 		"protocol":           {remote.ErrProtocol, exitProtocol, "protocol"},
 		"unreachable":        {remote.ErrUnreachable, exitNetwork, "network"},

@@ -43,6 +43,7 @@ directory of an earlier pull, unchanged files are not fetched again.`,
 	fl := cmd.Flags()
 	fl.BoolVar(&verify, "verify", false, "refuse a version that is not signed by --key")
 	fl.StringArrayVar(&keys, "key", nil, "public key `FILE` to trust (repeatable: one of them must have signed)")
+	fl.BoolVar(&opts.AllowDowngrade, "allow-downgrade", false, downgradeUsage)
 	fl.BoolVar(&opts.Force, "force", false, "replace DIR even if it is not an earlier pull")
 	fl.IntVarP(&opts.Workers, "jobs", "j", 0, "fetch `N` blobs at once (default 4)")
 	fl.BoolVar(&opts.NoStore, "no-cache", false, "neither use nor fill the local store")

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -16,6 +17,7 @@ import (
 	"github.com/modelreg/modelreg/pkg/hub"
 	"github.com/modelreg/modelreg/pkg/ref"
 	"github.com/modelreg/modelreg/pkg/remote"
+	"github.com/modelreg/modelreg/pkg/signing"
 	"github.com/modelreg/modelreg/pkg/store"
 	"github.com/modelreg/modelreg/pkg/transfer"
 )
@@ -156,8 +158,14 @@ func (a *app) hub(observe transfer.Observer) (*hub.Hub, error) {
 		a.printer.Warn("working without a local store (MODELREG_CACHE names another place for it): %v", err)
 	}
 	a.opened = s // nil after an error
+	var seen *signing.Seen
+	if dir, err := stateDir(); err != nil {
+		a.printer.Warn("tags that go back to an older version will not be noticed (MODELREG_STATE names a place to remember them): %v", err)
+	} else {
+		seen = signing.NewSeen(filepath.Join(dir, "seen"))
+	}
 	return hub.New(hub.Options{
-		Remote: client, Store: s, Observe: observe,
+		Remote: client, Store: s, Seen: seen, Observe: observe,
 		Warn: func(m string) { a.printer.Warn("%s", m) },
 	}), nil
 }
@@ -190,6 +198,30 @@ func (a *app) store() (*store.Store, error) {
 		return nil, err
 	}
 	return store.Open(dir)
+}
+
+// stateDir is where things lie that must outlive the cache, which may be deleted
+// at any time: where the XDG base directory specification puts them, and beside
+// the configuration on systems that know nothing of it.
+func stateDir() (string, error) {
+	if dir := os.Getenv("MODELREG_STATE"); dir != "" {
+		return dir, nil
+	}
+	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "modelreg"), nil
+	}
+	if runtime.GOOS == "linux" {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return "", fmt.Errorf("find state directory: %w", err)
+		}
+		return filepath.Join(home, ".local", "state", "modelreg"), nil
+	}
+	dir, err := os.UserConfigDir()
+	if err != nil {
+		return "", fmt.Errorf("find state directory: %w", err)
+	}
+	return filepath.Join(dir, "modelreg", "state"), nil
 }
 
 // cacheDir is where the local store lies.

@@ -105,21 +105,29 @@ func (a *app) sign(cmd *cobra.Command, arg, key, layout string) error {
 
 func newVerify(a *app) *cobra.Command {
 	var keys []string
+	var opts hub.VerifyOptions
 	cmd := &cobra.Command{
 		Use:   "verify REF",
 		Short: "Check who signed a version",
 		Long: `Check that one of the given keys signed the digest that REF resolves to. Both
-layouts of cosign are read. An attestation is not a signature and does not count.`,
+layouts of cosign are read. An attestation is not a signature and does not count.
+
+Where a tag led when it was verified is remembered. A tag that goes back to an older
+version is refused, however well that is signed; REF with a digest is not compared.`,
 		Example:           `  modelreg verify ghcr.io/acme/support:v1 --key cosign.pub`,
 		Args:              exactArgs(1),
 		ValidArgsFunction: positions(a.references),
-		RunE:              func(cmd *cobra.Command, args []string) error { return a.verify(cmd, args[0], keys) },
+		RunE:              func(cmd *cobra.Command, args []string) error { return a.verify(cmd, args[0], keys, opts) },
 	}
 	cmd.Flags().StringArrayVar(&keys, "key", nil, "public key `FILE` to trust (repeatable: one of them must have signed)")
+	cmd.Flags().BoolVar(&opts.AllowDowngrade, "allow-downgrade", false, downgradeUsage)
 	return cmd
 }
 
-func (a *app) verify(cmd *cobra.Command, arg string, keys []string) error {
+// downgradeUsage describes --allow-downgrade, of verify and of pull.
+const downgradeUsage = "accept a tag that went back to an older version than it was seen at"
+
+func (a *app) verify(cmd *cobra.Command, arg string, keys []string, opts hub.VerifyOptions) error {
 	r, err := a.parse(arg)
 	if err != nil {
 		return err
@@ -135,7 +143,7 @@ func (a *app) verify(cmd *cobra.Command, arg string, keys []string) error {
 	if err != nil {
 		return err
 	}
-	res, verr := h.Verify(cmd.Context(), r, *trust)
+	res, verr := h.Verify(cmd.Context(), r, *trust, opts)
 	if res == nil {
 		return verr
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/modelreg/modelreg/pkg/mediatypes"
 	"github.com/modelreg/modelreg/pkg/ref"
 	"github.com/modelreg/modelreg/pkg/remote"
+	"github.com/modelreg/modelreg/pkg/signing"
 	"github.com/modelreg/modelreg/pkg/store"
 	"github.com/modelreg/modelreg/pkg/transfer"
 )
@@ -47,6 +48,10 @@ type Options struct {
 
 	// Store is local content to reuse and to fill. Nil works without.
 	Store *store.Store
+
+	// Seen remembers where tags led when they were verified, so that one that
+	// goes back is refused. Nil remembers nothing.
+	Seen *signing.Seen
 
 	// Observe, if not nil, is told how blobs move, from several goroutines.
 	Observe transfer.Observer

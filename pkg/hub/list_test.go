@@ -265,13 +265,13 @@ func TestVerify(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			res, err := w.Verify(t.Context(), w.ref("org/m:"+tt.tag), *tt.trust)
+			res, err := w.Verify(t.Context(), w.ref("org/m:"+tt.tag), *tt.trust, hub.VerifyOptions{})
 			wantErr(t, err, tt.want)
 			if res.Verified != (tt.want == nil) || (len(res.Failures) > 0) != (tt.want != nil) {
 				t.Errorf("result = %+v", res)
 			}
 		})
 	}
-	_, err := w.Verify(t.Context(), w.ref("org/m:none"), *trust)
+	_, err := w.Verify(t.Context(), w.ref("org/m:none"), *trust, hub.VerifyOptions{})
 	wantErr(t, err, errdef.ErrNotFound)
 }

@@ -23,6 +23,10 @@ type PullOptions struct {
 	// Trust, if not nil, must have signed the version, or nothing is fetched.
 	Trust *signing.Trust
 
+	// AllowDowngrade accepts, with Trust, a tag that went back to an older
+	// version.
+	AllowDowngrade bool
+
 	// Force replaces a directory that is not an earlier pull.
 	Force bool
 
@@ -61,7 +65,7 @@ func (h *Hub) Pull(ctx context.Context, r ref.Reference, dir string, opts PullOp
 	}
 	res := &PullResult{Reference: t.ref.String(), Digest: t.desc.Digest.String(), Directory: dir}
 	if opts.Trust != nil {
-		if res.Verified, err = h.verify(ctx, t, *opts.Trust); err != nil {
+		if res.Verified, err = h.verify(ctx, r, t, opts); err != nil {
 			return nil, err
 		}
 	}

@@ -184,7 +184,7 @@ func TestPushSigns(t *testing.T) {
 			t.Errorf("push %d: %d signatures, want %d", i+1, res.Signatures, want)
 		}
 	}
-	if _, err := w.Verify(t.Context(), w.ref("org/m:v1"), *trust); err != nil {
+	if _, err := w.Verify(t.Context(), w.ref("org/m:v1"), *trust, hub.VerifyOptions{}); err != nil {
 		t.Error(err)
 	}
 }

@@ -2,10 +2,15 @@ package hub
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"syscall"
+	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/modelreg/modelreg/pkg/mediatypes"
 	"github.com/modelreg/modelreg/pkg/ref"
 	"github.com/modelreg/modelreg/pkg/signing"
 )
@@ -70,9 +75,17 @@ type VerifyFailure struct {
 	Reason string `json:"reason"`
 }
 
-// Verify checks that trust signed the version that r resolves to. The result
-// is complete also when the error says that it is not verified.
-func (h *Hub) Verify(ctx context.Context, r ref.Reference, trust signing.Trust) (*VerifyResult, error) {
+// VerifyOptions adjusts [Hub.Verify].
+type VerifyOptions struct {
+	// AllowDowngrade accepts a tag that went back to an older version.
+	AllowDowngrade bool
+}
+
+// Verify checks that trust signed the version that r resolves to, and that the
+// tag, if r has no digest, did not go back to an older version than this user
+// has seen there. The result is complete also when the error says that it is
+// not verified.
+func (h *Hub) Verify(ctx context.Context, r ref.Reference, trust signing.Trust, opts VerifyOptions) (*VerifyResult, error) {
 	t, err := h.resolve(ctx, r)
 	if err != nil {
 		return nil, err
@@ -94,13 +107,50 @@ func (h *Hub) Verify(ctx context.Context, r ref.Reference, trust signing.Trust) 
 		}
 		return res, fmt.Errorf("verify %s: %w", t.ref, err)
 	}
+	if err := h.accept(ctx, r, t, opts.AllowDowngrade); err != nil {
+		res.Failures = append(res.Failures, VerifyFailure{Rule: "rollback", Reason: err.Error()})
+		return res, fmt.Errorf("verify %s: %w", t.ref, err)
+	}
 	res.Verified = true
 	return res, nil
 }
 
+// accept notes that the tag of r leads to t, which has been verified, and
+// refuses one that went back. Who gives a digest has chosen, and a tag beside
+// it decides nothing.
+func (h *Hub) accept(ctx context.Context, r ref.Reference, t *target, downgrade bool) error {
+	if h.opts.Seen == nil || r.Digest != "" || r.Prefix != "" || r.Range != "" {
+		return nil
+	}
+	v := signing.SeenVersion{Digest: t.signed.Digest, Created: created(t)}
+	err := h.opts.Seen.Accept(ctx, t.ref.Name()+":"+t.ref.Tag, v, downgrade)
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
+		// Where nothing can be remembered there is nothing to compare with.
+		h.warn("a tag that goes back to an older version will not be noticed: %v", err)
+		return nil
+	}
+	return err
+}
+
+// created is when a version says it was made, if it does.
+func created(t *target) time.Time {
+	m, err := mediatypes.ParseManifest(t.raw)
+	if err != nil || t.signed.Digest != t.desc.Digest {
+		return time.Time{}
+	}
+	at, err := time.Parse(time.RFC3339, m.Annotations[ocispec.AnnotationCreated])
+	if err != nil {
+		return time.Time{}
+	}
+	return at.UTC()
+}
+
 // verify is what pull does before it fetches.
-func (h *Hub) verify(ctx context.Context, t *target, trust signing.Trust) (*Verified, error) {
-	report, err := signing.Verify(ctx, t.repo, signing.Target{Repository: t.ref.Name(), Descriptor: t.signed}, trust)
+func (h *Hub) verify(ctx context.Context, r ref.Reference, t *target, opts PullOptions) (*Verified, error) {
+	report, err := signing.Verify(ctx, t.repo, signing.Target{Repository: t.ref.Name(), Descriptor: t.signed}, *opts.Trust)
+	if err == nil {
+		err = h.accept(ctx, r, t, opts.AllowDowngrade)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("verify %s: %w", t.ref, err)
 	}

@@ -1,0 +1,207 @@
+package signing
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/gofrs/flock"
+	"github.com/opencontainers/go-digest"
+)
+
+const (
+	seenVersion  = 1
+	maxSeen      = 1000 // versions remembered for a name; the oldest are forgotten
+	maxSeenBytes = 1 << 20
+	seenPoll     = 5 * time.Millisecond
+)
+
+// ErrRollback says that a name leads to an older version than it did before.
+// That version may well be signed: whoever can move a tag can move it back to
+// one whose faults are known.
+var ErrRollback = errors.New("rolled back")
+
+// A Seen remembers, for one user, which versions a name has led to, so that it
+// is noticed when the name goes back to an earlier one. It lies in a directory
+// of its own, a file for each name; deleting it forgets. Methods may be called
+// at the same time, also by several processes.
+type Seen struct {
+	dir string
+}
+
+// A SeenVersion is one version that a name has led to.
+type SeenVersion struct {
+	Digest digest.Digest `json:"digest"`
+
+	// Created is when the version says it was made; zero when it does not.
+	Created time.Time `json:"created,omitzero"`
+}
+
+// seenFile is what is written for one name: the versions in the order in which
+// they were seen.
+type seenFile struct {
+	Version  int           `json:"version"`
+	Name     string        `json:"name"`
+	Versions []SeenVersion `json:"versions"`
+}
+
+// NewSeen returns what the files in dir remember. The directory is made when
+// there is something to remember.
+func NewSeen(dir string) *Seen { return &Seen{dir: dir} }
+
+// Accept notes that name now leads to v, which has been verified, and returns
+// when that is on the disk. The error wraps [ErrRollback] when name led to v
+// before and has since led to another version, or when v says that it was made
+// before the version that was seen last; nothing is noted then. With downgrade
+// both are accepted, and what came after v is forgotten.
+func (s *Seen) Accept(ctx context.Context, name string, v SeenVersion, downgrade bool) error {
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return fmt.Errorf("make list of seen versions: %w", err)
+	}
+	file := filepath.Join(s.dir, seenName(name))
+	lock := flock.New(file+".lock", flock.SetPermissions(0o600))
+	if _, err := lock.TryLockContext(ctx, seenPoll); err != nil {
+		return fmt.Errorf("lock list of seen versions of %s: %w", name, err)
+	}
+	defer func() { _ = lock.Unlock() }()
+	list, err := readSeen(file, name)
+	if err != nil {
+		return fmt.Errorf("read list of seen versions of %s: %w", name, err)
+	}
+	next, err := list.accept(v, downgrade)
+	if err != nil {
+		return fmt.Errorf("check %s: %w", name, err)
+	}
+	if slices.Equal(next, list.Versions) {
+		return nil
+	}
+	list.Versions = next
+	if err := s.write(file, list); err != nil {
+		return fmt.Errorf("write list of seen versions of %s: %w", name, err)
+	}
+	return nil
+}
+
+// accept returns the versions seen after v.
+func (l *seenFile) accept(v SeenVersion, downgrade bool) ([]SeenVersion, error) {
+	n := len(l.Versions)
+	if n == 0 {
+		return []SeenVersion{v}, nil
+	}
+	at := slices.IndexFunc(l.Versions, func(o SeenVersion) bool { return o.Digest == v.Digest })
+	last := l.Versions[n-1]
+	switch {
+	case at == n-1:
+		return l.Versions, nil
+	case at >= 0 && downgrade:
+		return slices.Clone(l.Versions[:at+1]), nil
+	case at >= 0:
+		return nil, fmt.Errorf("%w: it led to %s before, and to %s since", ErrRollback, v.Digest, last.Digest)
+	case !downgrade && !v.Created.IsZero() && v.Created.Before(last.Created):
+		return nil, fmt.Errorf("%w: %s was made %s, before %s (%s), which was seen last",
+			ErrRollback, v.Digest, v.Created.Format(time.RFC3339), last.Digest, last.Created.Format(time.RFC3339))
+	}
+	return append(slices.Clone(l.Versions[max(0, n+1-maxSeen):]), v), nil
+}
+
+// seenName is the file of a name: no character of a name means anything to a
+// file system then.
+func seenName(name string) string {
+	sum := sha256.Sum256([]byte(name))
+	return hex.EncodeToString(sum[:]) + ".json"
+}
+
+// readSeen reads a list. One that is damaged is an error: to take it for empty
+// would let anything pass.
+func readSeen(file, name string) (*seenFile, error) {
+	f, err := os.Open(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return &seenFile{Version: seenVersion, Name: name}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	raw, err := io.ReadAll(io.LimitReader(f, maxSeenBytes+1))
+	if err != nil {
+		return nil, err
+	}
+	list, err := parseSeen(raw)
+	if err == nil && list.Name != name {
+		err = fmt.Errorf("it is of %q", list.Name)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w: remove it to begin anew", file, err)
+	}
+	return list, nil
+}
+
+func parseSeen(raw []byte) (*seenFile, error) {
+	if len(raw) > maxSeenBytes {
+		return nil, fmt.Errorf("more than %d bytes", maxSeenBytes)
+	}
+	var list seenFile
+	if err := json.Unmarshal(raw, &list); err != nil {
+		return nil, err
+	}
+	if list.Version != seenVersion || len(list.Versions) > maxSeen {
+		return nil, fmt.Errorf("version %d with %d entries is not known", list.Version, len(list.Versions))
+	}
+	for _, v := range list.Versions {
+		if err := v.Digest.Validate(); err != nil {
+			return nil, err
+		}
+	}
+	return &list, nil
+}
+
+// write replaces the file whole, and returns when it will be there after a
+// power cut: an older list would accept what this one refuses.
+func (s *Seen) write(file string, list *seenFile) error {
+	raw, err := json.Marshal(list)
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(s.dir, ".seen-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // gone already when renamed
+	_, err = f.Write(raw)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), file); err != nil {
+		return err
+	}
+	return syncDir(s.dir)
+}
+
+// syncDir makes a new name in a directory durable, where directories can be
+// synced.
+func syncDir(dir string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	err = f.Sync()
+	if errors.Is(err, syscall.EINVAL) || errors.Is(err, errors.ErrUnsupported) {
+		return nil
+	}
+	return err
+}
