@@ -39,7 +39,7 @@ var Packages = []Package{
 	{Path: "pkg/lineage", May: "pkg/artifact pkg/card pkg/ref"},
 	{Path: "pkg/signing", May: "pkg/mediatypes pkg/ref"},
 	{Path: "pkg/index"},
-	{Path: "pkg/artifact", May: "pkg/transfer pkg/chunk pkg/store pkg/format pkg/card pkg/mediatypes", Why: "unpacking takes files from a store, and uses its partial files for those that are not in it"},
+	{Path: "pkg/artifact", May: "pkg/transfer pkg/chunk pkg/store pkg/format pkg/format/shard pkg/card pkg/mediatypes", Why: "unpacking takes files from a store, and uses its partial files for those that are not in it"},
 	{Path: "pkg/registry", May: "pkg/mediatypes"},
 
 	{Path: "pkg/transfer"},
@@ -48,6 +48,7 @@ var Packages = []Package{
 	{Path: "pkg/store", May: "pkg/mediatypes"},
 
 	{Path: "pkg/format", May: readers + " pkg/format/malformed"},
+	{Path: "pkg/format/shard", May: "pkg/format/safetensors pkg/format/gguf pkg/format/malformed", Why: "it writes what these read"},
 	{Path: "pkg/format/safetensors", May: below},
 	{Path: "pkg/format/gguf", May: below},
 	{Path: "pkg/format/onnx", May: below},

@@ -69,8 +69,17 @@ func checkTinyHeader(t *testing.T, h *gguf.Header) {
 		t.Errorf("header (-want +got):\n%s", diff)
 	}
 	tokens, _ := h.Lookup("tokenizer.ggml.tokens")
-	if diff := gocmp.Diff(gguf.KV{Key: "tokenizer.ggml.tokens", Type: gguf.Array, Elem: gguf.String, Len: 3}, tokens); diff != "" {
+	entry := gguf.KV{Key: "tokenizer.ggml.tokens", Type: gguf.Array, Elem: gguf.String, Len: 3, Offset: tokens.Offset}
+	entry.Bytes = 8 + int64(len(entry.Key)) + 4 + 4 + 8 + 3*8 + int64(len("<s></s>a"))
+	if diff := gocmp.Diff(entry, tokens); diff != "" {
 		t.Errorf("an array (-want +got):\n%s", diff)
+	}
+	end := int64(24)
+	for _, kv := range h.KV {
+		if kv.Offset != end {
+			t.Errorf("%s is at %d, want %d, where the one before ends", kv.Key, kv.Offset, end)
+		}
+		end += kv.Bytes
 	}
 }
 

@@ -55,6 +55,10 @@ type KV struct {
 	// Elem and Len are the type and number of the elements of an array.
 	Elem ValueType
 	Len  uint64
+
+	// Offset and Bytes say where in the file the entry lies, its key
+	// included. Entries follow each other without a gap.
+	Offset, Bytes int64
 }
 
 // The arrays of strings that are kept: lists such as general.languages.
@@ -142,6 +146,7 @@ func (p *parser) metadata(n uint64) error {
 }
 
 func (p *parser) kv() (KV, error) {
+	start := p.w.Offset()
 	key, err := p.name()
 	if err != nil {
 		return KV{}, err
@@ -150,7 +155,7 @@ func (p *parser) kv() (KV, error) {
 	if err != nil {
 		return KV{}, err
 	}
-	kv := KV{Key: key, Type: ValueType(number)}
+	kv := KV{Key: key, Type: ValueType(number), Offset: start}
 	switch kv.Type {
 	case String:
 		var text string
@@ -163,6 +168,7 @@ func (p *parser) kv() (KV, error) {
 	default:
 		kv.Value, err = p.number(kv.Type)
 	}
+	kv.Bytes = p.w.Offset() - start
 	return kv, err
 }
 
