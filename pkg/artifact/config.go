@@ -70,8 +70,8 @@ func (p *packer) config() ([]byte, error) {
 		ModelFS: modelFS{Type: "layers"},
 	}
 	for _, l := range p.layers {
-		// No layer is compressed, so each is its own uncompressed content.
-		c.ModelFS.DiffIDs = append(c.ModelFS.DiffIDs, l.desc.Digest)
+		// No layer made here is compressed: each is its own uncompressed content.
+		c.ModelFS.DiffIDs = append(c.ModelFS.DiffIDs, cmp.Or(l.diffID, l.desc.Digest))
 	}
 	raw, err := encodeJSON(c)
 	if err != nil {

@@ -68,14 +68,10 @@ type ignorer struct {
 	include []string // paths packed in spite of neverDirs and neverFiles
 }
 
-// newIgnorer reads the user's patterns from root.
-func newIgnorer(root *os.Root, include []string) (*ignorer, error) {
-	text, err := readIgnoreFile(root)
-	if err != nil {
-		return nil, err
-	}
+// newIgnorer adds the patterns of the user, as read by readIgnoreFile, to ours.
+func newIgnorer(text string, include []string) *ignorer {
 	patterns := append(parseIgnores(defaultIgnores), parseIgnores(text)...)
-	return &ignorer{matcher: gitignore.NewMatcher(patterns), include: include}, nil
+	return &ignorer{matcher: gitignore.NewMatcher(patterns), include: include}
 }
 
 func readIgnoreFile(root *os.Root) (string, error) {
@@ -87,7 +83,11 @@ func readIgnoreFile(root *os.Root) (string, error) {
 		return "", fmt.Errorf("read %s: %w", IgnoreFile, err)
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxIgnoreBytes+1))
+	return readIgnores(f)
+}
+
+func readIgnores(r io.Reader) (string, error) {
+	text, err := io.ReadAll(io.LimitReader(r, maxIgnoreBytes+1))
 	if err != nil {
 		return "", fmt.Errorf("read %s: %w", IgnoreFile, err)
 	}

@@ -117,13 +117,18 @@ func pack(ctx context.Context, dir string, dst transfer.Target, opts PackOptions
 	}
 	defer root.Close()
 	p := &packer{root: root, dst: dst, opts: opts, pushed: make(map[digest.Digest]bool)}
+	return p.pack(ctx)
+}
+
+func (p *packer) pack(ctx context.Context) (*Packed, error) {
 	if err := p.gather(ctx); err != nil {
 		return nil, err
 	}
 	if err := p.describe(ctx); err != nil {
 		return nil, err
 	}
-	if p.layers, err = planLayers(root, p.files, opts.Layout); err != nil {
+	var err error
+	if p.layers, err = planLayers(p.root, p.files, p.opts.Layout); err != nil {
 		return nil, err
 	}
 	if len(p.layers) >= mediatypes.MaxLayers { // one more may come for the index
@@ -143,7 +148,8 @@ func pack(ctx context.Context, dir string, dst transfer.Target, opts PackOptions
 
 // A packer packs one directory once.
 type packer struct {
-	root   *os.Root
+	root   *os.Root // nil when inputs are packed
+	inputs []Input
 	dst    transfer.Target
 	opts   PackOptions
 	files  []source
@@ -158,12 +164,8 @@ type packer struct {
 
 // gather finds the files.
 func (p *packer) gather(ctx context.Context) error {
-	ig, err := newIgnorer(p.root, p.opts.IncludeSecrets)
+	w, err := p.walk(ctx)
 	if err != nil {
-		return err
-	}
-	w := &walker{root: p.root, ignore: ig}
-	if err := w.list(ctx); err != nil {
 		return err
 	}
 	if len(w.files) == 0 {
@@ -182,15 +184,31 @@ func (p *packer) gather(ctx context.Context) error {
 	return nil
 }
 
+// walk lists the files, without those that are ignored.
+func (p *packer) walk(ctx context.Context) (*walker, error) {
+	if p.root == nil {
+		return p.walkInputs(ctx)
+	}
+	text, err := readIgnoreFile(p.root)
+	if err != nil {
+		return nil, err
+	}
+	w := &walker{root: p.root, ignore: newIgnorer(text, p.opts.IncludeSecrets)}
+	return w, w.list(ctx)
+}
+
 // describe asks the files what they say of the model.
 func (p *packer) describe(ctx context.Context) error {
-	asked := make([]format.File, len(p.files))
+	asked := make([]format.File, 0, len(p.files))
 	for i := range p.files {
 		f := &p.files[i]
-		asked[i] = format.File{
-			Path: f.path, Size: f.info.Size(), Format: f.class.Format,
-			Open: func(context.Context) (format.ReaderAtCloser, error) { return f.open(p.root) },
+		if f.input.archived() {
+			continue
 		}
+		asked = append(asked, format.File{
+			Path: f.path, Size: f.info.Size(), Format: f.class.Format,
+			Open: func(ctx context.Context) (format.ReaderAtCloser, error) { return f.open(ctx, p.root) },
+		})
 	}
 	m, err := format.Describe(ctx, asked)
 	if err != nil {
@@ -200,15 +218,15 @@ func (p *packer) describe(ctx context.Context) error {
 	for _, problem := range m.Problems {
 		p.out.Notes = append(p.out.Notes, fmt.Sprintf("%s: %v", printable(problem.Path), problem.Err))
 	}
-	return p.readCard()
+	return p.readCard(ctx)
 }
 
-func (p *packer) readCard() error {
-	i := slices.IndexFunc(p.files, func(f source) bool { return f.path == cardPath })
+func (p *packer) readCard(ctx context.Context) error {
+	i := slices.IndexFunc(p.files, func(f source) bool { return f.path == cardPath && !f.input.archived() })
 	if i < 0 {
 		return nil
 	}
-	f, err := p.files[i].open(p.root)
+	f, err := p.files[i].open(ctx, p.root)
 	if err != nil {
 		return err
 	}
@@ -277,7 +295,7 @@ func (p *packer) hashLayers(ctx context.Context, layers []*layer, ready chan<- *
 
 func (p *packer) hashLayer(ctx context.Context, l *layer) (digest.Digest, error) {
 	cache := p.opts.Digests
-	if l.encoding == mediatypes.Raw {
+	if l.encoding == mediatypes.Raw || l.files[0].input.archived() {
 		dgst, ok := l.files[0].digest, l.files[0].digest != ""
 		if !ok && cache != nil {
 			dgst, ok = cache.Lookup(l.files[0].info)
@@ -347,7 +365,7 @@ func (p *packer) pushBytes(ctx context.Context, desc ocispec.Descriptor, name st
 func (p *packer) moveIndex(ctx context.Context) error {
 	var x tarIndex
 	for _, l := range p.layers {
-		if l.encoding == mediatypes.Raw {
+		if l.offsets == nil {
 			continue
 		}
 		entry := indexedLayer{Digest: l.desc.Digest}
@@ -407,9 +425,10 @@ func (p *packer) list(l *layer) {
 			Path: f.path, Kind: l.kind, MediaType: l.desc.MediaType, Digest: l.digests[i], Size: f.info.Size(),
 			Mode: mode, Layer: l.desc, Encoding: l.encoding,
 		}
-		if l.encoding != mediatypes.Raw {
+		if l.offsets != nil {
 			file.Offset = l.offsets[i]
 		}
+		file.Archive = f.input.archived()
 		p.out.Files = append(p.out.Files, file)
 	}
 }

@@ -60,7 +60,7 @@ func (s *stream) hash(ctx context.Context) (digest.Digest, []digest.Digest, erro
 }
 
 func (s *stream) hashFile(ctx context.Context, src *source, buf []byte, whole, alone hash.Hash) error {
-	f, err := src.open(s.root)
+	f, err := src.open(ctx, s.root)
 	if err != nil {
 		return err
 	}
@@ -114,7 +114,7 @@ type streamReader struct {
 	segs []segment
 	skip int64 // of the first segment
 
-	file *os.File // of the first segment, once it is being read
+	file opened // of the first segment, once it is being read
 	mem  *bytes.Reader
 	left int64
 }
@@ -149,7 +149,7 @@ func (r *streamReader) begin() error {
 		r.mem = bytes.NewReader(seg.data[skip:])
 		return nil
 	}
-	f, err := seg.file.open(r.root)
+	f, err := seg.file.open(r.ctx, r.root)
 	if err != nil {
 		return err
 	}

@@ -108,6 +108,7 @@ type layer struct {
 
 	desc    ocispec.Descriptor // once hashed
 	digests []digest.Digest    // of files
+	diffID  digest.Digest      // of what a compressed layer holds
 }
 
 // planLayers says which files share a layer.
@@ -120,6 +121,10 @@ func planLayers(root *os.Root, files []source, layout Layout) ([]*layer, error) 
 	groups := make(map[string]*layer)
 	for i := range files {
 		f := &files[i]
+		if f.input.archived() {
+			layers = append(layers, f.archive())
+			continue
+		}
 		if !packed(f) {
 			body := &stream{root: root}
 			body.add(segment{file: f, size: f.info.Size()})
@@ -162,7 +167,7 @@ func archiveTitle(k mediatypes.Kind, dir string) string {
 // sharesLayer returns the rule of [LayoutAuto] for many files.
 func sharesLayer(files []source) func(*source) bool {
 	small := func(f *source) bool {
-		return f.class.Kind != mediatypes.KindWeight && f.info.Size() <= smallFile
+		return !f.input.archived() && f.class.Kind != mediatypes.KindWeight && f.info.Size() <= smallFile
 	}
 	inRoot, left := 0, 0
 	for i := range files {
@@ -175,7 +180,7 @@ func sharesLayer(files []source) func(*source) bool {
 	}
 	if left > maxLayers/2 {
 		// Larger files share too when they are too many for a manifest.
-		small = func(f *source) bool { return f.class.Kind != mediatypes.KindWeight }
+		small = func(f *source) bool { return !f.input.archived() && f.class.Kind != mediatypes.KindWeight }
 	}
 	return func(f *source) bool {
 		if strings.Contains(f.path, "/") {

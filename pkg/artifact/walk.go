@@ -9,9 +9,11 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/modelreg/modelreg/pkg/mediatypes"
 )
@@ -27,8 +29,16 @@ type source struct {
 	class mediatypes.Class
 
 	// digest is known for small files, which are read whole in search of
-	// secrets.
+	// secrets, and for those of an [Input].
 	digest digest.Digest
+
+	input *input // nil for a file in the directory being packed
+}
+
+// An opened is a file being read.
+type opened interface {
+	io.ReadSeekCloser
+	io.ReaderAt
 }
 
 // A walker lists the files of a directory that are to be packed.
@@ -225,7 +235,10 @@ func openRegular(root *os.Root, name string) (*os.File, error) {
 }
 
 // open opens the file for reading and makes sure that it is the one found.
-func (s *source) open(root *os.Root) (*os.File, error) {
+func (s *source) open(ctx context.Context, root *os.Root) (opened, error) {
+	if s.input != nil {
+		return s.input.open(ctx), nil
+	}
 	f, err := openRegular(root, s.path)
 	if err != nil {
 		return nil, err
@@ -237,8 +250,14 @@ func (s *source) open(root *os.Root) (*os.File, error) {
 	return f, nil
 }
 
-// unchanged tells whether the open file f is still what was found.
-func (s *source) unchanged(f *os.File) error { return sameAs(f, s.path, s.info) }
+// unchanged tells whether the open file f is still what was found. An [Input]
+// is known by its digest.
+func (s *source) unchanged(f opened) error {
+	if f, ok := f.(*os.File); ok {
+		return sameAs(f, s.path, s.info)
+	}
+	return nil
+}
 
 // sameAs tells whether the open file is what it was when info was taken.
 func sameAs(f *os.File, name string, info fs.FileInfo) error {
@@ -259,35 +278,63 @@ func (w *walker) examine(ctx context.Context) ([]Secret, error) {
 	if len(w.files) > 10_000 {
 		keep = 512 // heads of 100,000 files stay within 50 MiB
 	}
-	var secrets []Secret
-	buf := make([]byte, maxSecretBytes)
+	found := make([]string, len(w.files))
 	asked := make([]mediatypes.File, len(w.files))
+	bufs := sync.Pool{New: func() any { return new([maxSecretBytes]byte) }}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(examiners)
 	for i := range w.files {
-		s := &w.files[i]
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		data, err := readHead(w.root, s, buf)
-		if err != nil {
-			return nil, err
-		}
-		if what := findSecret(s.path, s.info.Size(), data); what != "" {
-			secrets = append(secrets, Secret{Path: s.path, What: what})
-		}
-		if int64(len(data)) == s.info.Size() {
-			s.digest = digest.FromBytes(data)
-		}
-		asked[i] = mediatypes.File{Path: s.path, Size: s.info.Size(), Head: slices.Clone(data[:min(len(data), keep)])}
+		g.Go(func() error {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			s := &w.files[i]
+			asked[i] = mediatypes.File{Path: s.path, Size: s.info.Size()}
+			if s.input.archived() {
+				return nil
+			}
+			buf := bufs.Get().(*[maxSecretBytes]byte)
+			defer bufs.Put(buf)
+			data, err := readHead(ctx, w.root, s, buf[:])
+			if err != nil {
+				return err
+			}
+			found[i] = findSecret(s.path, s.info.Size(), data)
+			if int64(len(data)) == s.info.Size() && s.digest == "" {
+				s.digest = digest.FromBytes(data)
+			}
+			asked[i].Head = slices.Clone(data[:min(len(data), keep)])
+			return nil
+		})
 	}
-	for i, c := range mediatypes.Classify(asked) {
-		w.files[i].class = c
+	if err := g.Wait(); err != nil {
+		return nil, err
 	}
-	return secrets, nil
+	return w.classify(asked, found), nil
 }
 
+// classify sorts the files into kinds, and lists the secrets in them.
+func (w *walker) classify(asked []mediatypes.File, found []string) (secrets []Secret) {
+	for i, c := range mediatypes.Classify(asked) {
+		s := &w.files[i]
+		s.class = c
+		if s.input.archived() {
+			s.class = mediatypes.Class{Kind: s.input.kind}
+		}
+		if found[i] != "" {
+			secrets = append(secrets, Secret{Path: s.path, What: found[i]})
+		}
+	}
+	return secrets
+}
+
+// examiners is how many files are looked at at once. It is more than there are
+// CPUs, because where files are elsewhere the way to them is what takes time.
+const examiners = 8
+
 // readHead reads as much of a file as [findSecret] wants to see of it, into buf.
-func readHead(root *os.Root, s *source, buf []byte) ([]byte, error) {
-	f, err := s.open(root)
+func readHead(ctx context.Context, root *os.Root, s *source, buf []byte) ([]byte, error) {
+	f, err := s.open(ctx, root)
 	if err != nil {
 		return nil, err
 	}
@@ -295,7 +342,7 @@ func readHead(root *os.Root, s *source, buf []byte) ([]byte, error) {
 	if s.info.Size() > maxSecretBytes {
 		buf = buf[:mediatypes.HeadBytes]
 	}
-	n, err := io.ReadFull(f, buf)
+	n, err := io.ReadFull(io.NewSectionReader(f, 0, int64(len(buf))), buf)
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return nil, err
 	}
