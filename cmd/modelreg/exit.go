@@ -137,6 +137,12 @@ func hint(err error) string {
 	if secrets, ok := errors.AsType[*artifact.SecretsError](err); ok && len(secrets.Files) > 0 {
 		return "list it in .modelregignore, or publish it all the same with --include-secret"
 	}
+	switch {
+	case errors.Is(err, artifact.ErrDotfile):
+		return "if you trust who made it, take such files with --allow-dotfiles"
+	case errors.Is(err, artifact.ErrCollision):
+		return "where the file system keeps such names apart, \"modelreg pull --allow-collisions\" takes them"
+	}
 	if _, ok := errors.AsType[*net.DNSError](err); ok || errors.Is(err, syscall.ECONNREFUSED) {
 		return "is the host right, and is the registry running?"
 	}

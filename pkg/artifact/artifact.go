@@ -42,6 +42,14 @@ var (
 	// document that is refused whatever the options say.
 	ErrUnsafe = errors.New("unsafe")
 
+	// ErrCollision is wrapped, and wraps [ErrUnsafe], when two names are one
+	// to some file systems. [OpenOptions] can allow it where they are two.
+	ErrCollision error = &unsafeError{"names that some file systems take for the same"}
+
+	// ErrDotfile is wrapped, and wraps [ErrUnsafe], when a name begins with a
+	// dot and is not known to be harmless. [UnpackOptions] can allow it.
+	ErrDotfile error = &unsafeError{"dot file"}
+
 	// ErrNotModel is wrapped when a manifest is not that of a model.
 	ErrNotModel = errors.New("not a model artifact")
 
@@ -69,6 +77,12 @@ type targetError struct{ reason string }
 func (e *targetError) Error() string { return e.reason }
 
 func (e *targetError) Unwrap() error { return ErrTarget }
+
+type unsafeError struct{ reason string }
+
+func (e *unsafeError) Error() string { return e.reason }
+
+func (e *unsafeError) Unwrap() error { return ErrUnsafe }
 
 // A File is one file of an artifact, or an archive whose members are not
 // listed.

@@ -23,7 +23,7 @@ import (
 
 // build puts the tree together from what is in the stage and in the target.
 func (u *unpacker) build(ctx context.Context) error {
-	u.names, u.budget = newPathSet(), maxEntries
+	u.names, u.budget = u.newNames(), maxEntries
 	u.placed, u.dirs = make(map[digest.Digest]bool), make(map[string]bool)
 	inLayer := make(map[digest.Digest][]File)
 	for _, f := range u.a.Files {
@@ -170,7 +170,7 @@ func (u *unpacker) copyFile(ctx context.Context, f File, src *os.File) error {
 
 // addFile enters a file into the tree's list.
 func (u *unpacker) addFile(p string, d digest.Digest, size int64) error {
-	if err := u.names.addFile(p); err != nil {
+	if err := u.addName(p); err != nil {
 		return err
 	}
 	u.listFile(p, d, size)
@@ -238,12 +238,15 @@ func (u *unpacker) extract(ctx context.Context, files []File) error {
 // extractMember writes one member and returns the digest of its bytes.
 func (u *unpacker) extractMember(x *archive, m member, buf []byte) (digest.Digest, error) {
 	if m.dir {
+		if err := u.checkDots(m.path); err != nil {
+			return "", err
+		}
 		if err := u.names.addDir(m.path); err != nil {
 			return "", err
 		}
 		return "", u.mkdir(m.path)
 	}
-	if err := u.names.addFile(m.path); err != nil {
+	if err := u.addName(m.path); err != nil {
 		return "", err
 	}
 	if m.reserved {

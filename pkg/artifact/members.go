@@ -31,7 +31,7 @@ func (a *Artifact) expandPlain(ctx context.Context, src content.Fetcher) ([]File
 		files = append(files, members...)
 	}
 	// What could not be unpacked is not described either.
-	if err := checkFiles(files); err != nil {
+	if err := a.checkFiles(files); err != nil {
 		return nil, err
 	}
 	return files, nil

@@ -38,6 +38,10 @@ type Artifact struct {
 	// strip is the directory that the model is in within its archives.
 	strip string
 
+	// collisions says that the names may be some that not every file system
+	// keeps apart.
+	collisions bool
+
 	// diffIDs are digests of what compressed layers hold, where known.
 	diffIDs map[digest.Digest]digest.Digest
 }
@@ -49,7 +53,20 @@ type Artifact struct {
 // digests content.ErrMismatchedDigest. An index of manifests and what is no
 // model wrap [ErrNotModel].
 func Open(ctx context.Context, src content.Fetcher, desc ocispec.Descriptor) (*Artifact, error) {
-	a := &Artifact{Descriptor: desc}
+	return OpenWith(ctx, src, desc, OpenOptions{})
+}
+
+// OpenOptions adjusts [OpenWith]. The zero value is what [Open] does.
+type OpenOptions struct {
+	// AllowCollisions lets names through that are equal where case or Unicode
+	// normal form is ignored. [Unpack] then refuses them only if the file
+	// system that it writes to takes them for the same.
+	AllowCollisions bool
+}
+
+// OpenWith is [Open] with options.
+func OpenWith(ctx context.Context, src content.Fetcher, desc ocispec.Descriptor, opts OpenOptions) (*Artifact, error) {
+	a := &Artifact{Descriptor: desc, collisions: opts.AllowCollisions}
 	if err := a.open(ctx, src); err != nil {
 		return nil, fmt.Errorf("open artifact %s: %w", shortDigest(desc.Digest), err)
 	}
@@ -105,7 +122,7 @@ func (a *Artifact) list(ctx context.Context, src content.Fetcher) error {
 	if err != nil {
 		return err
 	}
-	if err := checkFiles(files); err != nil {
+	if err := a.checkFiles(files); err != nil {
 		return err
 	}
 	if err := a.readConfig(ctx, src); err != nil {
@@ -122,7 +139,7 @@ func (a *Artifact) list(ctx context.Context, src content.Fetcher) error {
 	if files, err = a.expandIndexed(ctx, src, files); err != nil {
 		return err
 	}
-	if err := checkFiles(files); err != nil {
+	if err := a.checkFiles(files); err != nil {
 		return err
 	}
 	slices.SortStableFunc(files, func(x, y File) int { return strings.Compare(x.Path, y.Path) })
@@ -132,7 +149,7 @@ func (a *Artifact) list(ctx context.Context, src content.Fetcher) error {
 
 // checkFiles judges all names. An archive's own name is for people only: its
 // members are judged when they are seen.
-func checkFiles(files []File) error {
+func (a *Artifact) checkFiles(files []File) error {
 	paths := make([]string, 0, len(files))
 	for _, f := range files {
 		if !f.Archive {
@@ -142,6 +159,9 @@ func checkFiles(files []File) error {
 				return err
 			}
 		}
+	}
+	if a.collisions {
+		return checkPaths(paths, newExactSet())
 	}
 	return CheckPaths(paths)
 }

@@ -1,6 +1,7 @@
 package artifact
 
 import (
+	"cmp"
 	"fmt"
 	"io/fs"
 	"strings"
@@ -25,6 +26,8 @@ const controlPrefix = ".modelreg"
 type PathError struct {
 	Path   string
 	Reason string
+
+	err error // what to wrap in place of ErrUnsafe, and wraps that
 }
 
 func (e *PathError) Error() string {
@@ -37,8 +40,8 @@ func (e *PathError) Error() string {
 	return fmt.Sprintf("unsafe: path %+q: %s", p, e.Reason)
 }
 
-// Unwrap returns [ErrUnsafe].
-func (e *PathError) Unwrap() error { return ErrUnsafe }
+// Unwrap returns [ErrUnsafe], or [ErrCollision] or [ErrDotfile], which wrap it.
+func (e *PathError) Unwrap() error { return cmp.Or(e.err, ErrUnsafe) }
 
 // CheckPath tells whether p may be the name of a file in an artifact on every
 // platform: a relative path with slashes, in Unicode normal form C, that
@@ -56,8 +59,9 @@ func CheckPath(p string) error {
 // CheckPaths applies [CheckPath] to each path and refuses a set that some file
 // system could not hold: the same path twice, a path that is both file and
 // directory, and paths that differ only in case or normalisation.
-func CheckPaths(paths []string) error {
-	set := newPathSet()
+func CheckPaths(paths []string) error { return checkPaths(paths, newPathSet()) }
+
+func checkPaths(paths []string, set *pathSet) error {
 	for _, p := range paths {
 		if err := set.addFile(p); err != nil {
 			return err
@@ -183,6 +187,9 @@ func isASCII(s string) bool {
 // A pathSet holds the names of one tree while it is being listed or built.
 type pathSet struct {
 	byFold map[string]pathEntry
+
+	// exact takes names that differ in any way for different ones.
+	exact bool
 }
 
 type pathEntry struct {
@@ -191,6 +198,21 @@ type pathEntry struct {
 }
 
 func newPathSet() *pathSet { return &pathSet{byFold: make(map[string]pathEntry)} }
+
+// newExactSet is for names that only somebody else, or a file system that was
+// looked at, will keep apart.
+func newExactSet() *pathSet {
+	s := newPathSet()
+	s.exact = true
+	return s
+}
+
+func (s *pathSet) key(p string) string {
+	if s.exact {
+		return p
+	}
+	return foldPath(p)
+}
 
 // addFile adds a file and the directories above it.
 func (s *pathSet) addFile(p string) error { return s.add(p, false) }
@@ -213,14 +235,15 @@ func (s *pathSet) add(p string, dir bool) error {
 }
 
 func (s *pathSet) put(p string, dir bool, whole string) error {
-	key := foldPath(p)
+	key := s.key(p)
 	have, ok := s.byFold[key]
 	switch {
 	case !ok:
 		s.byFold[key] = pathEntry{path: p, dir: dir}
 		return nil
 	case have.path != p:
-		return &PathError{Path: whole, Reason: fmt.Sprintf("collision with %+q where case or normal form is ignored", have.path)}
+		reason := fmt.Sprintf("collision with %+q where case or normal form is ignored", have.path)
+		return &PathError{Path: whole, Reason: reason, err: ErrCollision}
 	case have.dir && dir:
 		return nil
 	case have.dir != dir:
@@ -231,12 +254,12 @@ func (s *pathSet) put(p string, dir bool, whole string) error {
 
 // isFile tells whether p itself was added as a file.
 func (s *pathSet) isFile(p string) bool {
-	have, ok := s.byFold[foldPath(p)]
+	have, ok := s.byFold[s.key(p)]
 	return ok && have.path == p && !have.dir
 }
 
 // isDir tells whether p itself is a directory of the tree.
 func (s *pathSet) isDir(p string) bool {
-	have, ok := s.byFold[foldPath(p)]
+	have, ok := s.byFold[s.key(p)]
 	return ok && have.path == p && have.dir
 }

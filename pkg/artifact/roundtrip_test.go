@@ -62,7 +62,7 @@ func roundTrip(t *testing.T, files map[string]string, layout artifact.Layout) {
 	}
 	parent := t.TempDir()
 	out := filepath.Join(parent, "new", "model")
-	u := mustUnpack(t, a, b, out, artifact.UnpackOptions{Reference: "example.org/m:v1"})
+	u := mustUnpack(t, a, b, out, artifact.UnpackOptions{Reference: "example.org/m:v1", AllowDotfiles: true})
 	if diff := cmp.Diff(files, readTree(t, out)); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}
@@ -82,7 +82,7 @@ func roundTrip(t *testing.T, files map[string]string, layout artifact.Layout) {
 		t.Errorf("packed again: %s, want %s", again.Descriptor.Digest, p.Descriptor.Digest)
 	}
 	before := b.fetches()
-	u = mustUnpack(t, a, b, out, artifact.UnpackOptions{})
+	u = mustUnpack(t, a, b, out, artifact.UnpackOptions{AllowDotfiles: true})
 	if b.fetches() != before || u.Fetched != 0 || u.Files != len(files) {
 		t.Errorf("second time: %+v after %d fetches", u, b.fetches()-before)
 	}

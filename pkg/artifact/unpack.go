@@ -28,6 +28,11 @@ type UnpackOptions struct {
 	// a directory that came from an artifact where they are in the way.
 	Force bool
 
+	// AllowDotfiles lets all names through that begin with a dot, and not only
+	// those that are known to be harmless; never ".git" and what Unpack itself
+	// writes.
+	AllowDotfiles bool
+
 	// Workers bounds the blobs fetched at once. Zero means 4.
 	Workers int
 
@@ -85,6 +90,7 @@ type unpacker struct {
 	names  *pathSet               // of the tree
 	placed map[digest.Digest]bool // staged or local content that has a name in the tree
 	dirs   map[string]bool        // made in the tree
+	apart  bool                   // names that differ only in case or normal form are let through
 	record record
 	budget int // entries of archives left
 
@@ -135,6 +141,9 @@ func (u *unpacker) resumable(ctx context.Context, err error) bool {
 
 // fill does the work between having the stage and removing it.
 func (u *unpacker) fill(ctx context.Context) error {
+	if err := u.checkNames(); err != nil {
+		return err
+	}
 	if err := u.target.look(u.opts.Force); err != nil {
 		return err
 	}
@@ -233,14 +242,6 @@ func (u *unpacker) manifestKept() bool {
 // checkTheirs refuses, before anything is fetched, to put a file where the user
 // has another one.
 func (u *unpacker) checkTheirs() error {
-	u.names = newPathSet()
-	for _, f := range u.a.Files {
-		if !f.Archive {
-			if err := u.names.addFile(f.Path); err != nil {
-				return err
-			}
-		}
-	}
 	if u.opts.Force {
 		return nil
 	}

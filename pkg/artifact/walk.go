@@ -173,6 +173,9 @@ func (w *walker) notes() []string {
 	if n := listed("packed what these links point to:", w.links); n != "" {
 		notes = append(notes, n)
 	}
+	if n := dotNote(w.files); n != "" {
+		notes = append(notes, n)
+	}
 	return notes
 }
 

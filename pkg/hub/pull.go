@@ -30,6 +30,15 @@ type PullOptions struct {
 	// Force replaces a directory that is not an earlier pull.
 	Force bool
 
+	// AllowCollisions lets names through that are equal where case or Unicode
+	// normal form is ignored, if the file system of the directory keeps them
+	// apart.
+	AllowCollisions bool
+
+	// AllowDotfiles lets names through that begin with a dot and are not known
+	// to be harmless.
+	AllowDotfiles bool
+
 	// Workers bounds the blobs fetched at once. Zero means a good default.
 	Workers int
 
@@ -69,11 +78,14 @@ func (h *Hub) Pull(ctx context.Context, r ref.Reference, dir string, opts PullOp
 			return nil, err
 		}
 	}
-	a, err := artifact.Open(ctx, t.repo, t.desc)
+	a, err := artifact.OpenWith(ctx, t.repo, t.desc, artifact.OpenOptions{AllowCollisions: opts.AllowCollisions})
 	if err != nil {
 		return nil, fmt.Errorf("pull %s: %w", t.ref, err)
 	}
-	uo := artifact.UnpackOptions{Force: opts.Force, Workers: opts.Workers, Observe: h.opts.Observe, Reference: t.ref.String()}
+	uo := artifact.UnpackOptions{
+		Force: opts.Force, AllowDotfiles: opts.AllowDotfiles,
+		Workers: opts.Workers, Observe: h.opts.Observe, Reference: t.ref.String(),
+	}
 	if !opts.NoStore {
 		uo.Store = h.opts.Store
 	}
