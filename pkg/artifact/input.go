@@ -46,7 +46,8 @@ type Input struct {
 }
 
 // PackFiles makes an artifact of files as [Pack] does of a directory: the same
-// files give the same artifact. Only the beginnings and headers of large files
+// files give the same artifact, but for the chunk indexes, which it does not
+// make. Only the beginnings and headers of large files
 // are read before the target is asked whether it has them; what it has not is
 // read once, from its source to the target, and nowhere put in between. A file
 // whose bytes do not have the digest that its input names is an error that

@@ -77,6 +77,10 @@ type PackOptions struct {
 	// Digests, if not nil, spares reading files whose digest it knows.
 	Digests DigestCache
 
+	// Indexes, if not nil, spares reading files that Digests knows once more,
+	// for the index of their chunks.
+	Indexes IndexCache
+
 	// Observe, if not nil, is told what happens to each blob.
 	Observe transfer.Observer
 }
@@ -87,6 +91,10 @@ type Packed struct {
 	Manifest   []byte
 	Files      []File   // sorted by path
 	Notes      []string // what a user should know: files left out, links followed
+
+	// Indexes are those of the large files of weights. The manifest names
+	// them; nothing of them has been pushed, see [PushIndexes].
+	Indexes []ChunkIndex
 
 	// Bytes of the blobs that were sent, linked from another repository, and
 	// found to be there.
@@ -284,7 +292,7 @@ func (p *packer) hashLayers(ctx context.Context, layers []*layer, ready chan<- *
 			}
 			l.desc = ocispec.Descriptor{
 				MediaType: mediatypes.LayerType(l.kind, l.encoding), Digest: dgst, Size: l.body.size,
-				Annotations: map[string]string{mediatypes.AnnotationFilepath: l.path, mediatypes.AnnotationTitle: l.title},
+				Annotations: l.annotations(),
 			}
 			ready <- l
 			return nil
@@ -300,13 +308,20 @@ func (p *packer) hashLayer(ctx context.Context, l *layer) (digest.Digest, error)
 		if !ok && cache != nil {
 			dgst, ok = cache.Lookup(l.files[0].info)
 		}
-		if ok {
+		if ok && p.recallIndex(l, dgst) {
 			l.digests = []digest.Digest{dgst}
 			return dgst, nil
 		}
 	}
-	dgst, files, err := l.body.hash(ctx)
+	x, err := p.newIndexer(ctx, l)
 	if err != nil {
+		return "", err
+	}
+	dgst, files, err := l.body.hash(ctx, x)
+	if err != nil {
+		return "", err
+	}
+	if err := p.keepIndex(l, dgst, x); err != nil {
 		return "", err
 	}
 	l.digests = files
@@ -410,6 +425,7 @@ func (p *packer) finish(ctx context.Context) error {
 	for _, l := range p.layers {
 		m.Layers = append(m.Layers, l.desc)
 		p.list(l)
+		p.listIndex(l)
 	}
 	slices.SortFunc(p.out.Files, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
 	if m.Annotations, err = p.annotations(); err != nil {

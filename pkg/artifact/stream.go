@@ -36,8 +36,9 @@ func (s *stream) add(seg segment) {
 }
 
 // hash reads the whole stream once. It returns its digest and, in order, those
-// of the files in it.
-func (s *stream) hash(ctx context.Context) (digest.Digest, []digest.Digest, error) {
+// of the files in it. The indexer, if not nil, is given the bytes of the file of
+// a raw layer.
+func (s *stream) hash(ctx context.Context, x *indexer) (digest.Digest, []digest.Digest, error) {
 	whole := digest.Canonical.Hash()
 	var files []digest.Digest
 	buf := make([]byte, min(copyBytes, max(s.size, 512)))
@@ -51,7 +52,7 @@ func (s *stream) hash(ctx context.Context) (digest.Digest, []digest.Digest, erro
 		if len(s.segs) > 1 {
 			alone = digest.Canonical.Hash()
 		}
-		if err := s.hashFile(ctx, seg.file, buf, whole, alone); err != nil {
+		if err := s.hashFile(ctx, seg.file, buf, hashes{whole, alone, x}); err != nil {
 			return "", nil, err
 		}
 		files = append(files, digest.NewDigest(digest.Canonical, alone))
@@ -59,7 +60,13 @@ func (s *stream) hash(ctx context.Context) (digest.Digest, []digest.Digest, erro
 	return digest.NewDigest(digest.Canonical, whole), files, nil
 }
 
-func (s *stream) hashFile(ctx context.Context, src *source, buf []byte, whole, alone hash.Hash) error {
+// hashes are what the bytes of a file are given to.
+type hashes struct {
+	whole, alone hash.Hash // of the layer and of the file; often the same
+	index        *indexer
+}
+
+func (s *stream) hashFile(ctx context.Context, src *source, buf []byte, h hashes) error {
 	f, err := src.open(ctx, s.root)
 	if err != nil {
 		return err
@@ -71,10 +78,12 @@ func (s *stream) hashFile(ctx context.Context, src *source, buf []byte, whole, a
 			return err
 		}
 		k, err := f.Read(buf)
-		whole.Write(buf[:k])
-		if alone != whole {
-			alone.Write(buf[:k])
+		indexed := h.index.beside(buf[:k])
+		h.whole.Write(buf[:k])
+		if h.alone != h.whole {
+			h.alone.Write(buf[:k])
 		}
+		indexed()
 		n += int64(k)
 		if errors.Is(err, io.EOF) {
 			break

@@ -109,6 +109,7 @@ type layer struct {
 	desc    ocispec.Descriptor // once hashed
 	digests []digest.Digest    // of files
 	diffID  digest.Digest      // of what a compressed layer holds
+	index   []byte             // of the chunks of a large raw layer of weights
 }
 
 // planLayers says which files share a layer.

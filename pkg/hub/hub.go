@@ -19,6 +19,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2/errdef"
 
+	"github.com/modelreg/modelreg/pkg/artifact"
 	"github.com/modelreg/modelreg/pkg/mediatypes"
 	"github.com/modelreg/modelreg/pkg/ref"
 	"github.com/modelreg/modelreg/pkg/remote"
@@ -85,6 +86,9 @@ type target struct {
 	// signed is what a signature is looked for on: desc, or the index that
 	// desc was chosen from.
 	signed ocispec.Descriptor
+
+	// indexes are those of a version that is being pushed.
+	indexes []artifact.ChunkIndex
 }
 
 // repository opens the repository that r names.

@@ -46,9 +46,11 @@ type world struct {
 	observe  transfer.Observer
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T) *world { return newWorldWith(t, testreg.Options{}) }
+
+func newWorldWith(t *testing.T, opts testreg.Options) *world {
 	t.Helper()
-	w := &world{t: t, srv: testreg.New(t, testreg.Options{})}
+	w := &world{t: t, srv: testreg.New(t, opts)}
 	var err error
 	w.client, err = remote.New(remote.Options{AuthFile: filepath.Join(t.TempDir(), "config.json")})
 	if err != nil {

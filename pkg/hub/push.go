@@ -88,7 +88,7 @@ func (h *Hub) Push(ctx context.Context, dir string, r ref.Reference, opts PushOp
 		return res, nil
 	}
 	h.remember(r, packed)
-	t := &target{repo: repo, ref: r.WithDigest(packed.Descriptor.Digest), desc: packed.Descriptor, signed: packed.Descriptor}
+	t := &target{repo: repo, ref: r.WithDigest(packed.Descriptor.Digest), desc: packed.Descriptor, signed: packed.Descriptor, indexes: packed.Indexes}
 	err = h.release(ctx, t, tags, opts.Signer, res)
 	return res, err
 }
@@ -97,7 +97,7 @@ func (h *Hub) Push(ctx context.Context, dir string, r ref.Reference, opts PushOp
 // garbage collection first and signed next, so that no tag ever points to a
 // version that is to be signed and is not.
 func (h *Hub) release(ctx context.Context, t *target, tags []string, signer *signing.Signer, res *PushResult) (err error) {
-	if _, err := moveTag(ctx, t.repo, t.desc, keepTag(t.desc.Digest)); err != nil {
+	if err := h.hold(ctx, t); err != nil {
 		return err
 	}
 	if signer != nil {
@@ -133,6 +133,9 @@ func (h *Hub) pack(ctx context.Context, dir string, r ref.Reference, repo *remot
 			h.warn("digests are not cached: %v", err)
 		} else {
 			po.Digests = cache
+			if indexes, err := s.ChunkIndexes(); err == nil {
+				po.Indexes = indexes
+			}
 			defer func() {
 				if err := cache.Save(); err != nil {
 					h.warn("digests are not cached: %v", err)

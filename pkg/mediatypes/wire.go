@@ -129,3 +129,14 @@ const (
 // AnnotationTarIndex marks a layer whose tar archive has an index of its
 // members.
 const AnnotationTarIndex = "dev.modelreg.tar-index"
+
+// The chunk indexes of an artifact's files. [AnnotationChunkIndex], of a layer,
+// names the index of its file: digest, ";", size in bytes. The indexes are the
+// layers of a referrer of type [ArtifactTransfer]; [AnnotationIndexedLayer]
+// names the layer that each is of.
+const (
+	ArtifactTransfer       = "application/vnd.modelreg.transfer.v1"
+	LayerChunkIndex        = "application/vnd.modelreg.chunk-index.v1"
+	AnnotationChunkIndex   = "dev.modelreg.index.v1"
+	AnnotationIndexedLayer = "dev.modelreg.layer"
+)

@@ -1,0 +1,165 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+const (
+	chunksDir     = "chunks"
+	madeSuffix    = ".made"
+	maxChunkIndex = 256 << 20 // a file of 2 TB has half of that
+	maxMadeBytes  = 256
+	maxChunkBytes = 512 << 20 // of all indexes
+	maxChunkFiles = 8192
+)
+
+// ChunkIndexes are the chunk indexes of files, which say what is where in them.
+// Each is kept by its own digest, and read back only with that digest. Of those
+// that were made on this machine it is also known of which file. The indexes
+// used longest ago are dropped when all are larger than 512 MiB.
+//
+// Like the other memories of a store it saves work only: what cannot be kept is
+// not kept. Methods may be called at the same time.
+type ChunkIndexes struct {
+	store *Store
+	mu    sync.Mutex // for making room
+}
+
+// ChunkIndexes opens the chunk indexes. The error is not nil if others than the
+// user could have written to them: then they must not be used.
+func (s *Store) ChunkIndexes() (*ChunkIndexes, error) {
+	if err := s.privateDir(chunksDir); err != nil {
+		return nil, fmt.Errorf("open chunk indexes: %w", err)
+	}
+	return &ChunkIndexes{store: s}, nil
+}
+
+// privateDir makes sure that there is a directory that only the user writes to.
+func (s *Store) privateDir(name string) error {
+	if err := makeDirs(s.disk, s.root, name, 0o700); err != nil {
+		return err
+	}
+	for _, name := range []string{".", name} {
+		fi, err := s.root.Lstat(name)
+		if err != nil {
+			return err
+		}
+		if !fi.IsDir() {
+			return fmt.Errorf("%s: %w", name, fs.ErrInvalid)
+		}
+		if err := CheckPrivate(fi); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Lookup returns the index that was made on this machine of the file with this
+// digest.
+func (c *ChunkIndexes) Lookup(file digest.Digest) (index []byte, ok bool) {
+	name, ok := chunksName(file)
+	if !ok {
+		return nil, false
+	}
+	raw, err := readFile(c.store.root, name+madeSuffix, maxMadeBytes)
+	if err != nil {
+		return nil, false
+	}
+	return c.Get(digest.Digest(strings.TrimSpace(string(raw))))
+}
+
+// Record keeps the index that was made on this machine of the file with this
+// digest.
+func (c *ChunkIndexes) Record(file digest.Digest, index []byte) {
+	name, ok := chunksName(file)
+	if !ok || !c.Put(index) {
+		return
+	}
+	_ = c.store.replaceFile(name+madeSuffix, []byte(digest.FromBytes(index).String()+"\n"), 0o600)
+}
+
+// Get returns the index whose own digest this is.
+func (c *ChunkIndexes) Get(dgst digest.Digest) (index []byte, ok bool) {
+	name, ok := chunksName(dgst)
+	if !ok {
+		return nil, false
+	}
+	raw, err := readFile(c.store.root, name, maxChunkIndex)
+	if err != nil || digest.FromBytes(raw) != dgst {
+		return nil, false
+	}
+	now := time.Now()
+	_ = c.store.root.Chtimes(name, now, now)
+	return raw, true
+}
+
+// Put keeps an index by its own digest. It reports whether it is kept.
+func (c *ChunkIndexes) Put(index []byte) bool {
+	name, ok := chunksName(digest.FromBytes(index))
+	if !ok || len(index) > maxChunkIndex {
+		return false
+	}
+	if have, err := readFile(c.store.root, name, maxChunkIndex); err == nil && bytes.Equal(have, index) {
+		return true
+	}
+	if c.store.replaceFile(name, index, 0o600) != nil {
+		return false
+	}
+	c.makeRoom()
+	return true
+}
+
+// chunksName is where the index with a digest is, or what is said of a file.
+func chunksName(dgst digest.Digest) (string, bool) {
+	if dgst.Validate() != nil || dgst.Algorithm() != digest.SHA256 {
+		return "", false
+	}
+	return path.Join(chunksDir, dgst.Encoded()), true
+}
+
+// makeRoom removes the oldest files when there are too many, or they are too
+// large: down to three quarters, so that it is not done every time.
+func (c *ChunkIndexes) makeRoom() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	entries, err := c.store.list(chunksDir)
+	if err != nil {
+		return
+	}
+	var files []fs.FileInfo
+	var total int64
+	for _, e := range entries {
+		fi, err := e.Info()
+		if errors.Is(err, fs.ErrNotExist) || err == nil && !fi.Mode().IsRegular() {
+			continue
+		}
+		if err != nil {
+			return
+		}
+		files = append(files, fi)
+		total += fi.Size()
+	}
+	if total <= maxChunkBytes && len(files) <= maxChunkFiles {
+		return
+	}
+	slices.SortFunc(files, func(a, b fs.FileInfo) int { return a.ModTime().Compare(b.ModTime()) })
+	n := len(files)
+	for _, fi := range files {
+		if total <= maxChunkBytes/4*3 && n <= maxChunkFiles/4*3 {
+			return
+		}
+		_ = c.store.root.Remove(path.Join(chunksDir, fi.Name()))
+		total -= fi.Size()
+		n--
+	}
+}
