@@ -1,17 +1,60 @@
 package remote
 
 import (
+	"maps"
 	"net"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"strings"
 	"syscall"
+
+	"oras.land/oras-go/v2/registry/remote/auth"
 )
 
-// An endpoint is where a registry is spoken to.
+// An endpoint is where a registry, or a mirror of one, is spoken to. It is not
+// changed once made.
 type endpoint struct {
 	scheme string
 	host   string // host or host:port, as in references
+
+	// What follows is zero where only the client's settings count.
+	root   string            // path of the API, "/v2" when api is not set
+	api    bool              // root is set, perhaps to nothing
+	ns     string            // the registry that is meant, for those who serve several
+	near   http.RoundTripper // reaches the host
+	header http.Header       // for the host alone
+	cache  auth.Cache        // tokens
+	mirror *mirror           // nil for the registry, and what stands in its place
+}
+
+// base returns the path of the API.
+func (e *endpoint) base() string {
+	if e.api {
+		return e.root
+	}
+	return "/v2"
+}
+
+// url returns the URL of what lies at path in a repository.
+func (e *endpoint) url(repository, path string, query url.Values) *url.URL {
+	if e.ns != "" {
+		query = maps.Clone(query)
+		if query == nil {
+			query = make(url.Values)
+		}
+		query.Set("ns", e.ns)
+	}
+	return &url.URL{Scheme: e.scheme, Host: e.host, Path: e.base() + "/" + repository + path, RawQuery: query.Encode()}
+}
+
+// scope returns what a token must be good for to do actions in a repository.
+func (e *endpoint) scope(repository string, actions ...string) string {
+	below, ok := strings.CutPrefix(e.base(), "/v2/")
+	if ok {
+		repository = strings.Trim(below, "/") + "/" + repository
+	}
+	return auth.ScopeRepository(repository, actions...)
 }
 
 // isLoopback reports whether host (with or without a port) names this machine

@@ -29,15 +29,16 @@ var (
 type watchedBody struct {
 	io.ReadCloser
 	cancel context.CancelCauseFunc
+	stall  time.Duration
 	timer  *time.Timer
 	waited time.Duration
 	got    int64
 	err    error
 }
 
-func watchBody(rc io.ReadCloser, cancel context.CancelCauseFunc) *watchedBody {
-	b := &watchedBody{ReadCloser: rc, cancel: cancel}
-	b.timer = time.AfterFunc(stallTimeout, func() { cancel(errStalled) })
+func watchBody(rc io.ReadCloser, stall time.Duration, cancel context.CancelCauseFunc) *watchedBody {
+	b := &watchedBody{ReadCloser: rc, cancel: cancel, stall: stall}
+	b.timer = time.AfterFunc(stall, func() { cancel(errStalled) })
 	b.timer.Stop()
 	return b
 }
@@ -47,7 +48,7 @@ func (b *watchedBody) Read(p []byte) (int, error) {
 		return 0, b.err
 	}
 	start := time.Now()
-	b.timer.Reset(stallTimeout)
+	b.timer.Reset(b.stall)
 	n, err := b.ReadCloser.Read(p)
 	if !b.timer.Stop() && err != nil && err != io.EOF {
 		err = errStalled

@@ -16,6 +16,10 @@
 // upload's location, leads to a loopback or link-local address, and nothing
 // leads from HTTPS to HTTP.
 //
+// Content that is named by a digest may come from a mirror of the registry
+// ([Options.Mirrors]): who serves it makes no difference to what it is. Tags,
+// lists and all that is written are the registry's own matter.
+//
 // Manifests are checked against their digest, and no more than [MaxManifest]
 // bytes of them are read. Blobs are not hashed here, only counted: whoever
 // fetches one compares its digest.
@@ -76,6 +80,14 @@ type Options struct {
 	// may be sent its passwords.
 	Realms map[string][]string
 
+	// Mirrors are hosts that are asked before a registry, in this order, for
+	// what is named by a digest. The keys are registries' hosts, as in
+	// references; "_default" is for those that are not named.
+	Mirrors map[string][]Mirror
+
+	// Warn, if not nil, is told of settings that cannot be used.
+	Warn func(message string)
+
 	// Transport, if not nil, carries all requests, in place of one of our own
 	// with proxies from the environment. It is meant for tests: addresses that
 	// it dials are not checked.
@@ -88,8 +100,10 @@ type Client struct {
 	guard *guard
 	store func() (credentials.Store, error)
 
-	mu    sync.Mutex
-	cache auth.Cache // tokens; replaced when a password changes
+	mu     sync.Mutex
+	cache  auth.Cache // tokens; replaced when a password changes
+	routes map[string]*route
+	ways   ways
 
 	tagLocks [64]sync.Mutex // of fallback tags
 }
@@ -101,7 +115,7 @@ func New(opts Options) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("set up TLS: %w", err)
 	}
-	c := &Client{opts: opts, cache: auth.NewCache()}
+	c := &Client{opts: opts, cache: auth.NewCache(), routes: make(map[string]*route)}
 	c.store = sync.OnceValues(func() (credentials.Store, error) { return openStore(opts.AuthFile) })
 	c.guard = &guard{agent: opts.UserAgent, realms: opts.Realms, near: opts.Transport, far: opts.Transport}
 	if c.guard.agent == "" {
@@ -110,6 +124,10 @@ func New(opts Options) (*Client, error) {
 	if opts.Transport == nil {
 		near, direct := newTransport(conf, nil), newTransport(conf, refuseInner)
 		c.guard.near, c.guard.far = near, &farTransport{proxied: near, direct: direct}
+	}
+	c.ways = ways{conf: conf, fixed: opts.Transport, patience: mirrorPatience}
+	if err := c.checkMirrors(); err != nil {
+		return nil, err
 	}
 	return c, nil
 }
@@ -126,6 +144,9 @@ func (c *Client) CloseIdle() {
 			t.CloseIdleConnections()
 		}
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ways.closeIdle()
 }
 
 // Repository returns the repository with that name, as in host/org/model. It
@@ -138,7 +159,10 @@ func (c *Client) Repository(name string) (*Repository, error) {
 	if ref.Reference != "" {
 		return nil, fmt.Errorf("parse repository %q: tag or digest not wanted here", name)
 	}
-	return &Repository{client: c, ref: ref, at: c.endpoint(ref), sessions: make(map[string]session)}, nil
+	way := c.route(ref)
+	return &Repository{
+		client: c, ref: ref, at: way.registry, from: &sources{route: way}, sessions: make(map[string]session),
+	}, nil
 }
 
 // Ping asks whether host is a registry that lets us in, with the credential
@@ -176,7 +200,7 @@ func (c *Client) registry(host string) (*orasremote.Registry, *endpoint, error) 
 	if err != nil {
 		return nil, nil, fmt.Errorf("parse registry %q: %w", host, err)
 	}
-	at := c.endpoint(reg.Reference)
+	at := c.route(reg.Reference).registry
 	reg.PlainHTTP = at.scheme == "http"
 	return reg, at, nil
 }
@@ -201,18 +225,26 @@ const (
 	long              // the caller does: it can go on where this one broke
 )
 
-// auth returns oras-go's authenticating client over our transport.
-func (c *Client) auth(p pace) *auth.Client {
+// auth returns oras-go's authenticating client over our transport, for
+// requests to a registry.
+func (c *Client) auth(p pace) *auth.Client { return c.authAt(nil, p) }
+
+// authAt returns the same for requests to at.
+func (c *Client) authAt(at *endpoint, p pace) *auth.Client {
+	c.mu.Lock()
+	cache, credential := c.cache, c.credential
+	c.mu.Unlock()
+	if at != nil && at.cache != nil {
+		cache, credential = at.cache, c.credentialAt(at)
+	}
 	var next http.RoundTripper = c.guard
-	if p == quick {
+	if p == quick && (at == nil || at.mirror == nil) {
 		next = &retry.Transport{Base: c.guard, Policy: func() retry.Policy { return policy{} }}
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	return &auth.Client{
 		Client:     &http.Client{Transport: next, CheckRedirect: readsOnly},
-		Cache:      c.cache,
-		Credential: c.credential,
+		Cache:      cache,
+		Credential: credential,
 		ClientID:   "modelreg",
 		// Where a token server may be is decided in guard, which knows of
 		// loopback registries. Empty blocks nothing, nil would.

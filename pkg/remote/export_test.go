@@ -49,3 +49,25 @@ func WithNear(c *Client, near http.RoundTripper) *Client {
 	c.guard.near = near
 	return c
 }
+
+// WithMirrorPatience sets how long mirrors are waited for, and forgets what is
+// known of them.
+func WithMirrorPatience(c *Client, d time.Duration) *Client {
+	c.ways.patience.answer, c.ways.patience.stall = d, d
+	clear(c.routes)
+	return c
+}
+
+// MirrorRest tells how long a mirror is left alone after each of n failures in
+// a row.
+func MirrorRest(n int, asked time.Duration) []time.Duration {
+	m, now := new(mirror), time.Now()
+	var rests []time.Duration
+	for range n {
+		m.failed(now, asked)
+		m.failed(now, asked) // at the same time: counts once
+		rests = append(rests, m.rest.Sub(now))
+		now = m.rest
+	}
+	return rests
+}

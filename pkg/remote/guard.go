@@ -3,6 +3,7 @@ package remote
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"net/http/httptrace"
 	"net/netip"
@@ -54,10 +55,17 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, refuse(req, err)
 	}
 	next := g.near
-	if !strings.EqualFold(req.URL.Hostname(), home.Hostname()) && !isLoopback(home.Hostname()) {
+	switch away := !strings.EqualFold(req.URL.Hostname(), home.Hostname()); {
+	case away && !isLoopback(home.Hostname()):
 		next = g.far
+	case !away && known && reg.near != nil:
+		next = reg.near
 	}
-	resp, err := g.timed(next, g.dress(req, chain))
+	out := g.dress(req, chain)
+	if known && sameOrigin(req.URL, home) {
+		maps.Copy(out.Header, reg.header)
+	}
+	resp, err := g.timed(next, out)
 	if err != nil {
 		return nil, err
 	}
@@ -241,6 +249,7 @@ func (g *guard) dress(req *http.Request, chain []*http.Request) *http.Request {
 func (g *guard) timed(next http.RoundTripper, req *http.Request) (*http.Response, error) {
 	parent := req.Context()
 	ctx, cancel := context.WithCancelCause(parent)
+	limits := patienceFor(parent)
 	var timer *time.Timer
 	if _, upload := parent.Value(uploadKey{}).(bool); upload {
 		timer = time.AfterFunc(commitTimeout, func() { cancel(errNoAnswer) })
@@ -249,7 +258,7 @@ func (g *guard) timed(next http.RoundTripper, req *http.Request) (*http.Response
 			WroteRequest: func(httptrace.WroteRequestInfo) { timer.Reset(commitTimeout) },
 		})
 	} else {
-		timer = time.AfterFunc(answerTimeout, func() { cancel(errNoAnswer) })
+		timer = time.AfterFunc(limits.answer, func() { cancel(errNoAnswer) })
 	}
 	resp, err := next.RoundTrip(req.WithContext(ctx))
 	timer.Stop()
@@ -260,6 +269,6 @@ func (g *guard) timed(next http.RoundTripper, req *http.Request) (*http.Response
 		cancel(context.Canceled)
 		return nil, err
 	}
-	resp.Body = watchBody(resp.Body, cancel)
+	resp.Body = watchBody(resp.Body, limits.stall, cancel)
 	return resp, nil
 }

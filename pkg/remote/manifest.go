@@ -54,12 +54,28 @@ func (r *Repository) checkReference(reference string) error {
 }
 
 // Resolve returns the descriptor of the manifest that a tag or digest names.
+// What a tag points to is for the registry to say; see
+// [Repository.WithMirrorTags].
 // It asks for headers alone where the registry gives the digest in them.
 func (r *Repository) Resolve(ctx context.Context, reference string) (ocispec.Descriptor, error) {
 	if err := r.checkReference(reference); err != nil {
 		return ocispec.Descriptor{}, err
 	}
-	resp, err := r.head(ctx, "/manifests/"+reference, true)
+	var desc ocispec.Descriptor
+	err := r.from.ask(ctx, r.from.forManifest(reference), reference, func(at *endpoint) (err error) {
+		desc, err = r.resolveAt(ctx, at, reference)
+		return err
+	})
+	return desc, err
+}
+
+func (r *Repository) resolveAt(ctx context.Context, at *endpoint, reference string) (ocispec.Descriptor, error) {
+	if _, err := digest.Parse(reference); err == nil && at.mirror != nil {
+		// The size and the type in a header prove nothing.
+		desc, _, _, err := r.manifestAt(ctx, at, reference)
+		return desc, err
+	}
+	resp, err := r.head(ctx, at, "/manifests/"+reference, true)
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
@@ -72,7 +88,7 @@ func (r *Repository) Resolve(ctx context.Context, reference string) (ocispec.Des
 		}
 		return ocispec.Descriptor{MediaType: mediaType, Digest: dgst, Size: resp.ContentLength}, nil
 	}
-	desc, _, err := r.Manifest(ctx, reference)
+	desc, _, _, err := r.manifestAt(ctx, at, reference)
 	return desc, err
 }
 
@@ -87,8 +103,17 @@ func (r *Repository) manifest(ctx context.Context, reference string) (desc ocisp
 	if err := r.checkReference(reference); err != nil {
 		return desc, nil, "", err
 	}
+	err = r.from.ask(ctx, r.from.forManifest(reference), reference, func(at *endpoint) (err error) {
+		desc, raw, etag, err = r.manifestAt(ctx, at, reference)
+		return err
+	})
+	return desc, raw, etag, err
+}
+
+// manifestAt asks one place for a manifest.
+func (r *Repository) manifestAt(ctx context.Context, at *endpoint, reference string) (desc ocispec.Descriptor, raw []byte, etag string, err error) {
 	resp, err := r.do(ctx, call{
-		method: http.MethodGet, path: "/manifests/" + reference,
+		at: at, method: http.MethodGet, path: "/manifests/" + reference,
 		header: map[string]string{"Accept": acceptManifests},
 	})
 	if err != nil {

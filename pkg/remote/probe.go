@@ -148,7 +148,7 @@ func (p *prober) referrers(ctx context.Context) {
 }
 
 func (p *prober) reading(ctx context.Context) {
-	resp, err := p.repo.head(ctx, "/manifests/"+probeTag, true)
+	resp, err := p.repo.head(ctx, nil, "/manifests/"+probeTag, true)
 	if err == nil {
 		drain(resp.Body)
 		p.found.DigestHeader = resp.Header.Get(headerDigest) == p.subject.Digest.String()
@@ -265,7 +265,7 @@ func (p *prober) deletion(ctx context.Context) {
 
 // gone reports whether deleting really did.
 func (p *prober) gone(ctx context.Context, path string) bool {
-	resp, err := p.repo.head(ctx, path, true)
+	resp, err := p.repo.head(ctx, nil, path, true)
 	if err == nil {
 		drain(resp.Body)
 	}

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2/errdef"
 )
@@ -36,12 +37,17 @@ func (r *Repository) FetchRange(ctx context.Context, desc ocispec.Descriptor, of
 	if length == 0 && desc.Size > 0 {
 		return io.NopCloser(bytes.NewReader(nil)), nil
 	}
+	want := byteRange{first: offset, last: offset + length - 1, total: desc.Size}
+	return r.readBlob(ctx, desc.Digest, want, r.openBlob)
+}
+
+// openBlob asks one place for a part of a blob.
+func (r *Repository) openBlob(ctx context.Context, at *endpoint, dgst digest.Digest, want byteRange) (io.ReadCloser, error) {
 	k := call{
-		method: http.MethodGet, path: "/blobs/" + desc.Digest.String(),
+		at: at, method: http.MethodGet, path: "/blobs/" + dgst.String(),
 		want: []int{http.StatusOK, http.StatusPartialContent, http.StatusBadRequest, http.StatusRequestedRangeNotSatisfiable},
 	}
-	want := byteRange{first: offset, last: offset + length - 1, total: desc.Size}
-	if length < desc.Size {
+	if want.last-want.first+1 < want.total {
 		k.header = map[string]string{"Range": want.request()}
 	}
 	resp, err := r.do(ctx, k)
@@ -49,7 +55,7 @@ func (r *Repository) FetchRange(ctx context.Context, desc ocispec.Descriptor, of
 		return nil, err
 	}
 	op := opOf(resp.Request)
-	err = checkDigest(op, resp, desc.Digest)
+	err = checkDigest(op, resp, dgst)
 	var rc io.ReadCloser
 	if err == nil {
 		rc, err = openRange(op, resp, want)

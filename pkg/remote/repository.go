@@ -26,7 +26,8 @@ const headerDigest = "Docker-Content-Digest"
 type Repository struct {
 	client *Client
 	ref    registry.Reference
-	at     *endpoint
+	at     *endpoint // for all but reading content
+	from   *sources  // for that
 
 	mu       sync.Mutex
 	sessions map[string]session // uploads that were begun, by digest
@@ -40,6 +41,7 @@ func (r *Repository) op(verb string) string { return verb + " " + r.Name() }
 
 // A call is one request to the registry.
 type call struct {
+	at     *endpoint // nil means the repository's
 	method string
 	path   string     // below the repository
 	query  url.Values // may be nil
@@ -61,7 +63,7 @@ func (r *Repository) do(ctx context.Context, k call) (*http.Response, error) {
 		return nil, err
 	}
 	op := opOf(req)
-	resp, err := r.client.auth(k.pace).Do(req)
+	resp, err := r.client.authAt(r.place(k), k.pace).Do(req)
 	if err != nil {
 		return nil, k.tried(requestError(op, err))
 	}
@@ -86,11 +88,12 @@ func (k call) tried(err error) error {
 }
 
 func (r *Repository) request(ctx context.Context, k call) (*http.Request, error) {
-	ctx = withEndpoint(ctx, r.at)
+	at := r.place(k)
+	ctx = withEndpoint(ctx, at)
 	if len(k.scopes) == 0 {
 		k.scopes = []string{auth.ActionPull}
 	}
-	ctx = auth.AppendRepositoryScope(ctx, r.ref, k.scopes...)
+	ctx = auth.AppendScopesForHost(ctx, at.host, at.scope(r.ref.Repository, k.scopes...))
 	if k.from != "" {
 		ctx = auth.AppendScopesForHost(ctx, r.at.host, auth.ScopeRepository(k.from, auth.ActionPull))
 	}
@@ -99,7 +102,7 @@ func (r *Repository) request(ctx context.Context, k call) (*http.Request, error)
 	}
 	u := k.url
 	if u == nil {
-		u = r.url(k.path, k.query)
+		u = at.url(r.ref.Repository, k.path, k.query)
 	}
 	var body io.Reader
 	if k.body != nil {
@@ -118,13 +121,12 @@ func (r *Repository) request(ctx context.Context, k call) (*http.Request, error)
 	return req, err
 }
 
-func (r *Repository) url(path string, query url.Values) *url.URL {
-	return &url.URL{
-		Scheme:   r.at.scheme,
-		Host:     r.at.host,
-		Path:     "/v2/" + r.ref.Repository + path,
-		RawQuery: query.Encode(),
+// place returns where a call goes.
+func (r *Repository) place(k call) *endpoint {
+	if k.at != nil {
+		return k.at
 	}
+	return r.at
 }
 
 // checkDesc refuses descriptors that cannot be asked for.
@@ -152,13 +154,14 @@ func where(desc ocispec.Descriptor) string {
 	return "/blobs/" + desc.Digest.String()
 }
 
-// Exists tells whether the manifest or blob is there. One whose size is known
+// Exists tells whether the manifest or blob is in the registry, whatever a
+// mirror has. One whose size is known
 // to be another is not.
 func (r *Repository) Exists(ctx context.Context, desc ocispec.Descriptor) (bool, error) {
 	if err := checkDesc(desc); err != nil {
 		return false, err
 	}
-	resp, err := r.head(ctx, where(desc), isManifest(desc.MediaType))
+	resp, err := r.head(ctx, nil, where(desc), isManifest(desc.MediaType))
 	if errors.Is(err, errdef.ErrNotFound) {
 		return false, nil
 	}
@@ -170,8 +173,8 @@ func (r *Repository) Exists(ctx context.Context, desc ocispec.Descriptor) (bool,
 }
 
 // head asks for the headers alone, by GET where HEAD is not known.
-func (r *Repository) head(ctx context.Context, path string, manifest bool) (*http.Response, error) {
-	k := call{method: http.MethodHead, path: path, header: map[string]string{"Accept": "*/*"}}
+func (r *Repository) head(ctx context.Context, at *endpoint, path string, manifest bool) (*http.Response, error) {
+	k := call{at: at, method: http.MethodHead, path: path, header: map[string]string{"Accept": "*/*"}}
 	if manifest {
 		k.header["Accept"] = acceptManifests
 	}

@@ -2,11 +2,9 @@ package remote
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"syscall"
 	"time"
 )
@@ -58,15 +56,9 @@ func tlsConfig(opts Options) (*tls.Config, error) {
 		InsecureSkipVerify: opts.InsecureTLS, //nolint:gosec // asked for by the user
 	}
 	if opts.CAFile != "" {
-		pem, err := os.ReadFile(opts.CAFile)
-		if err != nil {
+		conf.RootCAs = systemPool()
+		if err := addCA(conf.RootCAs, opts.CAFile); err != nil {
 			return nil, err
-		}
-		if conf.RootCAs, err = x509.SystemCertPool(); err != nil {
-			conf.RootCAs = x509.NewCertPool()
-		}
-		if !conf.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("read %s: no certificate in it", opts.CAFile)
 		}
 	}
 	if (opts.CertFile == "") != (opts.KeyFile == "") {

@@ -42,7 +42,7 @@ func (f *fetcher) fetch(ctx context.Context, p Partial, tell teller) error {
 		return err
 	}
 	tell.event(Event{Action: Start, Bytes: pos.n})
-	for first := true; ; first = false {
+	for again := true; ; {
 		err := f.fill(ctx, p, &pos, tell)
 		if err == nil {
 			err = verify(pos, tell)
@@ -54,8 +54,12 @@ func (f *fetcher) fetch(ctx context.Context, p Partial, tell teller) error {
 		if failed := f.restart(p, &pos, tell); failed != nil {
 			return errors.Join(err, failed)
 		}
-		if !first {
-			return err
+		// A source with several places to read from gets a try for each.
+		if d, ok := f.src.(Distruster); !ok || !d.Distrust(tell.desc) {
+			if !again {
+				return err
+			}
+			again = false
 		}
 		tell.event(Event{Action: Retry, Err: err})
 	}

@@ -60,7 +60,8 @@ func (e *DigestError) Unwrap() error { return content.ErrMismatchedDigest }
 //
 // A fetch that breaks goes on where it stopped, after a wait; six failures
 // without a byte between them are final. Wrong bytes are fetched once more from
-// the start; then they are a [DigestError], and nothing of them is kept. The
+// the start, and from each other place that a [Distruster] has; then they are a
+// [DigestError], and nothing of them is kept. The
 // first error ends the other fetches: their partials are closed and keep what
 // they have. Pull returns after all it started has ended.
 //

@@ -61,6 +61,15 @@ type RangeFetcher interface {
 	FetchRange(ctx context.Context, desc ocispec.Descriptor, offset, length int64) (io.ReadCloser, error)
 }
 
+// A Distruster is a source that reads from several places, such as mirrors of
+// a registry, and can do without one.
+type Distruster interface {
+	// Distrust says that the bytes of the blob turned out to be wrong. It
+	// reports whether another place will give them next time, which is true a
+	// bounded number of times for one blob.
+	Distrust(desc ocispec.Descriptor) bool
+}
+
 // A Partial is a blob on its way to a disk. What it holds survives the process,
 // and is never trusted before its digest has been checked.
 type Partial interface {

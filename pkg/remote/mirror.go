@@ -1,0 +1,359 @@
+package remote
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"path"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"oras.land/oras-go/v2/registry"
+	"oras.land/oras-go/v2/registry/remote/auth"
+)
+
+// A Mirror is a host that has copies of what a registry has: a pull-through
+// cache, or a neighbour that shares what it has pulled. It need not be trusted
+// with content, which its digest proves.
+//
+// Each request to it says in the query ns=HOST which registry is meant, as
+// containerd does, when the host is not the registry's own. The registry's
+// credentials are not sent to it; those stored for its own host are, but never
+// over plain HTTP to another machine.
+type Mirror struct {
+	// URL is where it is: http or https, a host, and a path if the API does
+	// not lie directly below the host. "/v2" is added to a path that does not
+	// end in it. A mirror may be on loopback, and may be spoken to without
+	// TLS: it is the user who names it.
+	URL string
+
+	// OverridePath says that the path of URL is the API's root as it stands,
+	// as in "https://harbor.example.com/v2/proxy".
+	OverridePath bool
+
+	// Resolve lets the mirror say what tags point to, where the reader allows
+	// that too ([Repository.WithMirrorTags]). A mirror that does can pass an
+	// old or another version for the one asked for.
+	Resolve bool
+
+	// Header goes with each request to the mirror's host.
+	Header http.Header
+
+	// CAFiles are PEM files of certificates to trust besides those of Options.
+	CAFiles []string
+
+	// ClientCerts are PEM files of client certificates with their keys. An
+	// empty second name means that the key is in the first file.
+	ClientCerts [][2]string
+
+	// SkipVerify accepts any certificate.
+	SkipVerify bool
+
+	// DialTimeout bounds connecting. Zero means 3 seconds.
+	DialTimeout time.Duration
+
+	// Proxy is the URL of a proxy to use in place of the environment's.
+	Proxy string
+}
+
+// String returns the mirror's URL, without a password that may be in it.
+func (m Mirror) String() string {
+	u, err := url.Parse(m.URL)
+	if err != nil {
+		return strconv.Quote(cleanText(m.URL[strings.LastIndexByte(m.URL, '@')+1:]))
+	}
+	return cleanText(u.Redacted())
+}
+
+// DefaultMirrors is the key in [Options.Mirrors] for registries that have none
+// of their own.
+const DefaultMirrors = "_default"
+
+// A patience is how long we wait.
+type patience struct{ dial, answer, stall time.Duration }
+
+// mirrorPatience is less than a registry gets: there is somebody else to ask.
+var mirrorPatience = patience{dial: 3 * time.Second, answer: 10 * time.Second, stall: 15 * time.Second}
+
+// patienceFor returns how long the place that a request is for is waited for.
+func patienceFor(ctx context.Context) patience {
+	if at, ok := ctx.Value(endpointKey{}).(*endpoint); ok && at.mirror != nil {
+		return at.mirror.patience
+	}
+	return patience{dial: dialTimeout, answer: answerTimeout, stall: stallTimeout}
+}
+
+// The longest and the shortest time that a mirror is left alone after a
+// failure. It doubles with each one in a row.
+const (
+	firstRest   = 2 * time.Second
+	longestRest = 5 * time.Minute
+)
+
+// A mirror is what is known of how a mirror does. All repositories of a client
+// share it.
+type mirror struct {
+	patience patience
+	resolve  bool
+
+	mu       sync.Mutex
+	failures int // in a row
+	rest     time.Time
+}
+
+// resting reports whether the mirror is to be left alone.
+func (m *mirror) resting(now time.Time) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return now.Before(m.rest)
+}
+
+// failed leaves the mirror alone for a while. Requests that fail together
+// count as one.
+func (m *mirror) failed(now time.Time, atLeast time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if now.Before(m.rest) {
+		return
+	}
+	rest := min(firstRest<<min(m.failures, 16), longestRest)
+	m.failures++
+	m.rest = now.Add(max(rest, atLeast))
+}
+
+// worked forgives the failures so far.
+func (m *mirror) worked() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.failures, m.rest = 0, time.Time{}
+}
+
+// A route is how a registry is written and read.
+type route struct {
+	registry *endpoint   // for what is written, lists and tags
+	mirrors  []*endpoint // asked first for content, in this order
+	last     *endpoint   // asked last for content
+}
+
+// route returns the route to the registry of ref, which stays the same as long
+// as the client.
+func (c *Client) route(ref registry.Reference) *route {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r, ok := c.routes[ref.Registry]; ok {
+		return r
+	}
+	r := &route{registry: c.endpoint(ref)}
+	r.last = r.registry
+	own, ok := c.opts.Mirrors[ref.Registry]
+	if !ok {
+		own = c.opts.Mirrors[DefaultMirrors]
+	}
+	for _, m := range own {
+		at, err := c.ways.endpoint(m, ref.Registry)
+		if err != nil { // a file has changed since New looked
+			c.warn(fmt.Errorf("use mirror %s: %w", m, err))
+			continue
+		}
+		r.mirrors = append(r.mirrors, at)
+	}
+	c.routes[ref.Registry] = r
+	return r
+}
+
+func (c *Client) warn(err error) {
+	if c.opts.Warn != nil {
+		c.opts.Warn(err.Error())
+	}
+}
+
+// checkMirrors finds what cannot be right in the mirrors of the options.
+func (c *Client) checkMirrors() error {
+	for host, mirrors := range c.opts.Mirrors {
+		for _, m := range mirrors {
+			if _, err := c.ways.endpoint(m, host); err != nil {
+				return fmt.Errorf("use mirror %s of %s: %w", m, host, err)
+			}
+		}
+	}
+	return nil
+}
+
+// credentialAt returns what gives a place its credentials. The user may have
+// named a mirror without TLS, but did not offer his password to the wire.
+func (c *Client) credentialAt(at *endpoint) auth.CredentialFunc {
+	open := at.scheme == "http" && !isLoopback(at.host)
+	if open && (c.opts.PlainHTTP == nil || !c.opts.PlainHTTP(at.host)) {
+		return nil
+	}
+	return c.credential
+}
+
+// parseMirror returns where a mirror is, and the root of its API.
+func parseMirror(m Mirror) (at endpoint, err error) {
+	u, err := url.Parse(m.URL)
+	switch {
+	case err != nil:
+		return at, errors.New("not a URL")
+	case u.Scheme != "http" && u.Scheme != "https":
+		return at, errors.New("neither http nor https")
+	case u.Hostname() == "":
+		return at, errors.New("no host")
+	case u.User != nil:
+		return at, errors.New("a user name in a URL: log in to the host instead")
+	case u.RawQuery != "" || u.Fragment != "":
+		return at, errors.New("a query or a fragment")
+	}
+	at = endpoint{scheme: u.Scheme, host: u.Host, api: true}
+	if u.Path != "" {
+		at.root = strings.TrimSuffix(path.Clean("/"+u.Path), "/")
+	}
+	if !m.OverridePath && !strings.HasSuffix(at.root, "/v2") {
+		at.root += "/v2"
+	}
+	return at, nil
+}
+
+// proxied reports whether host is one of those that serve for registry rather
+// than registry itself.
+func proxied(host, registry string) bool {
+	hub := registry == "docker.io" && host == "registry-1.docker.io"
+	return !strings.EqualFold(host, registry) && !hub
+}
+
+// ways makes the transports to mirrors, and remembers them.
+type ways struct {
+	conf     *tls.Config       // of the client; not changed
+	fixed    http.RoundTripper // used for all, if not nil
+	patience patience
+
+	plain *http.Transport // for mirrors without settings of their own
+	all   []*http.Transport
+}
+
+// endpoint returns the place of a mirror of registry.
+func (w *ways) endpoint(m Mirror, registry string) (*endpoint, error) {
+	at, err := parseMirror(m)
+	if err != nil {
+		return nil, err
+	}
+	if proxied(at.host, registry) {
+		at.ns = registry
+	}
+	at.header = make(http.Header)
+	for name, values := range m.Header {
+		at.header[http.CanonicalHeaderKey(name)] = values
+	}
+	at.cache = auth.NewCache()
+	at.mirror = &mirror{patience: w.patience, resolve: m.Resolve}
+	if at.near, err = w.transport(m); err != nil {
+		return nil, err
+	}
+	return &at, nil
+}
+
+func (w *ways) transport(m Mirror) (http.RoundTripper, error) {
+	if w.fixed != nil {
+		return w.fixed, nil
+	}
+	special := len(m.CAFiles)+len(m.ClientCerts) > 0 || m.SkipVerify || m.DialTimeout > 0 || m.Proxy != ""
+	if !special && w.plain != nil {
+		return w.plain, nil
+	}
+	conf, err := m.tls(w.conf)
+	if err != nil {
+		return nil, err
+	}
+	t := newTransport(conf, nil)
+	d := newDialer(nil)
+	if d.Timeout = m.DialTimeout; d.Timeout <= 0 {
+		d.Timeout = w.patience.dial
+	}
+	t.DialContext = d.DialContext
+	if m.Proxy != "" {
+		u, err := parseProxy(m.Proxy)
+		if err != nil {
+			return nil, err
+		}
+		t.Proxy = http.ProxyURL(u)
+	}
+	if !special {
+		w.plain = t
+	}
+	w.all = append(w.all, t)
+	return t, nil
+}
+
+func parseProxy(s string) (*url.URL, error) {
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
+		return nil, errors.New("proxy is not the URL of a host")
+	}
+	switch u.Scheme {
+	case "http", "https", "socks5", "socks5h":
+		return u, nil
+	}
+	return nil, fmt.Errorf("proxy of kind %q", u.Scheme)
+}
+
+func (w *ways) closeIdle() {
+	for _, t := range w.all {
+		t.CloseIdleConnections()
+	}
+}
+
+// tls returns base with the mirror's settings. The client certificate of base
+// is for registries.
+func (m Mirror) tls(base *tls.Config) (*tls.Config, error) {
+	conf := base.Clone()
+	conf.Certificates = nil
+	conf.InsecureSkipVerify = base.InsecureSkipVerify || m.SkipVerify //nolint:gosec // asked for by the user
+	if len(m.CAFiles) > 0 {
+		conf.RootCAs = systemPool()
+		if base.RootCAs != nil {
+			conf.RootCAs = base.RootCAs.Clone()
+		}
+	}
+	for _, file := range m.CAFiles {
+		if err := addCA(conf.RootCAs, file); err != nil {
+			return nil, err
+		}
+	}
+	for _, pair := range m.ClientCerts {
+		if pair[1] == "" {
+			pair[1] = pair[0]
+		}
+		cert, err := tls.LoadX509KeyPair(pair[0], pair[1])
+		if err != nil {
+			return nil, fmt.Errorf("load client certificate %s: %w", pair[0], err)
+		}
+		conf.Certificates = append(conf.Certificates, cert)
+	}
+	return conf, nil
+}
+
+func systemPool() *x509.CertPool {
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		return x509.NewCertPool()
+	}
+	return pool
+}
+
+func addCA(pool *x509.CertPool, file string) error {
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	if !pool.AppendCertsFromPEM(pem) {
+		return fmt.Errorf("read %s: no certificate in it", file)
+	}
+	return nil
+}
