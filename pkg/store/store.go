@@ -6,6 +6,7 @@
 //	ingest/<hex>.<random>/    a blob on its way: data and journal
 //	bad/                      what was found damaged, put aside
 //	locks/, stat/, origins/   locks, digests of known files, where blobs were seen
+//	uploads/                  where uploads go on, and how registries want them
 //	VERSION                   of all this
 //
 // A name is given after the truth: bytes are written below ingest, hashed,
@@ -204,7 +205,7 @@ func (s *Store) recognise() error {
 	}
 	for _, e := range entries {
 		switch e.Name() {
-		case ingestDir, locksDir, blobsDir, badDir, statDir, originsDir, versionName, indexName, layoutName:
+		case ingestDir, locksDir, blobsDir, badDir, statDir, originsDir, uploadsDir, versionName, indexName, layoutName:
 			// Another process is in the middle of making the store.
 		default:
 			return fmt.Errorf("directory is not a store and holds other files (%q)", e.Name())
