@@ -37,7 +37,7 @@ func faults() map[string]Rule {
 	all := make(map[string]Rule)
 	for _, group := range []map[string]Rule{
 		connectionFaults(), statusFaults(), rangeFaults(), contentFaults(),
-		placeFaults(), authFaults(), uploadFaults(), listFaults(),
+		placeFaults(), authFaults(), uploadFaults(), refusals(), listFaults(),
 	} {
 		maps.Copy(all, group)
 	}

@@ -112,7 +112,7 @@ func TestFaults(t *testing.T) {
 	checks := make(map[string]check)
 	for _, group := range []map[string]check{
 		connectionChecks(), statusChecks(), rangeChecks(), contentChecks(),
-		placeChecks(), authChecks(), uploadChecks(), listChecks(),
+		placeChecks(), authChecks(), uploadChecks(), refusalChecks(), listChecks(),
 	} {
 		maps.Copy(checks, group)
 	}

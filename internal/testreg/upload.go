@@ -75,3 +75,43 @@ func TakeThenDrop(n int64) Action {
 		drop(x.W, true)
 	}
 }
+
+// LargerThan acts on a request whose body is larger than n bytes, and passes
+// others on.
+func LargerThan(n int64, do Action) Action {
+	return func(x Exchange) {
+		if x.R.ContentLength > n {
+			do(x)
+			return
+		}
+		x.Pass(x.W)
+	}
+}
+
+// TakeAsWhole takes a chunk for a whole blob and ends the upload, as registries
+// do that know one chunk only.
+func TakeAsWhole() Action {
+	return ReadThen(func(x Exchange) {
+		req := x.R.Clone(x.R.Context())
+		req.Method, req.Body, req.ContentLength = http.MethodDelete, http.NoBody, 0
+		x.Server.backend.ServeHTTP(newMemory(), req)
+		x.W.WriteHeader(http.StatusCreated)
+	})
+}
+
+// refusals are the ways in which registries do not take some uploads.
+func refusals() map[string]Rule {
+	patch := func(do Action) Rule { return Rule{Method: "PATCH", Path: uploads, Do: do} }
+	unsupported := Status(http.StatusBadRequest, nil, `{"errors":[{"code":"UNSUPPORTED","message":"not here"}]}`)
+	return map[string]Rule{
+		"no-patch-405":  patch(Status(http.StatusMethodNotAllowed, nil, "")),
+		"no-patch-404":  patch(Status(http.StatusNotFound, nil, "")),
+		"no-patch-501":  patch(Status(http.StatusNotImplemented, nil, "")),
+		"no-patch-code": patch(unsupported),
+		"patch-201":     patch(TakeAsWhole()),
+		"patch-4m":      patch(LargerThan(4<<20, Status(http.StatusRequestedRangeNotSatisfiable, nil, ""))),
+		"no-put":        {Method: "PUT", Path: uploads, Do: LargerThan(0, unsupported)},
+		"body-2m":       {Method: "PUT,PATCH", Path: uploads, Do: LargerThan(2<<20, Status(http.StatusRequestEntityTooLarge, nil, ""))},
+		"min-chunk":     {Method: "POST", Path: uploads, Do: SetHeader(map[string]string{"OCI-Chunk-Min-Length": "5242880"})},
+	}
+}
