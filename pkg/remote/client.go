@@ -106,6 +106,8 @@ type Client struct {
 	ways   ways
 
 	tagLocks [64]sync.Mutex // of fallback tags
+
+	habits habits
 }
 
 // New returns a client. It reads the certificates that opts names, but no

@@ -198,7 +198,7 @@ func TestPushFaults(t *testing.T) {
 			desc, data := content(2, size)
 			s.Add(tt.rule)
 			var sent atomic.Int64
-			err := r.PushFrom(t.Context(), desc, opener(data), func(n int64) { sent.Add(n) })
+			err := r.PushFrom(t.Context(), desc, opener(data), func(n int64, _ error) { sent.Add(n) })
 			checkWords(t, err)
 			if leaked := s.Sink.Credentials(); leaked != nil {
 				t.Errorf("credentials given away: %v", leaked)

@@ -168,7 +168,7 @@ func (p *prober) reading(ctx context.Context) {
 func (p *prober) mount(ctx context.Context) {
 	ok, err := p.other.MountFrom(ctx, p.blob, p.repo.ref.Repository)
 	p.found.Mount = ok && err == nil
-	if s, ok := p.other.takeSession(p.blob); ok {
+	if s, ok := p.other.takeSession(p.blob.Digest.String()); ok {
 		p.cancel(ctx, s.at)
 	}
 }
@@ -193,8 +193,8 @@ func (p *prober) chunked(ctx context.Context) {
 		return
 	}
 	drain(resp.Body)
-	p.found.MinChunk, _ = parseCount(resp.Header.Get("OCI-Chunk-Min-Length"))
-	u := &upload{repo: p.repo, desc: p.blob}
+	p.found.MinChunk, _ = parseCount(resp.Header.Get(headerMinLength))
+	u := &upload{repo: p.repo}
 	if u.to, err = p.repo.location(resp); err != nil {
 		return
 	}

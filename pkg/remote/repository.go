@@ -31,6 +31,8 @@ type Repository struct {
 
 	mu       sync.Mutex
 	sessions map[string]session // uploads that were begun, by digest
+
+	memory Memory // may be nil
 }
 
 // Name returns the repository's name, as in host/org/model.

@@ -51,3 +51,11 @@ func (t teller) moved(n int64) {
 		t.event(Event{Action: Progress, Bytes: n})
 	}
 }
+
+// sent tells of what a [Resumer] or [Streamer] does.
+func (t teller) sent(n int64, err error) {
+	t.moved(n)
+	if err != nil {
+		t.event(Event{Action: Retry, Err: err})
+	}
+}

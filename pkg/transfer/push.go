@@ -76,7 +76,7 @@ func (p *pusher) push(ctx context.Context, mountFrom []string) (Action, error) {
 	}
 	p.tell.event(Event{Action: Start})
 	if r, ok := p.dst.(Resumer); ok {
-		return Done, r.PushFrom(ctx, p.blob.Desc, p.blob.Open, p.tell.moved)
+		return Done, r.PushFrom(ctx, p.blob.Desc, p.blob.Open, p.tell.sent)
 	}
 	return p.upload(ctx)
 }

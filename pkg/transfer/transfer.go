@@ -47,10 +47,11 @@ type Opener = func(ctx context.Context, offset int64) (io.ReadCloser, error)
 type Resumer interface {
 	// PushFrom uploads the blob that open reads. After a lost connection it
 	// asks the far side how much it kept and goes on from there, or starts
-	// again when nothing was. sent is called, if not nil, with the bytes of
-	// each piece handed to the network; when bytes must be sent again it is
-	// called with the negative number of those taken back.
-	PushFrom(ctx context.Context, desc ocispec.Descriptor, open Opener, sent func(n int64)) error
+	// again when nothing was. tell is called, if not nil, with the bytes of
+	// each piece handed to the network, with the negative number of those
+	// taken back when bytes must be sent again, and with the error of each
+	// try that is followed by another.
+	PushFrom(ctx context.Context, desc ocispec.Descriptor, open Opener, tell func(n int64, err error)) error
 }
 
 // A RangeFetcher is a source that can read a part of a blob.
