@@ -63,7 +63,7 @@ func (u *upload) recall() {
 	if u.note == nil || u.note.Location() == "" {
 		return
 	}
-	at, err := u.repo.parseLocation(u.repo.url("/blobs/uploads/", nil), u.note.Location())
+	at, err := u.repo.parseLocation(u.repo.at.url(u.repo.ref.Repository, "/blobs/uploads/", nil), u.note.Location())
 	if err == nil {
 		u.to, u.unsure = at, true
 	}

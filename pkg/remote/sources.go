@@ -55,7 +55,7 @@ func (r *Repository) WithMirrorTags() *Repository {
 }
 
 func (r *Repository) with(from *sources) *Repository {
-	return &Repository{client: r.client, ref: r.ref, at: r.at, from: from, sessions: make(map[string]session)}
+	return &Repository{client: r.client, ref: r.ref, at: r.at, from: from, sessions: make(map[string]session), memory: r.memory}
 }
 
 // Distrust says that bytes of a blob turned out to be wrong. The mirrors that

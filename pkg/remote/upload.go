@@ -30,8 +30,8 @@ const (
 // errOnce says that a stream cannot be sent a second time.
 var errOnce = errors.New("content can be read only once")
 
-// opener opens the bytes of a blob from an offset.
-type opener = func(ctx context.Context, offset int64) (io.ReadCloser, error)
+// reader opens the bytes of a blob from an offset.
+type reader = func(ctx context.Context, offset int64) (io.ReadCloser, error)
 
 // stream is transfer's Stream.
 type stream = interface {
@@ -54,7 +54,7 @@ type upload struct {
 	size int64
 	dgst digest.Digest // "" as long as it is not known
 	sum  func(ctx context.Context) (digest.Digest, error)
-	open opener
+	open reader
 	tell func(n int64, err error)
 
 	mode  mode
@@ -360,7 +360,7 @@ func (u *upload) final(err error) error {
 }
 
 // reopen returns a way to read from several times, as far as there is one.
-func reopen(from io.Reader, size int64) (opener, error) {
+func reopen(from io.Reader, size int64) (reader, error) {
 	if size <= smallBlob {
 		raw, err := io.ReadAll(io.LimitReader(from, size+1))
 		if err == nil && int64(len(raw)) != size {
