@@ -138,6 +138,8 @@ func hint(err error) string {
 		return "list it in .modelregignore, or publish it all the same with --include-secret"
 	}
 	switch {
+	case errors.Is(err, artifact.ErrNotModel):
+		return "\"modelreg pull --raw\" takes what is no model as it is"
 	case errors.Is(err, artifact.ErrDotfile):
 		return "if you trust who made it, take such files with --allow-dotfiles"
 	case errors.Is(err, artifact.ErrCollision):

@@ -46,6 +46,7 @@ directory of an earlier pull, unchanged files are not fetched again.`,
 	fl.BoolVar(&opts.AllowDowngrade, "allow-downgrade", false, downgradeUsage)
 	fl.BoolVar(&opts.Force, "force", false, "replace DIR even if it is not an earlier pull")
 	fl.IntVarP(&opts.Workers, "jobs", "j", 0, "fetch `N` blobs at once (default 4)")
+	fl.BoolVar(&opts.Raw, "raw", false, "take any artifact, such as a chart or a signature, as it is: manifest, config and layers")
 	fl.BoolVar(&opts.AllowDotfiles, "allow-dotfiles", false, "take dot files that are not known to be harmless, such as .bashrc")
 	fl.BoolVar(&opts.AllowCollisions, "allow-collisions", false, "take names that differ only in case, if the file system keeps them apart")
 	fl.BoolVar(&opts.NoStore, "no-cache", false, "neither use nor fill the local store")

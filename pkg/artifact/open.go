@@ -19,7 +19,8 @@ import (
 const maxConfigBytes = 4 << 20
 
 // An Artifact is an opened manifest. It holds no connection, and its methods
-// may be called from several goroutines. Only [Open] makes one.
+// may be called from several goroutines. Only [Open], [OpenWith] and [OpenRaw]
+// make one.
 type Artifact struct {
 	Descriptor ocispec.Descriptor
 	Raw        []byte // the manifest, as stored
@@ -41,6 +42,12 @@ type Artifact struct {
 	// collisions says that the names may be some that not every file system
 	// keeps apart.
 	collisions bool
+
+	// manifestIsFile says that the manifest is one of the files.
+	manifestIsFile bool
+
+	// notes are for who unpacks.
+	notes []string
 
 	// diffIDs are digests of what compressed layers hold, where known.
 	diffIDs map[digest.Digest]digest.Digest
@@ -74,6 +81,22 @@ func OpenWith(ctx context.Context, src content.Fetcher, desc ocispec.Descriptor,
 }
 
 func (a *Artifact) open(ctx context.Context, src content.Fetcher) error {
+	if err := a.readManifest(ctx, src); err != nil {
+		return err
+	}
+	family, ok := mediatypes.Detect(a.Manifest)
+	if !ok {
+		return ErrNotModel
+	}
+	a.Family = family
+	if len(a.Manifest.Layers) == 0 {
+		return fmt.Errorf("%w: it has no layers", ErrNotModel)
+	}
+	return a.list(ctx, src)
+}
+
+// readManifest fetches the manifest and checks it, whatever it is of.
+func (a *Artifact) readManifest(ctx context.Context, src content.Fetcher) error {
 	if t := a.Descriptor.MediaType; t == mediatypes.IndexOCI || t == mediatypes.IndexDocker {
 		return fmt.Errorf("%w: an index of manifests, one of which must be chosen", ErrNotModel)
 	}
@@ -90,15 +113,8 @@ func (a *Artifact) open(ctx context.Context, src content.Fetcher) error {
 	if t := a.Descriptor.MediaType; m.MediaType != "" && t != "" && t != m.MediaType {
 		return fmt.Errorf("%w: manifest says it is %q and was served as %q", ErrUnsafe, m.MediaType, t)
 	}
-	family, ok := mediatypes.Detect(m)
-	if !ok {
-		return ErrNotModel
-	}
-	a.Raw, a.Manifest, a.Family = raw, m, family
-	if len(m.Layers) == 0 {
-		return fmt.Errorf("%w: it has no layers", ErrNotModel)
-	}
-	return a.list(ctx, src)
+	a.Raw, a.Manifest = raw, m
+	return nil
 }
 
 // A lister names the files of the layers of one family. It is called with the

@@ -124,6 +124,15 @@ func (u *unpacker) run(ctx context.Context, dir string) (err error) {
 	return nil
 }
 
+// stageManifest puts the manifest among the blobs, where it is one of the files.
+func (u *unpacker) stageManifest() error {
+	u.out.Notes = append(u.out.Notes, u.a.notes...)
+	if !u.a.manifestIsFile {
+		return nil
+	}
+	return u.stage.root.WriteFile(blobName(u.a.Descriptor.Digest), u.a.Raw, mode)
+}
+
 // resumable tells whether what was fetched so far helps the next run.
 func (u *unpacker) resumable(ctx context.Context, err error) bool {
 	for _, final := range []error{ErrUnsafe, ErrTarget, content.ErrMismatchedDigest, mediatypes.ErrMalformed, syscall.ENOSPC, syscall.EDQUOT} {
@@ -145,6 +154,9 @@ func (u *unpacker) fill(ctx context.Context) error {
 		return err
 	}
 	if err := u.target.look(u.opts.Force); err != nil {
+		return err
+	}
+	if err := u.stageManifest(); err != nil {
 		return err
 	}
 	if err := u.findLocals(ctx); err != nil {
@@ -218,6 +230,9 @@ func (u *unpacker) isCurrent() bool {
 		if f.Archive || u.locals.paths[f.Path] != f.Digest {
 			return false
 		}
+	}
+	if len(old.Files) != len(u.a.Files) {
+		return false // some of the files there are no longer wanted
 	}
 	for _, e := range u.target.tree {
 		if _, ours := u.a.file(e.path); ours && e.info.Mode() != mode {

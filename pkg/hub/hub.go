@@ -211,6 +211,18 @@ func expand(ctx context.Context, repo *remote.Repository, r ref.Reference) (ref.
 // model resolves r to the manifest of one model, choosing from an index when
 // that leaves no doubt.
 func (h *Hub) model(ctx context.Context, r ref.Reference) (*target, error) {
+	return h.choose(ctx, r, "models", func(m ocispec.Descriptor) bool {
+		return m.ArtifactType == mediatypes.ArtifactModel || m.Annotations[mediatypes.AnnotationModelcarManifest] == "modelpack"
+	})
+}
+
+// any resolves r to one manifest of whatever kind.
+func (h *Hub) any(ctx context.Context, r ref.Reference) (*target, error) {
+	return h.choose(ctx, r, "manifests", func(ocispec.Descriptor) bool { return true })
+}
+
+// choose resolves r, and from an index takes the only manifest that fits.
+func (h *Hub) choose(ctx context.Context, r ref.Reference, what string, fits func(ocispec.Descriptor) bool) (*target, error) {
 	t, err := h.resolve(ctx, r)
 	if err != nil {
 		return nil, err
@@ -222,16 +234,11 @@ func (h *Hub) model(ctx context.Context, r ref.Reference) (*target, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read index %s: %w", t.ref, err)
 	}
-	var models []ocispec.Descriptor
-	for _, m := range index.Manifests {
-		if m.ArtifactType == mediatypes.ArtifactModel || m.Annotations[mediatypes.AnnotationModelcarManifest] == "modelpack" {
-			models = append(models, m)
-		}
+	found := slices.DeleteFunc(index.Manifests, func(m ocispec.Descriptor) bool { return !fits(m) })
+	if len(found) != 1 {
+		return nil, fmt.Errorf("choose from index %s: it holds %d %s: name one by digest: %w", t.ref, len(found), what, ErrNoVariant)
 	}
-	if len(models) != 1 {
-		return nil, fmt.Errorf("choose from index %s: it holds %d models: name one by digest: %w", t.ref, len(models), ErrNoVariant)
-	}
-	child := models[0]
+	child := found[0]
 	t.desc, t.raw, err = t.repo.Manifest(ctx, child.Digest.String())
 	if err != nil {
 		return nil, fmt.Errorf("read variant of %s: %w", t.ref, err)

@@ -30,6 +30,10 @@ type PullOptions struct {
 	// Force replaces a directory that is not an earlier pull.
 	Force bool
 
+	// Raw takes an artifact of any kind as what it is made of: manifest, config
+	// and layers, each a file. Archives are not unpacked.
+	Raw bool
+
 	// AllowCollisions lets names through that are equal where case or Unicode
 	// normal form is ignored, if the file system of the directory keeps them
 	// apart.
@@ -65,7 +69,11 @@ type PullResult struct {
 // is fetched by it. The directory shows the old version or the whole new one,
 // never a mix, whatever happens.
 func (h *Hub) Pull(ctx context.Context, r ref.Reference, dir string, opts PullOptions) (*PullResult, error) {
-	t, err := h.model(ctx, r)
+	choose := h.model
+	if opts.Raw {
+		choose = h.any
+	}
+	t, err := choose(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +86,7 @@ func (h *Hub) Pull(ctx context.Context, r ref.Reference, dir string, opts PullOp
 			return nil, err
 		}
 	}
-	a, err := artifact.OpenWith(ctx, t.repo, t.desc, artifact.OpenOptions{AllowCollisions: opts.AllowCollisions})
+	a, err := openPulled(ctx, t, opts)
 	if err != nil {
 		return nil, fmt.Errorf("pull %s: %w", t.ref, err)
 	}
@@ -98,6 +106,14 @@ func (h *Hub) Pull(ctx context.Context, r ref.Reference, dir string, opts PullOp
 		h.keep(ctx, t, a)
 	}
 	return res, nil
+}
+
+// openPulled opens what is to be pulled, as a model or as it is.
+func openPulled(ctx context.Context, t *target, opts PullOptions) (*artifact.Artifact, error) {
+	if opts.Raw {
+		return artifact.OpenRaw(ctx, t.repo, t.desc)
+	}
+	return artifact.OpenWith(ctx, t.repo, t.desc, artifact.OpenOptions{AllowCollisions: opts.AllowCollisions})
 }
 
 // keep notes where the version's blobs can be mounted from, and names it in the
