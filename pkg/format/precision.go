@@ -28,6 +28,12 @@ var torchTypes = map[string]string{
 	"float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2", "uint16": "U16", "uint32": "U32", "uint64": "U64",
 }
 
+// torchSizes are the bytes of an element of the types in torchTypes.
+var torchSizes = map[string]int64{
+	"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1,
+	"C64": 8, "C128": 16, "F8_E4M3": 1, "F8_E5M2": 1, "U16": 2, "U32": 4, "U64": 8,
+}
+
 // onnxTypes are the data types of onnx.proto.
 var onnxTypes = map[string]string{
 	"DOUBLE": "F64", "FLOAT": "F32", "FLOAT16": "F16", "BFLOAT16": "BF16",

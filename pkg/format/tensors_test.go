@@ -1,6 +1,7 @@
 package format_test
 
 import (
+	"context"
 	"errors"
 	"testing"
 
@@ -29,8 +30,8 @@ func TestTensors(t *testing.T) {
 			{Name: "v", DType: "F32", Shape: []int64{2, 4}, Bytes: 32, File: "model.onnx_data"},
 		}},
 		"pytorch": {testmodel.TorchZip, "pytorch_model.bin", []format.Tensor{
-			{Name: "w", DType: "F32", Shape: []int64{2, 2}, Offset: -1, Bytes: -1, File: "pytorch_model.bin"},
-			{Name: "b", DType: "F32", Shape: []int64{2}, Offset: -1, Bytes: -1, File: "pytorch_model.bin"},
+			{Name: "w", DType: "F32", Shape: []int64{2, 2}, Offset: -1, Bytes: 16, File: "pytorch_model.bin"},
+			{Name: "b", DType: "F32", Shape: []int64{2}, Offset: -1, Bytes: 8, File: "pytorch_model.bin"},
 		}},
 		"npy": {testmodel.Numpy, "weights.npy", []format.Tensor{
 			{Name: "weights", DType: "F32", Shape: []int64{2, 2}, Bytes: 16, File: "weights.npy"},
@@ -91,6 +92,37 @@ func TestTensorsErrors(t *testing.T) {
 	}
 	if _, err := format.Tensors(t.Context(), memory(map[string]string{"a.gguf": "x"})[0]); !errors.Is(err, format.ErrMalformed) {
 		t.Errorf("Tensors error = %v, want ErrMalformed", err)
+	}
+}
+
+func TestAllTensors(t *testing.T) {
+	var files []format.File
+	for _, write := range []func(testing.TB, string){testmodel.GGUF, testmodel.ShardedSafetensors} {
+		files = append(files, written(t, write)...)
+	}
+	files = append(files, memory(map[string]string{"broken.gguf": "x"})...)
+	got, problems, err := format.AllTensors(t.Context(), files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, tensor := range got {
+		names = append(names, tensor.File+" "+tensor.Name)
+	}
+	want := []string{
+		"model-Q8_0.gguf token_embd.weight", "model-Q8_0.gguf output_norm.weight",
+		"model-00001-of-00002.safetensors model.embed_tokens.weight", "model-00002-of-00002.safetensors lm_head.weight",
+	}
+	if diff := cmp.Diff(want, names); diff != "" {
+		t.Errorf("AllTensors (-want +got):\n%s", diff)
+	}
+	if len(problems) != 1 || problems[0].Path != "broken.gguf" || !errors.Is(problems[0].Err, format.ErrMalformed) {
+		t.Errorf("problems = %v, want that of broken.gguf", problems)
+	}
+	broken := errors.New("broken disk")
+	files = append(files, format.File{Path: "x.gguf", Open: func(context.Context) (format.ReaderAtCloser, error) { return nil, broken }})
+	if _, _, err := format.AllTensors(t.Context(), files); !errors.Is(err, broken) {
+		t.Errorf("AllTensors error = %v, want that of opening", err)
 	}
 }
 

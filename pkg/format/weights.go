@@ -3,6 +3,7 @@ package format
 import (
 	"context"
 	"fmt"
+	"math"
 	"path"
 	"slices"
 	"strings"
@@ -68,29 +69,6 @@ func readerOf(f File) reader {
 		return visitNPY
 	}
 	return nil
-}
-
-// Tensors lists the tensors of one file in the order of the file. The error
-// wraps [ErrMalformed] if the file does not parse, and [ErrUnknownFormat] if it
-// is of no format with tensors that is read here. A PyTorch file that is not a
-// plain dictionary of tensors gives those that could be told, or none.
-func Tensors(ctx context.Context, f File) ([]Tensor, error) {
-	read := readerOf(f)
-	if read == nil {
-		return nil, fmt.Errorf("tensors of %s: %w", f.Path, ErrUnknownFormat)
-	}
-	var tensors []Tensor
-	h, err := visitFile(ctx, f, read, func(t Tensor) error {
-		tensors = append(tensors, t)
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("tensors of %s: %w", f.Path, err)
-	}
-	for i := range tensors {
-		tensors[i].Offset += h.base
-	}
-	return tensors, nil
 }
 
 // visitFile opens and reads f.
@@ -160,9 +138,14 @@ func visitPyTorch(r ReaderAtCloser, f File, visit func(Tensor) error) (*header, 
 	if err != nil {
 		return nil, err
 	}
-	for _, t := range file.Tensors {
-		dtype := torchTypes[t.Type]
-		if err := visit(Tensor{Name: t.Name, DType: dtype, Shape: t.Shape, Offset: -1, Bytes: -1}); err != nil {
+	for _, item := range file.Tensors {
+		// Where a storage lies is told in front of it, at the price of a read
+		// for every tensor.
+		t := Tensor{Name: item.Name, DType: torchTypes[item.Type], Shape: item.Shape, Offset: -1, Bytes: -1}
+		if size := torchSizes[t.DType]; size > 0 && t.elements() <= math.MaxInt64/size {
+			t.Bytes = t.elements() * size
+		}
+		if err := visit(t); err != nil {
 			return nil, err
 		}
 	}

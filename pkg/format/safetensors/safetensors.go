@@ -5,8 +5,8 @@
 // fill the data exactly, without a gap, an overlap or trailing bytes. So every
 // byte of a file that [Read] accepts is explained.
 //
-// Reading costs one read of 256 KiB for nearly every file, larger ones for
-// headers beyond. Tensor data is never read.
+// Reading costs one read of 64 KiB, and for a longer header few more of what is
+// left of it. Tensor data is not read, but for what that first read brings.
 package safetensors
 
 import (
@@ -110,6 +110,7 @@ func Walk(r io.ReaderAt, size int64, visit func(Tensor) error) (*Header, error) 
 	case int64(n) > w.Left():
 		return nil, malformedAt(0, "a header of %d bytes is longer than the file", n)
 	}
+	w.Until(8 + int64(n))
 	p := newParser(w, int64(n), visit)
 	if err := p.header(); err != nil {
 		return nil, err

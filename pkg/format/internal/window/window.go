@@ -20,7 +20,7 @@ const MaxRead = 4 << 20
 // Options adjusts a [Reader].
 type Options struct {
 	// First is the size of the first read, and of the one after a skip far
-	// past what has been read. Zero means 256 KiB.
+	// past what has been read. Zero means 64 KiB.
 	First int
 
 	// Budget is how many bytes may be read in all before the file counts as
@@ -36,6 +36,7 @@ type Reader struct {
 	first  int
 	next   int // size of the next read
 	budget int64
+	end    int64  // of what is wanted, as far as known
 	buf    []byte // the window: bytes of the file from pos
 	pos    int64
 }
@@ -44,13 +45,13 @@ type Reader struct {
 // format is for errors.
 func New(r io.ReaderAt, size int64, format string, opts Options) *Reader {
 	if opts.First == 0 {
-		opts.First = 256 << 10
+		opts.First = 64 << 10
 	}
 	if opts.Budget == 0 {
 		opts.Budget = 256 << 20
 	}
 	return &Reader{
-		r: r, size: max(size, 0), format: format,
+		r: r, size: max(size, 0), end: max(size, 0), format: format,
 		first: opts.First, next: opts.First, budget: opts.Budget,
 	}
 }
@@ -60,6 +61,13 @@ func (r *Reader) Offset() int64 { return r.pos }
 
 // Left returns how many bytes there are to the end of the file.
 func (r *Reader) Left() int64 { return r.size - r.pos }
+
+// Until says that the header ends at offset end: nothing behind it is read
+// ahead, and what is before it in as few reads as [MaxRead] allows.
+func (r *Reader) Until(end int64) {
+	r.end = min(end, r.size)
+	r.next = MaxRead
+}
 
 // Malformed returns an error with the present offset.
 func (r *Reader) Malformed(reason string, args ...any) error {
@@ -121,7 +129,7 @@ func (r *Reader) Read(p []byte) (int, error) {
 // fill makes the window at least n bytes, n being no more than what is left.
 func (r *Reader) fill(n int) error {
 	have := len(r.buf)
-	want := int(min(int64(max(r.next, n)), r.Left()))
+	want := int(min(int64(max(r.next, n)), max(r.end-r.pos, int64(n)), r.Left()))
 	if r.budget -= int64(want - have); r.budget < 0 {
 		return r.Malformed("the header is too large")
 	}

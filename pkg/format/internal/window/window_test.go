@@ -68,6 +68,24 @@ func TestReads(t *testing.T) {
 	}
 }
 
+// What lies behind a known end is only read when it is asked for.
+func TestUntil(t *testing.T) {
+	data := numbered(1000)
+	r := &recorder{r: bytes.NewReader(data)}
+	w := window.New(r, int64(len(data)), "test", window.Options{First: 10})
+	for i, n := range []int{8, 100, 92, 50} {
+		if i == 1 {
+			w.Until(200)
+		}
+		if _, err := w.Next(n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff([][2]int64{{0, 10}, {10, 190}, {200, 50}}, r.reads); diff != "" {
+		t.Errorf("reads (-want +got):\n%s", diff)
+	}
+}
+
 func TestReadIsTheRest(t *testing.T) {
 	data := numbered(100_000)
 	w := window.New(bytes.NewReader(data), int64(len(data)), "test", window.Options{First: 16})
