@@ -95,6 +95,10 @@ func TestJSONKeys(t *testing.T) {
 			}),
 			under("referrers[]", []string{"digest", "artifactType", "size"}),
 		)},
+		{"tensors", json("tensors", name+":v1"), append(
+			under("tensors[]", []string{"name", "dtype", "shape", "bytes", "offset", "file"}),
+			"reference", "digest", "files", "elements", "size", "tensors",
+		)},
 		{"ls REPOSITORY", json("ls", name), under("[]", []string{"tag", "digest", "size", "created"})},
 		{"ls ORG", json("ls", reg.Host+"/acme"), []string{"[].repository"}},
 		{"ls HOST", json("ls", reg.Host), []string{"[].repository"}},

@@ -1,5 +1,5 @@
 // Package hub is one method for each thing that a user does with models: push,
-// pull, resolve, inspect, list, tag, read, sign, verify.
+// pull, resolve, inspect, list, tag, read, list tensors, sign, verify.
 //
 // It is the only place that joins the other packages, and holds no formats, no
 // protocols and no bytes of its own. Every method takes a parsed reference,
