@@ -69,7 +69,7 @@ func (p *Progress) Observe(e transfer.Event) {
 	switch e.Action {
 	case transfer.Start:
 		p.open(e)
-	case transfer.Progress:
+	case transfer.Progress, transfer.Copied:
 		if bar := p.live[e.Desc.Digest]; bar != nil {
 			bar.IncrInt64(e.Bytes)
 		}
@@ -95,6 +95,8 @@ func (p *Progress) count(e transfer.Event) {
 	case transfer.Progress:
 		p.there += e.Bytes
 		p.moved += e.Bytes
+	case transfer.Copied:
+		p.there += e.Bytes
 	case transfer.Exists, transfer.Mounted, transfer.Reused:
 		p.there += e.Desc.Size
 	}

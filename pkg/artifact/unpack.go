@@ -96,7 +96,8 @@ type unpacker struct {
 
 	fetching bool
 	fetched  atomic.Int64
-	resumed  sync.Map // of digests to the bytes that an earlier run had fetched
+	copied   atomic.Int64 // of blobs that were fetched in part
+	resumed  sync.Map     // of digests to the bytes that an earlier run had fetched
 	out      Unpacked
 }
 
@@ -323,6 +324,7 @@ func (u *unpacker) fetch(ctx context.Context) error {
 	u.fetching = true
 	err := transfer.Pull(ctx, u.src, jobs, transfer.PullOptions{Workers: u.opts.Workers, Observe: u.observe})
 	u.out.Fetched = u.fetched.Load()
+	u.out.Reused += u.copied.Load()
 	for _, n := range u.resumed.Range {
 		u.out.Reused += n.(int64)
 	}
@@ -429,6 +431,8 @@ func (u *unpacker) observe(e transfer.Event) {
 		u.fetched.Add(e.Bytes)
 	case e.Action == transfer.Start && e.Bytes > 0:
 		u.resumed.Store(e.Desc.Digest, e.Bytes)
+	case e.Action == transfer.Copied:
+		u.copied.Add(e.Bytes)
 	case e.Action == transfer.Progress && e.Bytes < 0:
 		u.resumed.Delete(e.Desc.Digest) // the blob begins again
 	}

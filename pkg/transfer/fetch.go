@@ -24,8 +24,9 @@ const (
 
 // A fetcher brings blobs into partials, one after the other.
 type fetcher struct {
-	src content.Fetcher
-	buf []byte // made for the first blob, kept for the next
+	src   content.Fetcher
+	limit *throttle
+	buf   []byte // made for the first blob, kept for the next
 }
 
 // A position is how far the fetch of one blob has come.
@@ -33,15 +34,19 @@ type position struct {
 	n     int64     // bytes that are in the partial
 	state hash.Hash // of those bytes
 	saved int64     // n at the last checkpoint
+
+	copied   int64     // of n, from segments
+	segments []Segment // that are still to be copied, past n
 }
 
 // fetch fills p with the blob and returns when its digest is right.
-func (f *fetcher) fetch(ctx context.Context, p Partial, tell teller) error {
+func (f *fetcher) fetch(ctx context.Context, p Partial, segments []Segment, tell teller) error {
 	pos, err := resume(p, tell)
 	if err != nil {
 		return err
 	}
 	tell.event(Event{Action: Start, Bytes: pos.n})
+	pos.segments = segments
 	for again := true; ; {
 		err := f.fill(ctx, p, &pos, tell)
 		if err == nil {
@@ -50,12 +55,14 @@ func (f *fetcher) fetch(ctx context.Context, p Partial, tell teller) error {
 		if err == nil || !errors.Is(err, content.ErrMismatchedDigest) {
 			return err
 		}
+		reused := pos.copied > 0
 		// Wrong bytes are never kept, or the next run would go on from them.
 		if failed := f.restart(p, &pos, tell); failed != nil {
 			return errors.Join(err, failed)
 		}
-		// A source with several places to read from gets a try for each.
-		if d, ok := f.src.(Distruster); !ok || !d.Distrust(tell.desc) {
+		// What was copied is not the source's fault, and a source with several
+		// places to read from gets a try for each.
+		if d, ok := f.src.(Distruster); !reused && (!ok || !d.Distrust(tell.desc)) {
 			if !again {
 				return err
 			}
@@ -84,7 +91,8 @@ func resume(p Partial, tell teller) (position, error) {
 
 // restart throws away what was fetched.
 func (f *fetcher) restart(p Partial, pos *position, tell teller) error {
-	tell.moved(-pos.n)
+	tell.moved(pos.copied - pos.n)
+	tell.copied(-pos.copied)
 	*pos = position{state: tell.desc.Digest.Algorithm().Hash()}
 	return p.Reset()
 }
@@ -103,9 +111,9 @@ func (f *fetcher) fill(ctx context.Context, p Partial, pos *position, tell telle
 	var pace pacer
 	best := pos.n
 	for pos.n < tell.desc.Size {
-		err := f.stream(ctx, p, pos, tell)
+		err := f.step(ctx, p, pos, tell)
 		if err == nil {
-			break
+			continue
 		}
 		// Only new ground counts: a source that always breaks at the same
 		// byte must not keep us for ever.
@@ -113,7 +121,7 @@ func (f *fetcher) fill(ctx context.Context, p Partial, pos *position, tell telle
 			best = pos.n
 			pace.progress()
 		}
-		if pos.n > 0 && errors.Is(err, errdef.ErrUnsupported) {
+		if (pos.n > 0 || len(pos.segments) > 0) && errors.Is(err, errdef.ErrUnsupported) {
 			// The source gives whole blobs only.
 			err = errFromStart
 			if failed := f.restart(p, pos, tell); failed != nil {
@@ -149,28 +157,45 @@ func checkpoint(p Partial, pos *position) error {
 	return nil
 }
 
-// stream fetches over one connection, from pos on.
-func (f *fetcher) stream(ctx context.Context, p Partial, pos *position, tell teller) error {
+// step copies the segment that begins at pos, or fetches up to the next one.
+func (f *fetcher) step(ctx context.Context, p Partial, pos *position, tell teller) error {
+	segs := dropBefore(pos.segments, pos.n)
+	pos.segments = segs
+	end := tell.desc.Size
+	if len(segs) > 0 {
+		if end = segs[0].Offset; end == pos.n {
+			pos.segments = segs[1:]
+			return f.copySegment(ctx, p, pos, segs[0], tell)
+		}
+	}
+	return f.stream(ctx, p, pos, end, tell)
+}
+
+// stream fetches over one connection, from pos to end.
+func (f *fetcher) stream(ctx context.Context, p Partial, pos *position, end int64, tell teller) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	rc, err := f.open(ctx, pos, tell)
+	rc, err := f.open(ctx, pos, end, tell)
 	if err != nil {
 		return err
 	}
 	defer rc.Close()
 	watch := time.AfterFunc(stallTimeout, func() { cancel(errStalled) })
 	defer watch.Stop()
-	if f.buf == nil {
-		f.buf = make([]byte, bufferBytes)
-	}
-	for pos.n < tell.desc.Size {
+	buf := f.limit.piece(f.buffer())
+	for pos.n < end {
 		watch.Reset(stallTimeout)
-		n, err := rc.Read(f.buf[:min(bufferBytes, tell.desc.Size-pos.n)])
+		n, err := rc.Read(buf[:min(int64(len(buf)), end-pos.n)])
 		watch.Stop()
-		if err := f.take(p, pos, f.buf[:n], tell); err != nil {
+		if err := f.take(p, pos, buf[:n], tell); err != nil {
+			return err
+		}
+		if err := f.limit.wait(ctx, n); err != nil {
 			return err
 		}
 		switch {
+		case pos.n == end && end < tell.desc.Size:
+			return nil
 		case pos.n == tell.desc.Size:
 			watch.Reset(stallTimeout)
 			return nothingMore(rc, tell)
@@ -205,28 +230,36 @@ func stalled(ctx context.Context, err error) error {
 	return err
 }
 
-// open opens the rest of the blob.
-func (f *fetcher) open(ctx context.Context, pos *position, tell teller) (io.ReadCloser, error) {
-	if pos.n == 0 {
+// open opens the blob from pos to end.
+func (f *fetcher) open(ctx context.Context, pos *position, end int64, tell teller) (io.ReadCloser, error) {
+	if pos.n == 0 && end == tell.desc.Size {
 		return f.src.Fetch(ctx, tell.desc)
 	}
 	if r, ok := f.src.(RangeFetcher); ok {
-		return r.FetchRange(ctx, tell.desc, pos.n, -1)
+		return r.FetchRange(ctx, tell.desc, pos.n, end-pos.n)
 	}
 	return nil, fmt.Errorf("read from %d: %w", pos.n, errdef.ErrUnsupported)
 }
 
-// take hashes and writes one piece.
+// take hashes and writes one piece that was fetched.
 func (f *fetcher) take(p Partial, pos *position, piece []byte, tell teller) error {
 	if len(piece) == 0 {
 		return nil
 	}
+	if err := put(p, pos, piece); err != nil {
+		return err
+	}
+	tell.moved(int64(len(piece)))
+	return nil
+}
+
+// put hashes and writes one piece.
+func put(p Partial, pos *position, piece []byte) error {
 	if _, err := p.WriteAt(piece, pos.n); err != nil {
 		return err
 	}
 	pos.state.Write(piece)
 	pos.n += int64(len(piece))
-	tell.moved(int64(len(piece)))
 	if pos.n-pos.saved >= checkpointBytes {
 		return checkpoint(p, pos)
 	}

@@ -105,6 +105,19 @@ func (l *ledger) observe(e transfer.Event) {
 	l.events = append(l.events, e)
 }
 
+// sum returns the sum of the bytes told of with an action.
+func (l *ledger) sum(a transfer.Action) int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var n int64
+	for _, e := range l.events {
+		if e.Action == a {
+			n += e.Bytes
+		}
+	}
+	return n
+}
+
 // moved returns the sum of all bytes told of.
 func (l *ledger) moved() int64 {
 	l.mu.Lock()
@@ -133,8 +146,9 @@ type source struct {
 	blobs map[digest.Digest][]byte
 	wrap  func(ctx context.Context, offset int64, rc io.ReadCloser) (io.ReadCloser, error)
 
-	mu    sync.Mutex
-	asked []digest.Digest
+	mu     sync.Mutex
+	asked  []digest.Digest
+	ranges [][2]int64 // from, to
 }
 
 func newSource(blobs ...[]byte) *source {
@@ -149,11 +163,16 @@ func (s *source) Fetch(ctx context.Context, desc ocispec.Descriptor) (io.ReadClo
 	return s.FetchRange(ctx, desc, 0, -1)
 }
 
-func (s *source) FetchRange(ctx context.Context, desc ocispec.Descriptor, offset, _ int64) (io.ReadCloser, error) {
+func (s *source) FetchRange(ctx context.Context, desc ocispec.Descriptor, offset, length int64) (io.ReadCloser, error) {
+	data := s.blobs[desc.Digest]
+	if rest := int64(len(data)) - offset; length < 0 || length > rest || offset+length == desc.Size {
+		length = rest // also what a source has too much
+	}
 	s.mu.Lock()
 	s.asked = append(s.asked, desc.Digest)
+	s.ranges = append(s.ranges, [2]int64{offset, offset + length})
 	s.mu.Unlock()
-	rc := io.NopCloser(bytes.NewReader(s.blobs[desc.Digest][offset:]))
+	rc := io.NopCloser(bytes.NewReader(data[offset : offset+length]))
 	if s.wrap == nil {
 		return rc, nil
 	}

@@ -59,3 +59,10 @@ func (t teller) sent(n int64, err error) {
 		t.event(Event{Action: Retry, Err: err})
 	}
 }
+
+// copied tells of bytes that were on this machine, or of such taken back.
+func (t teller) copied(n int64) {
+	if n != 0 {
+		t.event(Event{Action: Copied, Bytes: n})
+	}
+}

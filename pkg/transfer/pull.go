@@ -16,6 +16,10 @@ import (
 // defaultWorkers is how many blobs are fetched at once when nobody says.
 const defaultWorkers = 4
 
+// defaultConnections is how many requests are under way at once, at most, when
+// nobody says.
+const defaultConnections = 32
+
 // A Job is one blob to pull.
 type Job struct {
 	Desc ocispec.Descriptor
@@ -23,12 +27,26 @@ type Job struct {
 
 	// Open is called when the job's turn comes, at most once.
 	Open func() (Partial, error)
+
+	// Local, if not nil, is called after Open, at most once. It names parts of
+	// the blob that this machine may have: they are copied, each checked
+	// against its digest, and only the rest is fetched. What does not fit is
+	// fetched, and so is everything when Local fails.
+	Local func(ctx context.Context) ([]Segment, error)
 }
 
 // PullOptions adjusts [Pull]. The zero value fetches four blobs at once.
 type PullOptions struct {
 	// Workers bounds the blobs fetched at once. Zero means 4.
 	Workers int
+
+	// Connections bounds the requests to the source under way at once, for
+	// all blobs together. Zero means 32.
+	Connections int
+
+	// Bandwidth is how many bytes are fetched in a second at most, over all
+	// connections. Zero means no limit.
+	Bandwidth int64
 
 	// Observe, if not nil, is told what happens.
 	Observe Observer
@@ -72,13 +90,15 @@ func Pull(ctx context.Context, src content.Fetcher, jobs []Job, opts PullOptions
 			return err
 		}
 	}
-	workers := min(cmp.Or(max(opts.Workers, 0), defaultWorkers), len(jobs))
+	workers := min(cmp.Or(max(opts.Workers, 0), defaultWorkers),
+		cmp.Or(max(opts.Connections, 0), defaultConnections), len(jobs))
+	limit := newThrottle(opts.Bandwidth)
 	queue := make(chan Job)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return feed(ctx, queue, jobs) })
 	for range workers {
 		g.Go(func() error {
-			f := fetcher{src: src}
+			f := fetcher{src: src, limit: limit}
 			for j := range queue {
 				if err := f.job(ctx, j, opts.Observe); err != nil {
 					return err
@@ -118,7 +138,7 @@ func (f *fetcher) job(ctx context.Context, j Job, observe Observer) (err error) 
 			err = fmt.Errorf("close %s: %w", tell.title(), closing)
 		}
 	}()
-	if err := f.fetch(ctx, p, tell); err != nil {
+	if err := f.fetch(ctx, p, localSegments(ctx, j), tell); err != nil {
 		if _, ok := errors.AsType[*DigestError](err); ok {
 			return err
 		}

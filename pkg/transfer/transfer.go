@@ -102,11 +102,13 @@ type Partial interface {
 type Action int
 
 // The actions, in the order in which they can come for one blob: at most one
-// Start, any number of Progress and Retry, and then exactly one of the others
-// unless the blob failed.
+// Start, any number of Progress, Copied and Retry, and then exactly one of the
+// others unless the blob failed. At Done the bytes of Start, Progress and
+// Copied add up to the blob's size; those of Progress are what was fetched.
 const (
 	Start    Action = iota // bytes are about to move; Event.Bytes is how many are already there
 	Progress               // Event.Bytes more bytes have moved (negative: taken back)
+	Copied                 // Event.Bytes more bytes came from [Segment]s (negative: taken back)
 	Retry                  // Event.Err happened; the blob is tried again
 	Done                   // all bytes have moved and are verified
 	Exists                 // nothing to move: the target has it (push)

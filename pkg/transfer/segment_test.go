@@ -1,0 +1,120 @@
+package transfer_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/modelreg/modelreg/pkg/transfer"
+)
+
+// segment returns a segment of data that lies in another file at its own place.
+func segment(data []byte, offset, length int64) transfer.Segment {
+	return transfer.Segment{
+		Offset: offset, Length: length, From: bytes.NewReader(data), At: offset,
+		Digest: digest.FromBytes(data[offset : offset+length]),
+	}
+}
+
+func TestPullCopiesSegments(t *testing.T) {
+	const k = 1 << 10
+	desc, data := content(20, 4<<20)
+	broken := segment(data, 1024*k, 256*k)
+	broken.Digest = digest.FromString("something else")
+	short := segment(data, 1024*k, 256*k)
+	short.From = bytes.NewReader(data[:1100*k])
+	tests := map[string]struct {
+		segments []transfer.Segment
+		err      error
+		copied   int64
+		ranges   [][2]int64 // that are asked for, in any order
+	}{
+		"none":           {nil, nil, 0, [][2]int64{{0, 4096 * k}}},
+		"error":          {nil, errors.New("no index"), 0, [][2]int64{{0, 4096 * k}}},
+		"all":            {[]transfer.Segment{segment(data, 0, 4096*k)}, nil, 4096 * k, nil},
+		"start and end":  {[]transfer.Segment{segment(data, 0, 10*k), segment(data, 4000*k, 96*k)}, nil, 106 * k, [][2]int64{{10 * k, 4000 * k}}},
+		"chunks in line": {[]transfer.Segment{segment(data, 512*k, 40*k), segment(data, 552*k, 40*k)}, nil, 80 * k, [][2]int64{{0, 512 * k}, {592 * k, 4096 * k}}},
+		"gaps joined":    {[]transfer.Segment{segment(data, 512*k, 40*k), segment(data, 1024*k, 256*k)}, nil, 256 * k, [][2]int64{{0, 1024 * k}, {1280 * k, 4096 * k}}},
+		"wrong digest":   {[]transfer.Segment{segment(data, 0, 512*k), broken}, nil, 512 * k, nil},
+		"file too short": {[]transfer.Segment{segment(data, 0, 512*k), short}, nil, 512 * k, nil},
+		"overlap":        {[]transfer.Segment{segment(data, 0, 512*k), segment(data, 256*k, 512*k)}, nil, 512 * k, [][2]int64{{512 * k, 4096 * k}}},
+		"outside":        {[]transfer.Segment{{Offset: 4095 * k, Length: 2 * k, From: bytes.NewReader(data), Digest: desc.Digest}}, nil, 0, [][2]int64{{0, 4096 * k}}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			src, p := newSource(data), newPartial()
+			j := job(desc, p)
+			j.Local = func(context.Context) ([]transfer.Segment, error) { return tt.segments, tt.err }
+			var seen ledger
+			err := transfer.Pull(t.Context(), src, []transfer.Job{j}, transfer.PullOptions{Observe: seen.observe})
+			if err != nil || !bytes.Equal(p.data, data) || !p.committed {
+				t.Fatalf("Pull = %v with %d bytes, committed %v", err, len(p.data), p.committed)
+			}
+			if got := seen.sum(transfer.Copied); got != tt.copied || seen.moved() != desc.Size {
+				t.Errorf("%d bytes copied, %d in all; want %d of %d", got, seen.moved(), tt.copied, desc.Size)
+			}
+			slices.SortFunc(src.ranges, func(a, b [2]int64) int { return int(a[0] - b[0]) })
+			if tt.ranges != nil && !slices.Equal(src.ranges, tt.ranges) {
+				t.Errorf("ranges %v were asked for, want %v", src.ranges, tt.ranges)
+			}
+		})
+	}
+}
+
+// Chunks that are what they should be may be of another blob all the same:
+// then all is fetched.
+func TestPullAfterWrongSegments(t *testing.T) {
+	desc, data := content(21, 2<<20)
+	other := slices.Clone(data)
+	other[5] ^= 1
+	src, p := newSource(data), newPartial()
+	j := job(desc, p)
+	j.Local = func(context.Context) ([]transfer.Segment, error) {
+		return []transfer.Segment{segment(other, 0, 1<<20)}, nil
+	}
+	var seen ledger
+	if err := transfer.Pull(t.Context(), src, []transfer.Job{j}, transfer.PullOptions{Observe: seen.observe}); err != nil || !bytes.Equal(p.data, data) {
+		t.Fatalf("Pull = %v", err)
+	}
+	if seen.sum(transfer.Copied) != 0 || seen.moved() != desc.Size || seen.count(transfer.Retry) != 1 {
+		t.Errorf("%d bytes copied, %d in all, %d retries; want 0, %d, 1",
+			seen.sum(transfer.Copied), seen.moved(), seen.count(transfer.Retry), desc.Size)
+	}
+}
+
+// A source without ranges gives everything.
+func TestPullSegmentsWithoutRanges(t *testing.T) {
+	desc, data := content(22, 2<<20)
+	p := newPartial()
+	j := job(desc, p)
+	j.Local = func(context.Context) ([]transfer.Segment, error) {
+		return []transfer.Segment{segment(data, 1<<19, 1<<20)}, nil
+	}
+	if err := transfer.Pull(t.Context(), noRanges{newSource(data)}, []transfer.Job{j}, transfer.PullOptions{}); err != nil || !bytes.Equal(p.data, data) {
+		t.Fatalf("Pull = %v", err)
+	}
+}
+
+func TestPullBandwidth(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		desc, data := content(23, 10<<20)
+		for _, bandwidth := range []int64{1 << 20, 10 << 20} {
+			p := newPartial()
+			start := time.Now()
+			if err := transfer.Pull(t.Context(), newSource(data), []transfer.Job{job(desc, p)}, transfer.PullOptions{Bandwidth: bandwidth}); err != nil {
+				t.Fatal(err)
+			}
+			took := time.Since(start)
+			want := float64(desc.Size) / float64(bandwidth)
+			if got := took.Seconds(); got < 0.9*want || got > 1.1*want {
+				t.Errorf("at %d bytes a second it took %.2f s, want %.2f", bandwidth, got, want)
+			}
+		}
+	})
+}
