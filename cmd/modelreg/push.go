@@ -34,9 +34,14 @@ and point the tag of REF at it (latest, when REF has none).
 
 The same files give the same digest on every machine, so pushing again without a
 change uploads nothing and makes nothing. Files named in .modelregignore
-(gitignore syntax) stay out, and so do .git, .env, credentials and caches.`,
+(gitignore syntax) stay out, and so do .git, .env, credentials and caches.
+
+Registries have a largest blob: ghcr.io takes 10 GB. With --reshard, safetensors
+and GGUF files over SIZE are uploaded as shards that every loader reads. DIR
+stays as it is, and no room on the disk is needed.`,
 		Example: `  modelreg push ./model ghcr.io/acme/support:v1
   modelreg push ./model ghcr.io/acme/support:v1 --sign --key cosign.key
+  modelreg push ./model ghcr.io/acme/support:v1 --reshard 4GB
   modelreg push ./model ghcr.io/acme/support:v1 --dry-run --format json`,
 		Args:              exactArgs(2),
 		ValidArgsFunction: positions(directories, a.references),
@@ -46,6 +51,7 @@ change uploads nothing and makes nothing. Files named in .modelregignore
 	fl.StringArrayVarP(&f.Tags, "tag", "t", nil, "set `TAG` too (repeatable)")
 	fl.StringArrayVar(&f.annotations, "annotation", nil, "add `KEY=VALUE` to the manifest (repeatable; part of the version's identity)")
 	choose(cmd, choiceFlag{value: &f.layout, name: "layout", usage: "how files become layers: `auto|raw`; auto packs hundreds of small files into tar layers, raw never"}, "auto", "raw")
+	fl.Var((*sizeValue)(&f.Reshard), "reshard", "cut safetensors and GGUF files larger than `SIZE`, such as 4GB, into shards between tensors")
 	fl.StringVar(&f.created, "created", "", "creation `TIME`, RFC 3339 (default: SOURCE_DATE_EPOCH if set, else none)")
 	fl.IntVarP(&f.Workers, "jobs", "j", 0, "handle `N` files at once (default: one per CPU)")
 	fl.StringArrayVar(&f.IncludeSecrets, "include-secret", nil, "pack `FILE` although it looks like a secret (repeatable)")
@@ -100,6 +106,9 @@ func (a *app) pushOptions(ctx context.Context, f *pushFlags) (err error) {
 	}
 	if f.layout == "raw" {
 		f.Layout = artifact.LayoutRaw
+	}
+	if f.Reshard != 0 && f.Reshard < artifact.MinReshard {
+		return usagef("--reshard %d: shards are at least %d bytes; say 4GB for gigabytes", f.Reshard, artifact.MinReshard)
 	}
 	if f.Created, err = createdTime(f.created); err != nil {
 		return err

@@ -59,6 +59,11 @@ type PackOptions struct {
 	// Layout says how files become layers.
 	Layout Layout
 
+	// Reshard, unless zero, is the size in bytes over which files of weights
+	// are cut into shards that loaders read, as package shard does it. The
+	// files themselves stay as they are. [PackFiles] cuts nothing.
+	Reshard int64
+
 	// Annotations are added to the manifest, over those that the files give.
 	Annotations map[string]string
 
@@ -202,7 +207,13 @@ func (p *packer) walk(ctx context.Context) (*walker, error) {
 		return nil, err
 	}
 	w := &walker{root: p.root, ignore: newIgnorer(text, p.opts.IncludeSecrets)}
-	return w, w.list(ctx)
+	if err := w.list(ctx); err != nil {
+		return nil, err
+	}
+	if p.opts.Reshard > 0 {
+		err = w.reshard(ctx, p.opts.Reshard)
+	}
+	return w, err
 }
 
 // describe asks the files what they say of the model.

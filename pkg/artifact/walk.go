@@ -32,7 +32,8 @@ type source struct {
 	// secrets, and for those of an [Input].
 	digest digest.Digest
 
-	input *input // nil for a file in the directory being packed
+	input   *input   // nil for a file in the directory being packed
+	virtual *virtual // nil for a file that is somewhere
 }
 
 // An opened is a file being read.
@@ -48,6 +49,7 @@ type walker struct {
 	files   []source
 	skipped []string // with reasons
 	links   []string
+	cut     []string // what was cut into shards, told in words
 }
 
 // list walks the whole tree. It refuses what cannot be packed: links that lead
@@ -176,7 +178,7 @@ func (w *walker) notes() []string {
 	if n := dotNote(w.files); n != "" {
 		notes = append(notes, n)
 	}
-	return notes
+	return append(notes, w.cut...)
 }
 
 // listed joins names, not more than a terminal can take.
@@ -242,6 +244,9 @@ func (s *source) open(ctx context.Context, root *os.Root) (opened, error) {
 	if s.input != nil {
 		return s.input.open(ctx), nil
 	}
+	if s.virtual != nil {
+		return s.virtual.open(ctx)
+	}
 	f, err := openRegular(root, s.path)
 	if err != nil {
 		return nil, err
@@ -256,8 +261,11 @@ func (s *source) open(ctx context.Context, root *os.Root) (opened, error) {
 // unchanged tells whether the open file f is still what was found. An [Input]
 // is known by its digest.
 func (s *source) unchanged(f opened) error {
-	if f, ok := f.(*os.File); ok {
+	switch f := f.(type) {
+	case *os.File:
 		return sameAs(f, s.path, s.info)
+	case *virtualFile:
+		return f.of.unchanged()
 	}
 	return nil
 }
@@ -268,10 +276,14 @@ func sameAs(f *os.File, name string, info fs.FileInfo) error {
 	if err != nil {
 		return err
 	}
-	if !os.SameFile(now, info) || now.Size() != info.Size() || !now.ModTime().Equal(info.ModTime()) {
+	if !sameFile(now, info) {
 		return &fs.PathError{Op: "read", Path: name, Err: ErrChanged}
 	}
 	return nil
+}
+
+func sameFile(a, b fs.FileInfo) bool {
+	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
 }
 
 // examine reads the beginnings of all files, sorts them into kinds and finds

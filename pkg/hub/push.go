@@ -31,6 +31,10 @@ type PushOptions struct {
 	// Layout says how files become layers.
 	Layout artifact.Layout
 
+	// Reshard, unless zero, is the size in bytes over which files of weights
+	// are cut into shards that loaders read.
+	Reshard int64
+
 	// Workers bounds the files handled at once. Zero means a good default.
 	Workers int
 
@@ -126,7 +130,7 @@ func pushTags(r *ref.Reference, more []string) ([]string, error) {
 
 func (h *Hub) pack(ctx context.Context, dir string, r ref.Reference, repo *remote.Repository, opts PushOptions) (*artifact.Packed, error) {
 	po := artifact.PackOptions{
-		Workers: opts.Workers, Layout: opts.Layout, Annotations: opts.Annotations, Created: opts.Created,
+		Workers: opts.Workers, Layout: opts.Layout, Reshard: opts.Reshard, Annotations: opts.Annotations, Created: opts.Created,
 		IncludeSecrets: opts.IncludeSecrets, Observe: h.opts.Observe,
 		MountFrom: func(d digest.Digest) []string { return h.origins(r, d, opts.MountFrom) },
 	}
