@@ -7,7 +7,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/opencontainers/go-digest"
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 
@@ -32,10 +31,10 @@ type Progress struct {
 	there int64 // done, or not to be done: of total
 	moved int64 // over the wire, for the rate
 	total int64
-	seen  map[digest.Digest]bool
+	seen  map[string]bool
 
 	bars *mpb.Progress
-	live map[digest.Digest]*mpb.Bar
+	live map[string]*mpb.Bar
 
 	stop chan struct{}
 	done sync.WaitGroup
@@ -47,7 +46,7 @@ type Progress struct {
 func (p *Printer) Progress(verb string) *Progress {
 	pr := &Progress{
 		verb: verb, out: p.Err, started: time.Now(),
-		seen: map[digest.Digest]bool{}, live: map[digest.Digest]*mpb.Bar{},
+		seen: map[string]bool{}, live: map[string]*mpb.Bar{},
 		stop: make(chan struct{}),
 	}
 	switch {
@@ -70,23 +69,32 @@ func (p *Progress) Observe(e transfer.Event) {
 	case transfer.Start:
 		p.open(e)
 	case transfer.Progress, transfer.Copied:
-		if bar := p.live[e.Desc.Digest]; bar != nil {
+		if bar := p.live[key(e)]; bar != nil {
 			bar.IncrInt64(e.Bytes)
 		}
 	case transfer.Retry:
 		p.say("%s: %v; trying again", e.Name, e.Err)
 	default:
-		if bar := p.live[e.Desc.Digest]; bar != nil {
+		if bar := p.live[key(e)]; bar != nil {
 			bar.Abort(true)
-			delete(p.live, e.Desc.Digest)
+			delete(p.live, key(e))
 		}
 	}
 }
 
+// key tells blobs apart: of one that is sent while it is hashed, the digest is
+// known only at the end.
+func key(e transfer.Event) string {
+	if e.Name != "" {
+		return e.Name
+	}
+	return e.Desc.Digest.String()
+}
+
 // count keeps the sums; the caller holds the lock.
 func (p *Progress) count(e transfer.Event) {
-	if !p.seen[e.Desc.Digest] && e.Action != transfer.Retry {
-		p.seen[e.Desc.Digest] = true
+	if !p.seen[key(e)] && e.Action != transfer.Retry {
+		p.seen[key(e)] = true
 		p.total += e.Desc.Size
 	}
 	switch e.Action {
@@ -114,7 +122,7 @@ func (p *Progress) open(e transfer.Event) {
 		mpb.AppendDecorators(decor.Any(pace(time.Now(), e.Bytes))))
 	bar.SetTotal(e.Desc.Size, false)
 	bar.SetCurrent(e.Bytes)
-	p.live[e.Desc.Digest] = bar
+	p.live[key(e)] = bar
 }
 
 // pace tells how far a blob is, how fast it moves and how long it will take. The

@@ -79,6 +79,13 @@ type PackOptions struct {
 	// that may hold a blob. It is called from several goroutines.
 	MountFrom func(dgst digest.Digest) []string
 
+	// Likely, if not nil, tells of a file of size bytes whether the target may
+	// have it already. A large file of which that is not so, and whose digest
+	// is not known, is sent while it is hashed, if the target is a
+	// [transfer.Streamer]; others are hashed first, and only sent if they are
+	// not there and cannot be mounted.
+	Likely func(path string, size int64) bool
+
 	// Digests, if not nil, spares reading files whose digest it knows.
 	Digests DigestCache
 
@@ -274,6 +281,16 @@ func (p *packer) moveLayers(ctx context.Context) error {
 	order := slices.Clone(p.layers)
 	slices.SortStableFunc(order, func(a, b *layer) int { return cmp.Compare(b.body.size, a.body.size) })
 	ready := make(chan *layer, len(order))
+	dst := p.onePass()
+	if dst != nil {
+		order = slices.DeleteFunc(order, func(l *layer) bool {
+			first := p.sendFirst(l)
+			if first {
+				ready <- l
+			}
+			return first
+		})
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		defer close(ready)
@@ -282,7 +299,7 @@ func (p *packer) moveLayers(ctx context.Context) error {
 	for range uploads {
 		g.Go(func() error {
 			for l := range ready {
-				if err := p.push(ctx, l.desc, l.path, l.body.open); err != nil {
+				if err := p.pushLayer(ctx, dst, l); err != nil {
 					return err
 				}
 			}
@@ -292,24 +309,40 @@ func (p *packer) moveLayers(ctx context.Context) error {
 	return g.Wait()
 }
 
+// pushLayer pushes a layer whose digest is known or, to dst, not known yet.
+func (p *packer) pushLayer(ctx context.Context, dst transfer.Streamer, l *layer) error {
+	if l.desc.Digest == "" {
+		return p.stream(ctx, dst, l)
+	}
+	return p.push(ctx, l.desc, l.path, l.body.open)
+}
+
 func (p *packer) hashLayers(ctx context.Context, layers []*layer, ready chan<- *layer) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(cmp.Or(max(p.opts.Workers, 0), runtime.GOMAXPROCS(0)))
 	for _, l := range layers {
 		g.Go(func() error {
-			dgst, err := p.hashLayer(ctx, l)
-			if err != nil {
+			if err := p.describeLayer(ctx, l); err != nil {
 				return err
-			}
-			l.desc = ocispec.Descriptor{
-				MediaType: mediatypes.LayerType(l.kind, l.encoding), Digest: dgst, Size: l.body.size,
-				Annotations: l.annotations(),
 			}
 			ready <- l
 			return nil
 		})
 	}
 	return g.Wait()
+}
+
+// describeLayer finds out the digest of a layer.
+func (p *packer) describeLayer(ctx context.Context, l *layer) error {
+	dgst, err := p.hashLayer(ctx, l)
+	if err != nil {
+		return err
+	}
+	l.desc = ocispec.Descriptor{
+		MediaType: mediatypes.LayerType(l.kind, l.encoding), Digest: dgst, Size: l.body.size,
+		Annotations: l.annotations(),
+	}
+	return nil
 }
 
 func (p *packer) hashLayer(ctx context.Context, l *layer) (digest.Digest, error) {

@@ -2,6 +2,7 @@ package artifact
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,6 +29,7 @@ type stream struct {
 	root *os.Root
 	segs []segment
 	size int64
+	pace *pace // of hashing; nil for as fast as it goes
 }
 
 func (s *stream) add(seg segment) {
@@ -74,7 +76,7 @@ func (s *stream) hashFile(ctx context.Context, src *source, buf []byte, h hashes
 	defer f.Close()
 	var n int64
 	for {
-		if err := ctx.Err(); err != nil {
+		if err := cmp.Or(ctx.Err(), s.pace.wait(ctx, n)); err != nil {
 			return err
 		}
 		k, err := f.Read(buf)

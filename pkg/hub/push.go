@@ -133,6 +133,7 @@ func (h *Hub) pack(ctx context.Context, dir string, r ref.Reference, repo *remot
 		Workers: opts.Workers, Layout: opts.Layout, Reshard: opts.Reshard, Annotations: opts.Annotations, Created: opts.Created,
 		IncludeSecrets: opts.IncludeSecrets, Observe: h.opts.Observe,
 		MountFrom: func(d digest.Digest) []string { return h.origins(r, d, opts.MountFrom) },
+		Likely:    likely(ctx, repo, r, opts),
 	}
 	if s := h.opts.Store; s != nil {
 		cache, err := s.StatCache(dir)
