@@ -26,7 +26,8 @@ there yet, and put the files into DIR (default: the model's name).
 
 DIR appears, or changes, only when everything has been checked. A pull that was
 interrupted goes on where it stopped when the same command is run again. In a
-directory of an earlier pull, unchanged files are not fetched again.`,
+directory of an earlier pull, unchanged files are not fetched again, and of changed
+weights only what neither the old files nor those of other pulls have.`,
 		Example: `  modelreg pull ghcr.io/acme/support:v1 ./model
   modelreg pull ghcr.io/acme/support@sha256:… ./model --verify --key cosign.pub`,
 		Args:              rangeArgs(1, 2),
@@ -49,7 +50,9 @@ directory of an earlier pull, unchanged files are not fetched again.`,
 	fl.BoolVar(&opts.Raw, "raw", false, "take any artifact, such as a chart or a signature, as it is: manifest, config and layers")
 	fl.BoolVar(&opts.AllowDotfiles, "allow-dotfiles", false, "take dot files that are not known to be harmless, such as .bashrc")
 	fl.BoolVar(&opts.AllowCollisions, "allow-collisions", false, "take names that differ only in case, if the file system keeps them apart")
+	fl.BoolVar(&opts.NoDelta, "no-delta", false, "fetch changed weights whole, not by their differences from files on this machine")
 	fl.BoolVar(&opts.NoStore, "no-cache", false, "neither use nor fill the local store")
+	_ = fl.MarkHidden("no-delta") // of use to those who look for a fault; there is such a flag
 	return cmd
 }
 
@@ -117,6 +120,9 @@ func pullSummary(res *hub.PullResult, took time.Duration) string {
 	if res.FetchedBytes == 0 {
 		return fmt.Sprintf("nothing to fetch: %s, in %s", size, res.Directory)
 	}
-	return fmt.Sprintf("pulled %s, into %s in %s: %s fetched, %s reused", size, res.Directory,
-		ui.Duration(took), ui.Bytes(res.FetchedBytes), ui.Bytes(res.ReusedBytes))
+	fetched := ui.Bytes(res.FetchedBytes)
+	if res.FetchedBytes < res.Size {
+		fetched += " of " + ui.Bytes(res.Size)
+	}
+	return fmt.Sprintf("pulled %s, into %s in %s: %s fetched", size, res.Directory, ui.Duration(took), fetched)
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/modelreg/modelreg/internal/testmodel"
 	"github.com/modelreg/modelreg/internal/testreg"
 	"github.com/modelreg/modelreg/pkg/registry"
 )
@@ -52,6 +53,7 @@ func TestScript(t *testing.T) {
 			"flip":  flipBit,
 			"blob":  blob,
 			"exits": exits,
+			"large": large,
 		},
 	})
 }
@@ -136,4 +138,21 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if got != args[0] {
 		ts.Fatalf("%s exits with %s, want %s", strings.Join(args[1:], " "), got, args[0])
 	}
+}
+
+// large writes a model of one file of 17 MB: large FILE SEED SEED, each seed
+// being that of half of it.
+func large(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: large FILE SEED SEED")
+	}
+	var tensors []testmodel.Tensor
+	for i, seed := range args[1:] {
+		n, err := strconv.ParseUint(seed, 10, 8)
+		ts.Check(err)
+		half := testmodel.Transformer(byte(n), 0)[0]
+		half.Name = fmt.Sprintf("half.%d.weight", i)
+		tensors = append(tensors, half)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), testmodel.SafetensorsFile(tensors, nil), 0o644))
 }

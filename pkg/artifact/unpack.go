@@ -40,6 +40,11 @@ type UnpackOptions struct {
 	// fetched where that costs no disk space.
 	Store *store.Store
 
+	// NoDelta fetches files of weights whole, where otherwise only those of
+	// their chunks are fetched that no file of the target, of directories
+	// that were unpacked into before, or of the store has.
+	NoDelta bool
+
 	// Reference is recorded in the target, for people to read.
 	Reference string
 
@@ -94,6 +99,8 @@ type unpacker struct {
 	record record
 	budget int // entries of archives left
 
+	delta *delta
+
 	fetching bool
 	fetched  atomic.Int64
 	copied   atomic.Int64 // of blobs that were fetched in part
@@ -122,6 +129,7 @@ func (u *unpacker) run(ctx context.Context, dir string) (err error) {
 	if rerr := u.stage.remove(); rerr != nil {
 		u.out.Notes = append(u.out.Notes, fmt.Sprintf("what the old directory was could not be removed: %v", rerr))
 	}
+	u.delta.remember()
 	return nil
 }
 
@@ -296,6 +304,7 @@ func (u *unpacker) inTheWay(e existing) error {
 // fetch brings the blobs that are needed into the stage.
 func (u *unpacker) fetch(ctx context.Context) error {
 	var jobs []transfer.Job
+	var whose []File // of whose layer a job is
 	viaStore := u.storeClones()
 	planned := make(map[digest.Digest]bool)
 	for _, f := range u.a.Files {
@@ -317,12 +326,15 @@ func (u *unpacker) fetch(ctx context.Context) error {
 			}
 			return store.OpenPartial(u.stage.root, blobName(desc.Digest), desc)
 		}})
+		whose = append(whose, f)
 	}
 	if err := u.checkSpace(jobs); err != nil {
 		return err
 	}
 	u.fetching = true
+	u.openDelta(ctx, jobs, whose)
 	err := transfer.Pull(ctx, u.src, jobs, transfer.PullOptions{Workers: u.opts.Workers, Observe: u.observe})
+	u.delta.finish(err)
 	u.out.Fetched = u.fetched.Load()
 	u.out.Reused += u.copied.Load()
 	for _, n := range u.resumed.Range {

@@ -46,6 +46,9 @@ type PullOptions struct {
 	// Workers bounds the blobs fetched at once. Zero means a good default.
 	Workers int
 
+	// NoDelta fetches changed files of weights whole.
+	NoDelta bool
+
 	// NoStore neither reads nor fills the local store.
 	NoStore bool
 }
@@ -57,7 +60,7 @@ type PullResult struct {
 	Directory    string    `json:"directory"`
 	Files        int       `json:"files"`
 	Size         int64     `json:"size"`
-	FetchedBytes int64     `json:"fetchedBytes"` // read from the network
+	FetchedBytes int64     `json:"fetchedBytes"` // of the files, read from the network
 	ReusedBytes  int64     `json:"reusedBytes"`  // from the store or files that were there
 	Verified     *Verified `json:"verified"`     // null when no signature was asked for
 	Notes        []string  `json:"notes,omitempty"`
@@ -92,7 +95,7 @@ func (h *Hub) Pull(ctx context.Context, r ref.Reference, dir string, opts PullOp
 	}
 	uo := artifact.UnpackOptions{
 		Force: opts.Force, AllowDotfiles: opts.AllowDotfiles,
-		Workers: opts.Workers, Observe: h.opts.Observe, Reference: t.ref.String(),
+		Workers: opts.Workers, NoDelta: opts.NoDelta, Observe: h.opts.Observe, Reference: t.ref.String(),
 	}
 	if !opts.NoStore {
 		uo.Store = h.opts.Store
