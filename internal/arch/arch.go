@@ -59,6 +59,7 @@ var Packages = []Package{
 	{Path: "pkg/format/malformed", Why: "the one error that all readers share"},
 
 	{Path: "pkg/mediatypes"},
+	{Path: "pkg/coding"},
 	{Path: "pkg/ref"},
 	{Path: "pkg/card"},
 
