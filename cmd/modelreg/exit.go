@@ -137,6 +137,9 @@ func hint(err error) string {
 	if secrets, ok := errors.AsType[*artifact.SecretsError](err); ok && len(secrets.Files) > 0 {
 		return "list it in .modelregignore, or publish it all the same with --include-secret"
 	}
+	if _, ok := errors.AsType[*hub.LimitError](err); ok {
+		return "cut large weights into shards with --reshard SIZE; if the registry does take it, add --no-preflight"
+	}
 	switch {
 	case errors.Is(err, artifact.ErrNotModel):
 		return "\"modelreg pull --raw\" takes what is no model as it is"

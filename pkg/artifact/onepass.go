@@ -2,7 +2,10 @@ package artifact
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"sync"
 
@@ -93,7 +96,23 @@ type layerStream struct {
 	pace   *pace
 }
 
-func (s *layerStream) Key() string { return store.FileKey(s.layer.files[0].info) }
+// Key names the file as it is now; for a shard those that it is cut from.
+func (s *layerStream) Key() string {
+	f := s.layer.files[0]
+	if f.virtual == nil {
+		return store.FileKey(f.info)
+	}
+	h := sha256.New()
+	fmt.Fprintf(h, "%s\n%d\n", f.path, f.info.Size())
+	for _, from := range f.virtual.from {
+		key := store.FileKey(from.info)
+		if key == "" {
+			return ""
+		}
+		fmt.Fprintln(h, key)
+	}
+	return "shard:" + hex.EncodeToString(h.Sum(nil))
+}
 
 func (s *layerStream) Size() int64 { return s.layer.body.size }
 

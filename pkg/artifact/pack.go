@@ -79,6 +79,10 @@ type PackOptions struct {
 	// that may hold a blob. It is called from several goroutines.
 	MountFrom func(dgst digest.Digest) []string
 
+	// Check, if not nil, is shown the layers before the files are read, and
+	// may refuse them.
+	Check func(layers []Plan) error
+
 	// Likely, if not nil, tells of a file of size bytes whether the target may
 	// have it already. A large file of which that is not so, and whose digest
 	// is not known, is sent while it is hashed, if the target is a
@@ -151,8 +155,8 @@ func (p *packer) pack(ctx context.Context) (*Packed, error) {
 	if p.layers, err = planLayers(p.root, p.files, p.opts.Layout); err != nil {
 		return nil, err
 	}
-	if len(p.layers) >= mediatypes.MaxLayers { // one more may come for the index
-		return nil, fmt.Errorf("%w: %d layers, more than a manifest may list (%d)", ErrUnsafe, len(p.layers), mediatypes.MaxLayers-1)
+	if err := p.preflight(); err != nil {
+		return nil, err
 	}
 	if err := p.moveLayers(ctx); err != nil {
 		return nil, err
@@ -498,9 +502,8 @@ func (p *packer) pushManifest(ctx context.Context, m ocispec.Manifest) error {
 	if err != nil {
 		return fmt.Errorf("encode manifest: %w", err)
 	}
-	if len(raw) > mediatypes.MaxManifestBytes {
-		return fmt.Errorf("%w: %d files make a manifest of %d bytes, more than registries take (%d)",
-			ErrUnsafe, len(p.files), len(raw), mediatypes.MaxManifestBytes)
+	if err := p.checkManifest(raw); err != nil {
+		return err
 	}
 	desc := content.NewDescriptorFromBytes(m.MediaType, raw)
 	desc.ArtifactType = m.ArtifactType

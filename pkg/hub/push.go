@@ -47,6 +47,10 @@ type PushOptions struct {
 	// Signer signs the version, if not nil.
 	Signer *signing.Signer
 
+	// NoPreflight pushes files that are larger than the registry is known to
+	// take.
+	NoPreflight bool
+
 	// DryRun packs and hashes, and sends nothing.
 	DryRun bool
 }
@@ -134,6 +138,7 @@ func (h *Hub) pack(ctx context.Context, dir string, r ref.Reference, repo *remot
 		IncludeSecrets: opts.IncludeSecrets, Observe: h.opts.Observe,
 		MountFrom: func(d digest.Digest) []string { return h.origins(r, d, opts.MountFrom) },
 		Likely:    likely(ctx, repo, r, opts),
+		Check:     h.preflight(r.Host, opts),
 	}
 	if s := h.opts.Store; s != nil {
 		cache, err := s.StatCache(dir)
