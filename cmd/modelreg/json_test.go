@@ -97,7 +97,7 @@ func TestJSONKeys(t *testing.T) {
 		)},
 		{"tensors", json("tensors", name+":v1"), append(
 			under("tensors[]", []string{"name", "dtype", "shape", "bytes", "offset", "file"}),
-			"reference", "digest", "files", "elements", "size", "tensors",
+			"reference", "digest", "files", "elements", "size", "verified", "tensors",
 		)},
 		{"ls REPOSITORY", json("ls", name), under("[]", []string{"tag", "digest", "size", "created"})},
 		{"ls ORG", json("ls", reg.Host+"/acme"), []string{"[].repository"}},

@@ -58,23 +58,6 @@ func newTag(a *app) *cobra.Command {
 	}
 }
 
-func newCat(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use:               "cat REF PATH",
-		Short:             "Write one file of a version to standard output",
-		Example:           "  modelreg cat ghcr.io/acme/support:v1 config.json",
-		Args:              exactArgs(2),
-		ValidArgsFunction: positions(a.references),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			h, r, err := a.open(args[0])
-			if err != nil {
-				return err
-			}
-			return h.Cat(cmd.Context(), r, args[1], a.out)
-		},
-	}
-}
-
 func newLs(a *app) *cobra.Command {
 	var all bool
 	cmd := &cobra.Command{

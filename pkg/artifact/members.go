@@ -38,7 +38,7 @@ func (a *Artifact) expandPlain(ctx context.Context, src content.Fetcher) ([]File
 }
 
 func (a *Artifact) members(ctx context.Context, src content.Fetcher, f File, budget *int) ([]File, error) {
-	blob, err := openReaderAt(ctx, src, File{Layer: f.Layer, Size: f.Layer.Size})
+	blob, err := openFileAt(ctx, src, File{Layer: f.Layer, Size: f.Layer.Size})
 	if err != nil {
 		return nil, err
 	}

@@ -203,27 +203,6 @@ func (r *memberReader) Close() error {
 	return r.blob.Close()
 }
 
-// ReaderAt opens one file for reading parts of it, such as headers. The parts
-// are not verified: only whole files can be, with [Artifact.OpenFile]. It uses
-// ranges where src has them; ctx bounds all reads. Members of archives without
-// an index and of compressed ones cannot be read so; the error then wraps
-// errors.ErrUnsupported. The caller closes the reader.
-func (a *Artifact) ReaderAt(ctx context.Context, src content.Fetcher, path string) (format.ReaderAtCloser, int64, error) {
-	f, ok := a.file(path)
-	if !ok {
-		err := fs.ErrNotExist
-		if slices.ContainsFunc(a.Files, func(f File) bool { return f.Archive }) {
-			err = fmt.Errorf("not listed, and files in archives cannot be read in parts: %w", errors.ErrUnsupported)
-		}
-		return nil, 0, fmt.Errorf("open %s: %w", printable(path), err)
-	}
-	r, err := openReaderAt(ctx, src, f)
-	if err != nil {
-		return nil, 0, fmt.Errorf("open %s: %w", printable(path), err)
-	}
-	return r, f.Size, nil
-}
-
 // Describe tells what the files and the card say of the model. It reads
 // configuration, headers and the card, no weights. Files in archives that are
 // not compressed count too; those in compressed ones are not looked at. The card
@@ -234,7 +213,7 @@ func (a *Artifact) Describe(ctx context.Context, src content.Fetcher) (*format.M
 	if view.Files, err = a.expandPlain(ctx, src); err != nil {
 		return nil, nil, fmt.Errorf("describe: %w", err)
 	}
-	m, err := format.Describe(ctx, view.formatFiles(src))
+	m, err := format.Describe(ctx, view.formatFiles(openHeader(src)))
 	if err != nil {
 		return nil, nil, fmt.Errorf("describe: %w", err)
 	}
@@ -245,8 +224,25 @@ func (a *Artifact) Describe(ctx context.Context, src content.Fetcher) (*format.M
 	return m, c, nil
 }
 
+// An opener opens a listed file for reading parts of it.
+type opener func(ctx context.Context, f File) (format.ReaderAtCloser, error)
+
+// openHeader opens files for looking into: what is read is not verified, and no
+// more than what is asked for. Where only whole blobs are to be had, what is far
+// inside one is not worth it.
+func openHeader(src content.Fetcher) opener {
+	return func(ctx context.Context, f File) (format.ReaderAtCloser, error) {
+		b, err := openFileAt(ctx, src, f)
+		if err != nil {
+			return nil, err
+		}
+		b.skip = maxSkip
+		return b, nil
+	}
+}
+
 // formatFiles are the files that can be read in parts.
-func (a *Artifact) formatFiles(src content.Fetcher) []format.File {
+func (a *Artifact) formatFiles(open opener) []format.File {
 	named := make([]mediatypes.File, len(a.Files))
 	for i, f := range a.Files {
 		named[i] = mediatypes.File{Path: f.Path, Size: f.Size}
@@ -259,7 +255,7 @@ func (a *Artifact) formatFiles(src content.Fetcher) []format.File {
 		}
 		files = append(files, format.File{
 			Path: f.Path, Size: f.Size, Format: classes[i].Format,
-			Open: func(ctx context.Context) (format.ReaderAtCloser, error) { return openReaderAt(ctx, src, f) },
+			Open: func(ctx context.Context) (format.ReaderAtCloser, error) { return open(ctx, f) },
 		})
 	}
 	return files

@@ -72,7 +72,7 @@ func TestOpenFileNotThere(t *testing.T) {
 			t.Errorf("OpenFile(%q) = %v, want fs.ErrNotExist", p, err)
 		}
 	}
-	if _, _, err := a.ReaderAt(t.Context(), b, "a"); !errors.Is(err, errors.ErrUnsupported) {
+	if _, err := a.ReaderAt(t.Context(), b, "a", artifact.ReaderOptions{}); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("ReaderAt = %v, want errors.ErrUnsupported", err)
 	}
 }
@@ -91,9 +91,9 @@ func TestReaderAt(t *testing.T) {
 	dir := layout(saveLayout(t, b))
 	for name, src := range map[string]content.Fetcher{"ranges": ranged{b}, "no ranges": b, "broken ranges": unranged{b}, "disk": dir} {
 		t.Run(name, func(t *testing.T) {
-			r, size, err := a.ReaderAt(t.Context(), src, "m.bin")
-			if err != nil || size != int64(len(text)) {
-				t.Fatalf("size %d, %v", size, err)
+			r, err := a.ReaderAt(t.Context(), src, "m.bin", artifact.ReaderOptions{Whole: -1})
+			if err != nil || r.Size() != int64(len(text)) || r.Verified() {
+				t.Fatalf("opened %v, %v", r, err)
 			}
 			for _, at := range []struct{ off, n int }{{0, 8}, {50_000, 100}, {10, 10}, {99_990, 10}, {0, 100_000}, {5, 0}} {
 				p := make([]byte, at.n)

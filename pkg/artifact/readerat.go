@@ -4,157 +4,191 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"sync"
+	"io/fs"
+	"slices"
 
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/opencontainers/go-digest"
 	"oras.land/oras-go/v2/content"
 	"oras.land/oras-go/v2/errdef"
 
-	"github.com/modelreg/modelreg/pkg/format"
-	"github.com/modelreg/modelreg/pkg/transfer"
+	"github.com/modelreg/modelreg/pkg/chunk"
+	"github.com/modelreg/modelreg/pkg/mediatypes"
+	"github.com/modelreg/modelreg/pkg/store"
 )
 
-// openReaderAt opens the bytes of a listed file for random access.
-func openReaderAt(ctx context.Context, src content.Fetcher, f File) (format.ReaderAtCloser, error) {
-	b := &blobReader{ctx: ctx, src: src, desc: f.Layer, base: f.Offset, size: f.Size}
-	if r, ok := src.(transfer.RangeFetcher); ok {
-		b.ranges = r
-		return b, nil
+const (
+	defaultCache = 16 << 20
+	defaultWhole = 1 << 20
+
+	// maxChunkIndex bounds the index that is held while a file is read: that
+	// of a file of several hundred GB.
+	maxChunkIndex = 64 << 20
+)
+
+// ReaderOptions adjusts [Artifact.ReaderAt]. The zero value verifies what can
+// be verified, and keeps 16 MiB.
+type ReaderOptions struct {
+	// Cache bounds the bytes that are kept for the next read. Zero means
+	// 16 MiB; no less than one piece is kept.
+	Cache int64
+
+	// Whole is the size, in bytes, up to which a file without an index of its
+	// chunks is fetched as one piece, which its own digest verifies. Zero
+	// means 1 MiB; negative means that no file is.
+	Whole int64
+
+	// Indexes, if not nil, are the chunk indexes that this machine has. They
+	// are used in place of those in the registry, and get those from there.
+	Indexes *store.ChunkIndexes
+}
+
+// ReaderAt opens one file for reading parts of it, such as headers, or what a
+// loader maps. It uses ranges where src has them; ctx bounds all reads. Members
+// of archives without an index and of compressed ones cannot be read so; the
+// error then wraps errors.ErrUnsupported. The caller closes the reader.
+//
+// The parts are verified where the version names an index of the file's chunks,
+// which is then fetched from src or taken from opts; [Reader.Verified] tells.
+func (a *Artifact) ReaderAt(ctx context.Context, src content.Fetcher, path string, opts ReaderOptions) (*Reader, error) {
+	f, ok := a.file(path)
+	if !ok {
+		err := fs.ErrNotExist
+		if slices.ContainsFunc(a.Files, func(f File) bool { return f.Archive }) {
+			err = fmt.Errorf("not listed, and files in archives cannot be read in parts: %w", errors.ErrUnsupported)
+		}
+		return nil, fmt.Errorf("open %s: %w", printable(path), err)
 	}
-	rc, err := src.Fetch(ctx, f.Layer)
+	r, err := newReader(ctx, src, f, opts)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", printable(path), err)
+	}
+	return r, nil
+}
+
+// newReader opens a listed file.
+func newReader(ctx context.Context, src content.Fetcher, f File, opts ReaderOptions) (*Reader, error) {
+	if opts.Cache == 0 {
+		opts.Cache = defaultCache
+	}
+	if opts.Whole == 0 {
+		opts.Whole = defaultWhole
+	}
+	index, err := fileIndex(ctx, src, f, opts.Indexes)
 	if err != nil {
 		return nil, err
 	}
-	// Blobs on a disk need no more than that.
-	if at, ok := rc.(io.ReaderAt); ok {
-		return sectionReader{io.NewSectionReader(at, f.Offset, f.Size), rc}, nil
+	p := pieces{size: f.Size, index: index}
+	if index == nil && f.Size <= opts.Whole && checkDigest(f.Digest) == nil {
+		p.whole = f.Digest
 	}
-	b.stream = rc
-	return b, nil
+	blob, err := openFileAt(ctx, src, f)
+	if err != nil {
+		return nil, err
+	}
+	r := &Reader{name: f.Path, blob: blob, pieces: p, cache: newCache(opts.Cache), flights: make(map[int]*flight)}
+	r.distrust = distruster(src, f.Layer)
+	return r, nil
 }
 
-type sectionReader struct {
-	*io.SectionReader
-	io.Closer
-}
-
-// A blobReader reads parts of a blob by ranges, or, from a source without them,
-// by reading from the beginning. It is given out for a series of reads that ctx
-// bounds.
-type blobReader struct {
-	ctx        context.Context
-	src        content.Fetcher
-	desc       ocispec.Descriptor
-	base, size int64 // of the file in the blob
-
-	mu     sync.Mutex
-	ranges transfer.RangeFetcher // nil where ranges do not work
-	worked bool                  // ranges did once
-	stream io.ReadCloser
-	pos    int64 // of stream in the blob
-}
-
-// ReadAt implements io.ReaderAt.
-func (b *blobReader) ReadAt(p []byte, off int64) (int, error) {
-	if off < 0 {
-		return 0, fmt.Errorf("read blob %s: negative offset", shortDigest(b.desc.Digest))
+// fileIndex returns the index of a file's chunks, or nil if there is none to be
+// had.
+func fileIndex(ctx context.Context, src content.Fetcher, f File, local *store.ChunkIndexes) (*chunk.Index, error) {
+	if f.Offset != 0 || f.Size != f.Layer.Size || f.Encoding != mediatypes.Raw {
+		return nil, nil
 	}
-	if off >= b.size {
-		return 0, io.EOF
-	}
-	short := int64(len(p)) > b.size-off
-	if short {
-		p = p[:b.size-off]
-	}
-	n, err := b.readAt(p, b.base+off)
-	if err == nil && short {
-		err = io.EOF
-	}
-	return n, err
-}
-
-func (b *blobReader) readAt(p []byte, off int64) (int, error) {
-	b.mu.Lock()
-	ranges := b.ranges
-	b.mu.Unlock()
-	if ranges != nil {
-		n, err := readRange(b.ctx, ranges, b.desc, p, off)
-		if b.keepRanges(err) {
-			return n, err
+	if local != nil {
+		if raw, ok := local.Lookup(f.Digest); ok {
+			return parseIndexOf(raw, f.Size), nil
 		}
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.readOn(p, off)
-}
-
-func readRange(ctx context.Context, src transfer.RangeFetcher, desc ocispec.Descriptor, p []byte, off int64) (int, error) {
-	if len(p) == 0 {
-		return 0, nil
+	// One that is not of the file was made so by whoever made the version:
+	// there is nobody else to ask.
+	desc, ok := indexRef(f.Layer)
+	if !ok || desc.Size > maxChunkIndex {
+		return nil, nil
 	}
-	rc, err := src.FetchRange(ctx, desc, off, int64(len(p)))
-	if err != nil {
-		return 0, err
-	}
-	defer rc.Close()
-	return io.ReadFull(rc, p)
-}
-
-// keepRanges tells whether err is the answer. If not, and ranges have never
-// worked, the whole blob is tried.
-func (b *blobReader) keepRanges(err error) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if err == nil {
-		b.worked = true
-	}
-	if b.worked || b.ctx.Err() != nil || errors.Is(err, errdef.ErrNotFound) {
-		return true
-	}
-	b.ranges = nil
-	return false
-}
-
-// readOn reads from the stream, which is opened again for going back.
-func (b *blobReader) readOn(p []byte, off int64) (int, error) {
-	if b.stream != nil && off < b.pos {
-		b.stream.Close()
-		b.stream = nil
-	}
-	if b.stream == nil {
-		rc, err := b.src.Fetch(b.ctx, b.desc)
-		if err != nil {
-			return 0, err
+	if local != nil {
+		if raw, ok := local.Get(desc.Digest); ok {
+			return parseIndexOf(raw, f.Size), nil
 		}
-		b.stream, b.pos = rc, 0
 	}
-	skipped, err := io.CopyN(io.Discard, b.stream, off-b.pos)
-	b.pos += skipped
+	raw, err := content.FetchAll(ctx, src, desc)
+	if errors.Is(err, errdef.ErrNotFound) {
+		return nil, nil // the version was copied without it
+	}
 	if err != nil {
-		return 0, unexpected(err)
+		return nil, fmt.Errorf("read chunk index: %w", err)
 	}
-	n, err := io.ReadFull(b.stream, p)
-	b.pos += int64(n)
-	return n, unexpected(err)
+	x := parseIndexOf(raw, f.Size)
+	if x != nil && local != nil {
+		local.Put(raw)
+	}
+	return x, nil
 }
 
-// unexpected says of a blob that ends early that it does so early.
-func unexpected(err error) error {
-	if errors.Is(err, io.EOF) {
-		return io.ErrUnexpectedEOF
-	}
-	return err
+// pieceBytes is the size of the pieces of a file without an index: small
+// enough that a header costs little more than itself.
+const pieceBytes = 64 << 10
+
+// pieces is how a file is cut for reading.
+type pieces struct {
+	size  int64
+	index *chunk.Index  // nil without one
+	whole digest.Digest // of a file that is one piece, else ""
 }
 
-// Close ends the stream that reads without ranges hold open.
-func (b *blobReader) Close() error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.stream == nil {
-		return nil
-	}
-	rc := b.stream
-	b.stream = nil
-	return rc.Close()
+// A piece is a run of a file's bytes that is fetched, and kept, as one.
+type piece struct {
+	offset, length int64
+	digest         digest.Digest // "" if not known
 }
+
+func (p *pieces) verified() bool { return p.index != nil || p.whole != "" || p.size == 0 }
+
+// count returns how many pieces there are.
+func (p *pieces) count() int {
+	switch {
+	case p.index != nil:
+		return p.index.Len()
+	case p.whole != "":
+		return 1
+	}
+	return int((p.size + pieceBytes - 1) / pieceBytes)
+}
+
+// find returns the number of the piece with the byte at off.
+func (p *pieces) find(off int64) int {
+	switch {
+	case p.index != nil:
+		return p.index.Find(off)
+	case p.whole != "":
+		return 0
+	}
+	return int(off / pieceBytes)
+}
+
+func (p *pieces) at(i int) piece {
+	switch {
+	case p.index != nil:
+		c := p.index.At(i)
+		return piece{c.Offset, c.Length, digest.NewDigestFromBytes(digest.SHA256, c.Digest[:])}
+	case p.whole != "":
+		return piece{0, p.size, p.whole}
+	}
+	off := int64(i) * pieceBytes
+	return piece{off, min(pieceBytes, p.size-off), ""}
+}
+
+// A ChunkError reports bytes of a blob that are not the ones its index names.
+type ChunkError struct {
+	Name           string        // of the file
+	Blob           digest.Digest // that holds it
+	Offset, Length int64         // of the wrong bytes in the file
+}
+
+func (e *ChunkError) Error() string {
+	return fmt.Sprintf("read %s: bytes %d-%d of blob %s do not match their digest", printable(e.Name), e.Offset, e.Offset+e.Length-1, e.Blob)
+}
+
+// Unwrap returns content.ErrMismatchedDigest.
+func (e *ChunkError) Unwrap() error { return content.ErrMismatchedDigest }

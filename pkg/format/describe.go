@@ -18,8 +18,9 @@ import (
 const maxOpen = 4
 
 // Describe reads the headers and configuration of files and joins what they
-// say. A file that does not parse is listed in [Model.Problems]; the error is
-// that of ctx or of opening or reading a file.
+// say. A file that does not parse, or cannot be read in parts
+// (errors.ErrUnsupported), is listed in [Model.Problems]; the error is that of
+// ctx or of opening or reading a file.
 //
 // A model often comes in several representations: safetensors beside PyTorch,
 // or one GGUF for each quantisation. Parameters and DTypes count one of them,
@@ -106,7 +107,7 @@ func (w *weights) read(ctx context.Context) error {
 		}
 		return nil
 	})
-	if errors.Is(err, ErrMalformed) {
+	if isProblem(err) {
 		w.err = err
 		return nil
 	}
@@ -115,6 +116,11 @@ func (w *weights) read(ctx context.Context) error {
 	}
 	w.header = h
 	return nil
+}
+
+// isProblem tells errors that are about one file from those that are about all.
+func isProblem(err error) bool {
+	return errors.Is(err, ErrMalformed) || errors.Is(err, errors.ErrUnsupported)
 }
 
 func hasAnySuffix(s string, suffixes ...string) bool {

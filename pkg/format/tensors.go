@@ -2,7 +2,6 @@ package format
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -34,8 +33,8 @@ func Tensors(ctx context.Context, f File) ([]Tensor, error) {
 
 // AllTensors lists the tensors of all files that have some, in the order of
 // files and, within each, in its own. Files of formats that are not read here
-// are passed over; those that do not parse become a [Problem], and count for
-// nothing. The error is that of ctx or of opening or reading a file.
+// are passed over; those that do not parse, or cannot be read in parts
+// (errors.ErrUnsupported), become a [Problem], and count for nothing. The error is that of ctx or of opening or reading a file.
 func AllTensors(ctx context.Context, files []File) ([]Tensor, []Problem, error) {
 	found := make([][]Tensor, len(files))
 	bad := make([]error, len(files))
@@ -48,7 +47,7 @@ func AllTensors(ctx context.Context, files []File) ([]Tensor, []Problem, error) 
 		group.Go(func() error {
 			var err error
 			found[i], err = Tensors(ctx, f)
-			if errors.Is(err, ErrMalformed) {
+			if isProblem(err) {
 				bad[i], err = err, nil
 			}
 			return err

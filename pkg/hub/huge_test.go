@@ -128,3 +128,28 @@ func TestHugeModelMovesLittle(t *testing.T) {
 		})
 	}
 }
+
+// The directory of a PyTorch archive is at its end. Where only the whole file is
+// to be had, that is told of the file, and 100 GB are not read for it.
+func TestHugeModelWithoutRanges(t *testing.T) {
+	file := zeros{[]byte("PK\x03\x04"), 100_000_000_000}
+	w := newWorldWith(t, testreg.Options{
+		Handler: serveHuge(t, "pytorch_model.bin", file), Rules: []testreg.Rule{{Do: testreg.IgnoreRange()}},
+	})
+	inspected, err := w.Inspect(t.Context(), w.ref("org/huge:v1"))
+	if err != nil || len(inspected.Problems) != 1 || len(inspected.Model.Formats) != 1 {
+		t.Errorf("Inspect = %+v, %v; want a problem", inspected, err)
+	}
+	listed, err := w.Tensors(t.Context(), w.ref("org/huge:v1"), "")
+	if err != nil || len(listed.Problems) != 1 {
+		t.Errorf("Tensors = %+v, %v; want a problem", listed, err)
+	}
+	var moved int64
+	for _, r := range w.srv.Requests() {
+		moved += r.BytesOut
+	}
+	if moved > 128<<20 {
+		t.Errorf("%d bytes moved", moved)
+	}
+	t.Logf("%d bytes moved", moved)
+}

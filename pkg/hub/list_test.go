@@ -3,8 +3,6 @@ package hub_test
 import (
 	"bytes"
 	"context"
-	"errors"
-	"io/fs"
 	"strings"
 	"testing"
 
@@ -228,22 +226,6 @@ func TestInspectCancelled(t *testing.T) {
 		t.Errorf("warnings: %s", got)
 	}
 }
-
-func TestCat(t *testing.T) {
-	w := newWorld(t)
-	w.push("org/m:v1", "one")
-	var out bytes.Buffer
-	if err := w.Cat(t.Context(), w.ref("org/m:v1"), "notes.txt", &out); err != nil || out.String() != "one" {
-		t.Errorf("Cat wrote %q, %v", out.String(), err)
-	}
-	wantErr(t, w.Cat(t.Context(), w.ref("org/m:v1"), "no/such", &out), fs.ErrNotExist)
-	full := errors.New("disk full")
-	wantErr(t, w.Cat(t.Context(), w.ref("org/m:v1"), "notes.txt", failing{full}), full)
-}
-
-type failing struct{ err error }
-
-func (f failing) Write([]byte) (int, error) { return 0, f.err }
 
 func TestVerify(t *testing.T) {
 	w := newWorld(t)

@@ -48,14 +48,14 @@ func TestTensors(t *testing.T) {
 			if diff := cmp.Diff(tt.names, names); diff != "" {
 				t.Error(diff)
 			}
-			if got.Files != tt.files || got.Elements == 0 || got.Size == 0 || got.Digest == "" || len(got.Problems) > 0 {
+			if got.Files != tt.files || got.Elements == 0 || got.Size == 0 || got.Digest == "" || !got.Verified || len(got.Problems) > 0 {
 				t.Errorf("list = %+v", got)
 			}
 			local, err := hub.LocalTensors(t.Context(), model, "")
 			if err != nil {
 				t.Fatal(err)
 			}
-			local.Reference, local.Digest = got.Reference, got.Digest
+			local.Reference, local.Digest, local.Verified = got.Reference, got.Digest, true
 			if diff := cmp.Diff(got, local); diff != "" {
 				t.Errorf("the directory has other tensors (-pushed +local):\n%s", diff)
 			}
