@@ -71,13 +71,15 @@ type change struct {
 	to      func(old []testmodel.Tensor) version
 	changed int64 // bytes
 	places  int64 // that they are in: each can cost a chunk
+	layers  int   // of the old model; 0 means 1
 }
 
-const layers = 3
+// layersOf returns how many layers a model of testmodel.Transformer has.
+func layersOf(tensors []testmodel.Tensor) int { return (len(tensors) - 3) / 9 }
 
 // fresh has the tensors that pick chooses from another model.
 func fresh(old []testmodel.Tensor, pick func(name string) bool) []testmodel.Tensor {
-	other := testmodel.Transformer(99, layers)
+	other := testmodel.Transformer(99, layersOf(old))
 	out := slices.Clone(old)
 	for i := range out {
 		if pick(out[i].Name) {
@@ -104,13 +106,13 @@ func changes() map[string]change {
 		}, changed: 2 * 64 * row, places: 3},
 		"q and v": {to: func(old []testmodel.Tensor) version {
 			return single(fresh(old, func(name string) bool { return strings.Contains(name, "q_proj") || strings.Contains(name, "v_proj") }))
-		}, changed: layers * 2 * testmodel.TransformerHidden * row, places: 1},
+		}, changed: 2 * testmodel.TransformerHidden * row, places: 1},
 		"tensor order": {to: func(old []testmodel.Tensor) version {
 			out := slices.Clone(old)
 			slices.Reverse(out)
 			return single(out)
-		}, places: 1 + layers},
-		"four shards": {to: func(old []testmodel.Tensor) version {
+		}, places: 2},
+		"four shards": {layers: 3, to: func(old []testmodel.Tensor) version {
 			out := make(version)
 			for i := range 4 {
 				n, size := 0, 0
@@ -127,13 +129,12 @@ func changes() map[string]change {
 }
 
 func TestPullFetchesWhatChanged(t *testing.T) {
-	old := testmodel.Transformer(1, layers)
-	w := newWorld(t)
-	w.pushElsewhere(single(old), "v1")
+	w := newWorldWith(t, testreg.Options{Data: t.TempDir()})
 	for name, c := range changes() {
 		t.Run(name, func(t *testing.T) {
+			old := testmodel.Transformer(1, max(c.layers, 1))
 			out := filepath.Join(t.TempDir(), "out")
-			w.fetch("org/m:v1", out, hub.PullOptions{})
+			w.roll(single(old), "v1", out)
 			v := c.to(old)
 			// Without a store there are only the files of the target.
 			w.pushElsewhere(v, "v2")
@@ -203,7 +204,7 @@ func (w *world) fetch(name, out string, opts hub.PullOptions) (*hub.PullResult, 
 
 // Two quantisations of a model share the tensors that both leave alone.
 func TestPullTakesFromOtherModels(t *testing.T) {
-	w := newWorld(t)
+	w := newWorldWith(t, testreg.Options{Data: t.TempDir()})
 	head := testmodel.Transformer(1, 0)[2]
 	quantised := func(seed byte) version {
 		m := testmodel.GGUFModel{KV: []testmodel.KV{{Key: "general.architecture", Value: "llama"}, {Key: "general.name", Value: strings.Repeat("q", int(seed))}}}
@@ -248,7 +249,7 @@ func TestPullWithoutGoodIndexes(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
+			w := newWorldWith(t, testreg.Options{Data: t.TempDir()})
 			out := filepath.Join(t.TempDir(), "out")
 			w.roll(v1, "v1", out)
 			pushed := w.pushElsewhere(v2, "v2")
@@ -306,7 +307,7 @@ func TestPullByHostileIndexes(t *testing.T) {
 	old := testmodel.Transformer(1, 0)
 	v1 := single(old)
 	v2 := single(fresh(old, func(name string) bool { return strings.Contains(name, "head") }))
-	w := newWorld(t)
+	w := newWorldWith(t, testreg.Options{Data: t.TempDir()})
 	w.pushElsewhere(v1, "v1")
 	w.pushElsewhere(v2, "v2")
 	index := func(data []byte, size int) []byte {
@@ -350,7 +351,7 @@ func TestPullByHostileIndexes(t *testing.T) {
 // The version is signed with its indexes, and tools that know nothing of them
 // see one plain blob a file.
 func TestIndexesDoNotShow(t *testing.T) {
-	w := newWorld(t)
+	w := newWorldWith(t, testreg.Options{Data: t.TempDir()})
 	old := testmodel.Transformer(1, 0)
 	v1 := single(old)
 	v2 := single(fresh(old, func(name string) bool { return strings.Contains(name, "norm") }))
@@ -380,7 +381,7 @@ func TestIndexesDoNotShow(t *testing.T) {
 
 // Two pulls at once take from the same files and learn the same indexes.
 func TestPullsAtOnce(t *testing.T) {
-	w := newWorld(t)
+	w := newWorldWith(t, testreg.Options{Data: t.TempDir()})
 	old := testmodel.Transformer(1, 0)
 	v2 := single(fresh(old, func(name string) bool { return strings.Contains(name, "norm") }))
 	base := filepath.Join(t.TempDir(), "base")

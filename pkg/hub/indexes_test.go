@@ -28,7 +28,7 @@ func weights(t *testing.T, tensors []testmodel.Tensor, metadata map[string]strin
 }
 
 func TestPushKeepsIndexesByAReferrer(t *testing.T) {
-	for name, opts := range map[string]testreg.Options{"referrers API": {}, "fallback tag": {NoReferrers: true}} {
+	for name, opts := range map[string]testreg.Options{"referrers API": {Data: t.TempDir()}, "fallback tag": {Data: t.TempDir(), NoReferrers: true}} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorldWith(t, opts)
 			model := weights(t, testmodel.Transformer(1, 0), nil)
@@ -64,7 +64,7 @@ func TestPushKeepsIndexesByAReferrer(t *testing.T) {
 
 // Indexes cost a push without changes no request and no reading.
 func TestPushAgainKnowsTheIndexes(t *testing.T) {
-	w := newWorld(t)
+	w := newWorldWith(t, testreg.Options{Data: t.TempDir()})
 	model := weights(t, testmodel.Transformer(1, 0), nil)
 	time.Sleep(2100 * time.Millisecond) // until the file's times prove something: see store.StatCache
 	push := func(name string) *hub.PushResult {
@@ -96,7 +96,7 @@ func TestPushAgainKnowsTheIndexes(t *testing.T) {
 
 // A registry that takes no indexes still takes the model.
 func TestPushWithoutIndexes(t *testing.T) {
-	w := newWorld(t)
+	w := newWorldWith(t, testreg.Options{Data: t.TempDir()})
 	// The first manifest that is put by its digest is the version's.
 	w.srv.Add(testreg.Rule{Method: "PUT", Path: `/manifests/sha256:`, From: 2, To: 2, Do: testreg.Status(400, nil, "no")})
 	res, err := w.Push(t.Context(), weights(t, testmodel.Transformer(1, 0), nil), w.ref("org/m:v1"), hub.PushOptions{})
