@@ -12,8 +12,10 @@ out=$(git ls-files '*.go' | xargs -r go tool -modfile=tools/go.mod gofumpt -l)
 say go vet
 go vet ./... || bad=1
 go vet -tags e2e,interop ./... || bad=1
+go -C tools vet ./... || bad=1
 say staticcheck
 tool staticcheck ./... || bad=1
+(cd tools && go tool staticcheck ./...) || bad=1
 say go fix
 out=$(go fix -diff ./... 2>&1) || true
 [ -z "$out" ] || { echo "$out" | head -40; bad=1; }

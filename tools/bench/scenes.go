@@ -1,0 +1,203 @@
+package main
+
+import (
+	"context"
+	"errors"
+)
+
+// A scene is something that is measured with each tool in turn.
+type scene struct {
+	name string
+	once bool // nothing in it varies from round to round
+	run  func(s *suite, ctx context.Context) error
+}
+
+// scenes in the order in which they are run: what is wanted most comes first.
+var scenes = []scene{
+	{"cold", false, (*suite).cold},
+	{"noop", false, (*suite).noop},
+	{"changes", true, (*suite).versions},
+	{"resume", true, (*suite).resume},
+	{"inspect", true, (*suite).inspect},
+	{"limited", false, (*suite).coldLimited},
+}
+
+// each runs f for each tool in a bout of its own.
+func (s *suite) each(ctx context.Context, m *model, k *link, f func(b *bout)) error {
+	for _, t := range s.tools {
+		b, err := s.begin(ctx, t, m, k)
+		if err != nil {
+			return err
+		}
+		f(b)
+		b.end()
+	}
+	return nil
+}
+
+// pushed pushes the model without measuring it.
+func (b *bout) pushed(ctx context.Context) bool {
+	sm, err := b.run(ctx, b.tool.push(b.task))
+	if err != nil {
+		sm.Scene = "prepare"
+		b.keep(sm, err)
+	}
+	return err == nil
+}
+
+// cold pushes into an empty registry, and pulls into an empty directory with
+// nothing kept of the push: directly, so that only the tools work.
+func (s *suite) cold(ctx context.Context) error {
+	for _, m := range []*model{s.one, s.shards, s.small} {
+		err := s.each(ctx, m, nil, func(b *bout) {
+			if !b.measure(ctx, "push", b.tool.push(b.task)) || b.forget() != nil {
+				return
+			}
+			b.pull(ctx, "pull")
+			if b.tool.name == ours && m != s.small {
+				b.floors(ctx, floors(s.sums[m]))
+			}
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// floors measures what no tool can be faster than, beside the pull.
+func (b *bout) floors(ctx context.Context, list []tool) {
+	for _, t := range list {
+		b.tool = t
+		b.pull(ctx, "pull")
+	}
+}
+
+// coldLimited is cold over a link that is slow for each connection.
+func (s *suite) coldLimited(ctx context.Context) error {
+	for _, m := range []*model{s.one, s.shards, s.small} {
+		err := s.each(ctx, m, s.limited, func(b *bout) {
+			if b.measure(ctx, "push", b.tool.push(b.task)) && b.forget() == nil {
+				b.pull(ctx, "pull")
+			}
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// noop pushes and pulls once more what is there.
+func (s *suite) noop(ctx context.Context) error {
+	return s.each(ctx, s.one, s.open, func(b *bout) {
+		if !b.pushed(ctx) || !b.measure(ctx, "push-again", b.tool.push(b.task)) {
+			return
+		}
+		if _, err := b.run(ctx, b.tool.pull(b.task)); err == nil {
+			b.pullAgain(ctx, "pull-again")
+		}
+	})
+}
+
+// versions pulls a version over the one that it was made of. The note is how
+// many bytes are new.
+func (s *suite) versions(ctx context.Context) error {
+	for _, c := range s.changes {
+		for _, t := range s.tools {
+			if !t.delta {
+				continue
+			}
+			b, err := s.begin(ctx, t, c.old, s.open)
+			if err != nil {
+				return err
+			}
+			b.version(ctx, c)
+			b.end()
+		}
+	}
+	return nil
+}
+
+func (b *bout) version(ctx context.Context, c changedModel) {
+	if !b.pushed(ctx) {
+		return
+	}
+	if _, err := b.run(ctx, b.tool.pull(b.task)); err != nil {
+		b.s.say("changes: %s: %v", b.tool.name, err)
+		return
+	}
+	b.task.model = c.new
+	if !b.pushed(ctx) {
+		return
+	}
+	if b.pullAgain(ctx, "pull-changed") {
+		b.s.samples[len(b.s.samples)-1].Note = c.changed()
+	}
+}
+
+// resume kills a pull of the shards when half of the bytes have come, and lets
+// the tool go on. The note is how many bytes had come when it was killed.
+func (s *suite) resume(ctx context.Context) error {
+	return s.each(ctx, s.shards, s.limited, func(b *bout) {
+		b.through(s.open)
+		if !b.pushed(ctx) || b.forget() != nil {
+			return
+		}
+		b.through(s.limited)
+		moved, err := b.killed(ctx)
+		if err != nil {
+			b.s.say("resume: %s: %v", b.tool.name, err)
+			return
+		}
+		b.pullAgain(ctx, "resume")
+		b.s.samples[len(b.s.samples)-1].Note = moved
+	})
+}
+
+var errTooFast = errors.New("it was done before it could be killed")
+
+// killed starts a pull and kills it half-way.
+func (b *bout) killed(ctx context.Context) (moved int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, b.s.cfg.step)
+	defer cancel()
+	before := b.link.traffic()
+	cmds := b.tool.pull(b.task)
+	last := cmds[len(cmds)-1]
+	if _, err := runAll(ctx, cmds[:len(cmds)-1], b.task.state); err != nil {
+		return 0, err
+	}
+	p, err := start(ctx, last, b.task.state)
+	if err != nil {
+		return 0, err
+	}
+	half := b.link.reached(ctx, before, b.task.model.size/2)
+	_ = p.kill()
+	if _, err := p.wait(); err == nil {
+		return 0, errTooFast
+	}
+	b.link.drop()
+	if !half {
+		return 0, ctx.Err()
+	}
+	return b.link.traffic().since(before).Down, nil
+}
+
+// inspect reads what a model is, and its tensors, without pulling it.
+func (s *suite) inspect(ctx context.Context) error {
+	for _, t := range s.tools {
+		if t.name != ours {
+			continue
+		}
+		b, err := s.begin(ctx, t, s.shards, s.open)
+		if err != nil {
+			return err
+		}
+		if b.pushed(ctx) && b.forget() == nil {
+			b.measure(ctx, "inspect", []command{{"", []string{s.cfg.bin, "inspect", b.task.ref}}})
+			b.measure(ctx, "tensors", []command{{"", []string{s.cfg.bin, "tensors", "-q", b.task.ref}}})
+		}
+		b.end()
+	}
+	return nil
+}
