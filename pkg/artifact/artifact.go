@@ -16,6 +16,9 @@
 // the old state or the new one and never a mix, whatever happens; nothing is
 // written outside it; nothing has its final name before its digest is right.
 //
+// [Artifact.ReaderAt] reads parts of a file where it lies, without the rest of
+// it, and verifies them where the file has an index of its chunks.
+//
 // [CheckPath] is the one judge of names that go into or come out of an
 // artifact.
 //

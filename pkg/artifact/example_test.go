@@ -53,6 +53,42 @@ func Example() {
 	// 1 file
 }
 
+// The first bytes of weights in a registry, without pulling them. A registry
+// stands where there is memory here.
+func ExampleArtifact_ReaderAt() {
+	ctx := context.Background()
+	dir, err := os.MkdirTemp("", "example")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	if err := os.WriteFile(filepath.Join(dir, "model.gguf"), []byte("GGUF and much more"), 0o600); err != nil {
+		log.Fatal(err)
+	}
+	blobs := memory.New()
+	packed, err := artifact.Pack(ctx, dir, blobs, artifact.PackOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	a, err := artifact.Open(ctx, blobs, packed.Descriptor)
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	r, err := a.ReaderAt(ctx, blobs, "model.gguf", artifact.ReaderOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer r.Close()
+	magic := make([]byte, 4)
+	if _, err := r.ReadAt(magic, 0); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%s, verified: %v\n", magic, r.Verified())
+	// Output:
+	// GGUF, verified: true
+}
+
 func ExampleCheckPath() {
 	fmt.Println(artifact.CheckPath("tokenizer/vocab.txt"))
 	fmt.Println(artifact.CheckPath("../../etc/passwd"))
