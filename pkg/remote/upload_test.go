@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -288,6 +289,51 @@ func TestHabitsFromOutside(t *testing.T) {
 		r := remembering(t, s, m)
 		if err := r.PushFrom(t.Context(), desc, opener(data), nil); err != nil || !r.Streams() {
 			t.Errorf("with habit %q: %v, Streams %v", text, err, r.Streams())
+		}
+	}
+}
+
+// TestPushStreamFaults breaks uploads of unknown digest, in one PATCH and in
+// pieces.
+func TestPushStreamFaults(t *testing.T) {
+	const size = 3 << 20
+	tests := map[string]error{
+		"forget-upload": nil, "forget-upload@2": nil, "patch-416": nil, "patch-part": nil, "patch-overclaim": nil,
+		"patch-cut": nil, "commit-drop-blob": nil, "401-after-body": nil, "token-3": nil, "503x3": nil, "429x3": nil,
+		"slow-commit": nil, "digest-refused": errdef.ErrUnsupported, "500-forever": remote.ErrUnreachable,
+		"location-sink": remote.ErrProtocol, "401-forever": remote.ErrUnauthorized, "html-error": remote.ErrForbidden,
+	}
+	for name, want := range tests {
+		for _, habit := range []string{"", "chunked 1048576"} {
+			t.Run(name+" "+habit, func(t *testing.T) {
+				t.Parallel()
+				s := testreg.New(t, testreg.Options{})
+				m := newMemory()
+				m.SetHabit(s.Host, habit)
+				r := remembering(t, s, m)
+				desc, data := content(18, size)
+				s.Add(testreg.Fault(name))
+				var sent atomic.Int64
+				got, err := r.PushStream(t.Context(), bytesStream{data}, func(n int64, _ error) { sent.Add(n) })
+				checkWords(t, err)
+				if leaked := s.Sink.Credentials(); leaked != nil {
+					t.Errorf("credentials given away: %v", leaked)
+				}
+				if want != nil {
+					if !errors.Is(err, want) {
+						t.Errorf("PushStream: %v, want %v", err, want)
+					}
+					return
+				}
+				if err != nil || got != desc.Digest || sent.Load() != size {
+					t.Fatalf("PushStream = %s, %v, %d bytes; want %s, %d bytes", got, err, sent.Load(), desc.Digest, size)
+				}
+				s.Reset()
+				back, err := readAll(r.Fetch(t.Context(), desc))
+				if err != nil || !bytes.Equal(back, data) {
+					t.Errorf("the registry has %d bytes, %v", len(back), err)
+				}
+			})
 		}
 	}
 }
