@@ -34,13 +34,15 @@ var Packages = []Package{
 	{Path: "internal/ui", May: "pkg/transfer", Why: "progress is drawn from its events"},
 
 	{Path: "pkg/server/...", May: "pkg/hub pkg/registry pkg/index pkg/card"},
-	{Path: "pkg/hub", May: "pkg/lineage pkg/signing pkg/index pkg/artifact pkg/card pkg/format pkg/transfer pkg/remote pkg/store pkg/mediatypes pkg/ref"},
+	{Path: "pkg/hub", May: "pkg/lineage pkg/signing pkg/index pkg/source pkg/artifact pkg/card pkg/format pkg/transfer pkg/remote pkg/store pkg/mediatypes pkg/ref"},
 
 	{Path: "pkg/lineage", May: "pkg/artifact pkg/card pkg/ref"},
 	{Path: "pkg/signing", May: "pkg/mediatypes pkg/ref"},
 	{Path: "pkg/index"},
 	{Path: "pkg/artifact", May: "pkg/transfer pkg/chunk pkg/store pkg/format pkg/format/shard pkg/card pkg/mediatypes", Why: "unpacking takes files from a store, and uses its partial files for those that are not in it"},
 	{Path: "pkg/registry", May: "pkg/mediatypes"},
+
+	{Path: "pkg/source", May: "pkg/remote", Why: "other hubs are reached by remote's transport, and fail in its classes"},
 
 	{Path: "pkg/transfer"},
 	{Path: "pkg/chunk"},
@@ -65,6 +67,7 @@ var Packages = []Package{
 
 	{Path: "pkg/store/storetest", May: "pkg/transfer", Why: "for tests: the suite that every store passes"},
 	{Path: "internal/testreg", May: "pkg/registry internal/testmodel", Why: "for tests"},
+	{Path: "internal/testhub", May: "internal/testreg", Why: "for tests"},
 	{Path: "internal/testmodel", Why: "for tests"},
 	{Path: "internal/arch"},
 }
@@ -104,8 +107,8 @@ var Owners = []Owner{
 	{"oras.land/oras-go/v2/registry/remote/errcode", "pkg/remote pkg/transfer"}, // which answers are worth another try
 	// The one vocabulary of content and errors, for which commands have exit
 	// codes and suites have expectations.
-	{"oras.land/oras-go/v2/content", orasUsers + " pkg/store/storetest cmd/modelreg"},
-	{"oras.land/oras-go/v2/errdef", orasUsers + " pkg/store/storetest cmd/modelreg pkg/server"},
+	{"oras.land/oras-go/v2/content", orasUsers + " pkg/source pkg/store/storetest cmd/modelreg"},
+	{"oras.land/oras-go/v2/errdef", orasUsers + " pkg/source pkg/store/storetest cmd/modelreg pkg/server"},
 }
 
 const orasUsers = "pkg/remote pkg/store pkg/artifact pkg/transfer pkg/signing pkg/hub"

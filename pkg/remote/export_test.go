@@ -11,9 +11,6 @@ import (
 // RetryAfter is retryAfter.
 func RetryAfter(value string, now time.Time) time.Duration { return retryAfter(value, now) }
 
-// CleanText is cleanText.
-func CleanText(s string) string { return cleanText(s) }
-
 // MaxErrorText is maxErrorText.
 const MaxErrorText = maxErrorText
 
