@@ -89,11 +89,7 @@ func hasIndex(kind mediatypes.Kind, enc mediatypes.Encoding, size int64) bool {
 	return kind == mediatypes.KindWeight && enc == mediatypes.Raw && size >= minIndexed && size <= chunk.MaxFileSize
 }
 
-// hasIndex is true of no file that is elsewhere: it may be linked without being
-// read, and must not be read only for that.
-func (l *layer) hasIndex() bool {
-	return l.files[0].input == nil && hasIndex(l.kind, l.encoding, l.body.size)
-}
+func (l *layer) hasIndex() bool { return hasIndex(l.kind, l.encoding, l.body.size) }
 
 // annotations are those of the layer's descriptor.
 func (l *layer) annotations() map[string]string {

@@ -154,6 +154,7 @@ type input struct {
 	mu     sync.Mutex
 	state  hash.Hash // of the first hashed bytes
 	hashed int64
+	index  *indexer // of the same bytes; nil where none is wanted
 }
 
 // archived tells whether the input is an archive that is taken over as it is.
@@ -168,6 +169,63 @@ func (s *source) archive() *layer {
 		kind: s.input.kind, encoding: s.input.encoding, path: s.path,
 		title: archiveTitle(s.input.kind, strings.ReplaceAll(s.path, "/", "-")),
 		files: []*source{s}, body: body, diffID: s.input.diffID,
+	}
+}
+
+// opener opens the layer for its upload. That of an input, when it is really
+// read, makes its chunk index in passing.
+func (p *packer) opener(l *layer) transfer.Opener {
+	in := l.files[0].input
+	if in == nil || l.index != nil || !l.hasIndex() {
+		return l.body.open
+	}
+	return func(ctx context.Context, offset int64) (io.ReadCloser, error) {
+		in.mu.Lock()
+		begun := in.hashed > 0 || offset > 0
+		in.mu.Unlock()
+		if !begun {
+			x, err := p.newIndexer(ctx, l)
+			if err != nil {
+				return nil, err
+			}
+			in.mu.Lock()
+			in.index = x
+			in.mu.Unlock()
+		}
+		return l.body.open(ctx, offset)
+	}
+}
+
+// passed takes the index of an input whose bytes have all been seen.
+func (p *packer) passed(l *layer) error {
+	in := l.files[0].input
+	if in == nil || l.index != nil {
+		return nil
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.index == nil || in.hashed != in.Size {
+		return nil
+	}
+	err := p.keepIndex(l, in.Digest, in.index)
+	l.desc.Annotations = l.annotations()
+	return err
+}
+
+// shareIndexes gives inputs with the same bytes the same index: only one of
+// them has been read.
+func (p *packer) shareIndexes() {
+	known := make(map[digest.Digest][]byte)
+	for _, l := range p.layers {
+		if l.index != nil {
+			known[l.desc.Digest] = l.index
+		}
+	}
+	for _, l := range p.layers {
+		if l.index == nil && l.hasIndex() && known[l.desc.Digest] != nil {
+			l.index = known[l.desc.Digest]
+			l.desc.Annotations = l.annotations()
+		}
 	}
 }
 
@@ -186,13 +244,15 @@ func (in *input) saw(offset int64, p []byte) error {
 	if in.state == nil {
 		in.state = in.Digest.Algorithm().Hash()
 	}
+	indexed := in.index.beside(p[in.hashed-offset:])
 	in.state.Write(p[in.hashed-offset:])
+	indexed()
 	in.hashed = end
 	if end < in.Size {
 		return nil
 	}
 	if got := digest.NewDigest(in.Digest.Algorithm(), in.state); got != in.Digest {
-		in.state, in.hashed = nil, 0
+		in.state, in.hashed, in.index = nil, 0, nil
 		return in.mismatch(got, end)
 	}
 	return nil

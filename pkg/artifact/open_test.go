@@ -295,6 +295,7 @@ func TestOpenFamilies(t *testing.T) {
 					t.Errorf("OpenFile(%q) = %q %+v, %v", p, got, f, err)
 				}
 			}
+			converts(t, a, b, tt.files)
 		})
 	}
 }

@@ -310,7 +310,11 @@ func (p *packer) moveLayers(ctx context.Context) error {
 			return nil
 		})
 	}
-	return g.Wait()
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	p.shareIndexes()
+	return nil
 }
 
 // pushLayer pushes a layer whose digest is known or, to dst, not known yet.
@@ -318,7 +322,10 @@ func (p *packer) pushLayer(ctx context.Context, dst transfer.Streamer, l *layer)
 	if l.desc.Digest == "" {
 		return p.stream(ctx, dst, l)
 	}
-	return p.push(ctx, l.desc, l.path, l.body.open)
+	if err := p.push(ctx, l.desc, l.path, p.opener(l)); err != nil {
+		return err
+	}
+	return p.passed(l)
 }
 
 func (p *packer) hashLayers(ctx context.Context, layers []*layer, ready chan<- *layer) error {
@@ -356,7 +363,9 @@ func (p *packer) hashLayer(ctx context.Context, l *layer) (digest.Digest, error)
 		if !ok && cache != nil {
 			dgst, ok = cache.Lookup(l.files[0].info)
 		}
-		if ok && p.recallIndex(l, dgst) {
+		// An input may be linked without being read, and is not read only
+		// for its index: that is made of the bytes when they pass.
+		if ok && (p.recallIndex(l, dgst) || l.files[0].input != nil) {
 			l.digests = []digest.Digest{dgst}
 			return dgst, nil
 		}
