@@ -24,6 +24,7 @@ import (
 	"github.com/modelreg/modelreg/pkg/registry"
 	"github.com/modelreg/modelreg/pkg/remote"
 	"github.com/modelreg/modelreg/pkg/signing"
+	"github.com/modelreg/modelreg/pkg/source"
 	"github.com/modelreg/modelreg/pkg/store"
 )
 
@@ -90,7 +91,7 @@ var classes = []class{
 		"choose another directory, or replace what is there with --force",
 		[]error{artifact.ErrNotOurs},
 	},
-	{exitUsage, "usage", "", "", []error{ref.ErrSyntax, hub.ErrUsage, artifact.ErrNotModel, artifact.ErrTarget, artifact.ErrEmpty}},
+	{exitUsage, "usage", "", "", []error{ref.ErrSyntax, hub.ErrUsage, source.ErrName, artifact.ErrNotModel, artifact.ErrTarget, artifact.ErrEmpty}},
 	{exitConflict, "conflict", "what was to be changed has changed underneath", "look at both versions, then decide which tag should stay", []error{hub.ErrConflict}},
 	{exitNoVariant, "no-variant", "no single variant fits", "", []error{hub.ErrNoVariant}},
 	{exitAuth, "auth", "authentication required, or refused", "log in with \"modelreg login HOST\"", []error{remote.ErrUnauthorized}},
@@ -134,6 +135,9 @@ func explain(err error) ui.Failure {
 
 // hint is what to do next where the error itself tells more than its class.
 func hint(err error) string {
+	if access, ok := errors.AsType[*source.AccessError](err); ok {
+		return accessHint(access)
+	}
 	if secrets, ok := errors.AsType[*artifact.SecretsError](err); ok && len(secrets.Files) > 0 {
 		return "list it in .modelregignore, or publish it all the same with --include-secret"
 	}
@@ -155,6 +159,19 @@ func hint(err error) string {
 		return "use another --listen address; port 0 takes a free one"
 	}
 	return ""
+}
+
+// accessHint tells how to get at a model on another hub.
+func accessHint(e *source.AccessError) string {
+	switch {
+	case e.Gated && e.Token:
+		return "ask for access at " + e.Page + ", with the account that the token is of"
+	case e.Gated:
+		return "ask for access at " + e.Page + ", then set HF_TOKEN to a token of that account"
+	case e.Token:
+		return "check the name and the token (HF_TOKEN, MODELSCOPE_API_TOKEN): hubs show private models only to those who may see them"
+	}
+	return "check the name; if the model is private, set HF_TOKEN or MODELSCOPE_API_TOKEN"
 }
 
 // newExitCodes is a help topic: a command without a run.

@@ -81,6 +81,10 @@ func TestJSONKeys(t *testing.T) {
 			under("verified", append(signers, "policy", "attestations")),
 			"reference", "digest", "directory", "files", "size", "fetchedBytes", "reusedBytes", "verified",
 		)},
+		{"import", json("import", "oci://"+name+":v1", reg.Host+"/acme/imported:v1"), []string{
+			"reference", "digest", "revision", "tag", "created", "files", "size",
+			"uploadedBytes", "mountedBytes", "skippedBytes", "signatures", "source", "commit",
+		}},
 		{"resolve", json("resolve", name+":v1"), []string{
 			"reference", "repository", "tag", "digest", "mediaType", "artifactType", "size",
 		}},

@@ -15,6 +15,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/modelreg/modelreg/internal/testhub"
 	"github.com/modelreg/modelreg/internal/testmodel"
 	"github.com/modelreg/modelreg/internal/testreg"
 	"github.com/modelreg/modelreg/pkg/registry"
@@ -39,6 +40,11 @@ func TestScript(t *testing.T) {
 		t.Fatal(err)
 	}
 	private := testreg.New(t, testreg.Options{Auth: testreg.Auth{Scheme: testreg.Basic, Username: "alice", Password: "wonderland"}})
+	models := testhub.New(t, testhub.Options{Token: hubToken})
+	for _, id := range []string{"acme/digits", "acme/gated"} {
+		models.Commit(id, contentOf(t, digits))
+	}
+	models.Gate("acme/gated")
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
@@ -47,6 +53,8 @@ func TestScript(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("DIGITS", digits)
 			env.Setenv("PRIVATE", private.Host) // wants a login
+			env.Setenv("HF_ENDPOINT", models.URL())
+			env.Setenv("MODELSCOPE_DOMAIN", models.URL())
 			return setupScript(env)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -56,6 +64,25 @@ func TestScript(t *testing.T) {
 			"large": large,
 		},
 	})
+}
+
+// hubToken opens the gated model of the hub that scripts import from.
+const hubToken = "hf_abcdefghijklmnopqrstuvwxyz0123456789"
+
+// contentOf are the files of a directory without others in it.
+func contentOf(t *testing.T, dir string) map[string][]byte {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := make(map[string][]byte)
+	for _, e := range entries {
+		if files[e.Name()], err = os.ReadFile(filepath.Join(dir, e.Name())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return files
 }
 
 // setupScript gives each script a registry of its own, on loopback, and a home

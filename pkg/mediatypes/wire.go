@@ -124,6 +124,10 @@ const (
 	AnnotationMessage       = "dev.modelreg.message"
 	AnnotationAuthor        = "dev.modelreg.author"
 	AnnotationChangeID      = "dev.modelreg.change-id"
+
+	// AnnotationOrigin names what a version was imported from and its commit
+	// there, as in "hf:org/model@<40 digits>" and "oci:host/model@sha256:…".
+	AnnotationOrigin = "dev.modelreg.origin"
 )
 
 // AnnotationTarIndex marks a layer whose tar archive has an index of its

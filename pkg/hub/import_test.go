@@ -1,0 +1,324 @@
+package hub_test
+
+import (
+	"errors"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"oras.land/oras-go/v2/content"
+	"oras.land/oras-go/v2/errdef"
+
+	"github.com/modelreg/modelreg/internal/testhub"
+	"github.com/modelreg/modelreg/internal/testmodel"
+	"github.com/modelreg/modelreg/internal/testreg"
+	"github.com/modelreg/modelreg/pkg/hub"
+	"github.com/modelreg/modelreg/pkg/mediatypes"
+	"github.com/modelreg/modelreg/pkg/remote"
+	"github.com/modelreg/modelreg/pkg/source"
+)
+
+// published puts the files of a directory on a hub.
+func published(t *testing.T, srv *testhub.Server, id, dir string) string {
+	t.Helper()
+	all := map[string][]byte{}
+	for name, text := range read(t, dir) {
+		all[name] = []byte(text)
+	}
+	return srv.Commit(id, all)
+}
+
+func importing(srv *testhub.Server) hub.ImportOptions {
+	return hub.ImportOptions{Source: source.Options{
+		HuggingFace: source.Hub{Endpoint: srv.URL()}, ModelScope: source.Hub{Endpoint: srv.URL()},
+	}}
+}
+
+// largeTensors are two, of which a file is just large enough for an index.
+func largeTensors(seed byte) []testmodel.Tensor {
+	const rows, columns = 1100, 4096
+	data := make([]byte, rows*columns)
+	_, _ = rand.NewChaCha8([32]byte{seed}).Read(data) // never fails
+	return []testmodel.Tensor{
+		{Name: "a", DType: "U8", Shape: []int64{rows, columns}, Data: data},
+		{Name: "b", DType: "U8", Shape: []int64{rows, columns}, Data: data},
+	}
+}
+
+// large is a model with a file that has a chunk index.
+func large(t *testing.T) string {
+	t.Helper()
+	model := weights(t, largeTensors(1), nil)
+	for name, text := range map[string]string{"README.md": testmodel.Card, "config.json": testmodel.Config} {
+		if err := os.WriteFile(filepath.Join(model, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return model
+}
+
+// An import is the push of the same files, and says where they came from.
+func TestImportIsPush(t *testing.T) {
+	w := newWorld(t)
+	srv := testhub.New(t, testhub.Options{PageSize: 2})
+	model := large(t)
+	commit := published(t, srv, "Org/Tiny", model)
+	for scheme, page := range map[string]string{"hf": srv.URL() + "/Org/Tiny", "ms": srv.URL() + "/models/Org/Tiny"} {
+		opts := importing(srv)
+		var origin hub.Origin
+		opts.Resolved = func(o hub.Origin) { origin = o }
+		got, err := w.Import(t.Context(), scheme+"://Org/Tiny", w.ref("org/"+scheme+":v1"), opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := w.Push(t.Context(), model, w.ref("org/"+scheme+"-pushed:v1"), hub.PushOptions{Annotations: map[string]string{
+			ocispec.AnnotationSource: page, ocispec.AnnotationRevision: commit,
+			mediatypes.AnnotationOrigin: scheme + ":Org/Tiny@" + commit,
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(*want, got.PushResult, cmpopts.IgnoreFields(hub.PushResult{}, "Reference", "UploadedBytes", "MountedBytes", "SkippedBytes")); diff != "" {
+			t.Errorf("%s: %s", scheme, diff)
+		}
+		if got.Commit != commit || got.Source != scheme+"://Org/Tiny@"+commit || origin.Files != 3 || origin.Size != got.Size || origin.Claimed == 0 {
+			t.Errorf("imported %+v of %+v", got, origin)
+		}
+		again, err := w.Import(t.Context(), scheme+"://Org/Tiny@"+commit, w.ref("org/"+scheme+":v1"), importing(srv))
+		if err != nil || again.Created || again.UploadedBytes != 0 || again.Digest != got.Digest {
+			t.Errorf("imported again: %+v, %v", again, err)
+		}
+	}
+}
+
+// Somebody else who imports the same makes the same version, chunk indexes
+// included, although no bytes of the large file are read.
+func TestImportElsewhereIsTheSame(t *testing.T) {
+	w := newWorld(t)
+	srv := testhub.New(t, testhub.Options{})
+	published(t, srv, "org/m", large(t))
+	first, err := w.Import(t.Context(), "hf://org/m", w.ref("org/m:v1"), importing(srv))
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv.Store.Reset()
+	other := hub.New(hub.Options{Remote: w.client})
+	second, err := other.Import(t.Context(), "hf://org/m", w.ref("org/m:v1"), importing(srv))
+	if err != nil || second.Digest != first.Digest || second.Created {
+		t.Errorf("first %+v, second %+v, %v", first, second, err)
+	}
+	for _, r := range srv.Store.Requests() {
+		if r.Range == "" {
+			t.Errorf("%s was read whole", r.Path)
+		}
+	}
+}
+
+func TestImportWrongBytes(t *testing.T) {
+	w := newWorld(t)
+	srv := testhub.New(t, testhub.Options{})
+	model := large(t)
+	published(t, srv, "org/m", model)
+	srv.Corrupt([]byte(read(t, model)["model.safetensors"]))
+	_, err := w.Import(t.Context(), "hf://org/m", w.ref("org/m:v1"), importing(srv))
+	wantErr(t, err, content.ErrMismatchedDigest)
+	if w.digestOf("org/m", "v1") != "" {
+		t.Error("the tag is there")
+	}
+	for _, r := range w.srv.Requests() {
+		if r.Method == "PUT" && r.BytesIn >= 8<<20 && r.Status/100 == 2 {
+			t.Errorf("the upload was completed: %+v", r)
+		}
+	}
+}
+
+// What has arrived does not move again.
+func TestImportGoesOn(t *testing.T) {
+	w := newWorld(t)
+	srv := testhub.New(t, testhub.Options{})
+	model := large(t)
+	second := testmodel.SafetensorsFile(largeTensors(2), nil)
+	if err := os.WriteFile(filepath.Join(model, "model-2.safetensors"), second, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	published(t, srv, "org/m", model)
+	// The second large file does not come through.
+	var oid string
+	for _, r := range []string{read(t, model)["model-2.safetensors"]} {
+		oid = strings.TrimPrefix(content.NewDescriptorFromBytes("", []byte(r)).Digest.String(), "sha256:")
+	}
+	srv.Store.Add(testreg.Rule{Path: "/objects/" + oid, Range: testreg.Without, Do: testreg.Status(404, nil, "")})
+	if _, err := w.Import(t.Context(), "hf://org/m", w.ref("org/m:v1"), importing(srv)); !errors.Is(err, remote.ErrUnreachable) {
+		t.Fatalf("Import = %v", err)
+	}
+	srv.Store.Reset()
+	res, err := w.Import(t.Context(), "hf://org/m", w.ref("org/m:v1"), importing(srv))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.SkippedBytes < 8<<20 || res.UploadedBytes > int64(len(second))+1<<20 {
+		t.Errorf("the second time: %+v", res)
+	}
+	want, err := w.Push(t.Context(), model, w.ref("org/pushed:v1"), hub.PushOptions{Annotations: annotationsOf(t, w, "org/m", "v1")})
+	if err != nil || want.Digest != res.Digest {
+		t.Errorf("pushed %+v, imported %+v: %v", want, res, err)
+	}
+}
+
+// annotationsOf are those that say where a version came from.
+func annotationsOf(t *testing.T, w *world, name, tag string) map[string]string {
+	t.Helper()
+	_, raw := w.manifest(name, tag)
+	m, err := mediatypes.ParseManifest(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]string{}
+	for _, k := range []string{ocispec.AnnotationSource, ocispec.AnnotationRevision, mediatypes.AnnotationOrigin} {
+		out[k] = m.Annotations[k]
+	}
+	return out
+}
+
+func TestImportDryRun(t *testing.T) {
+	w := newWorld(t)
+	srv := testhub.New(t, testhub.Options{})
+	published(t, srv, "org/m", large(t))
+	opts := importing(srv)
+	opts.DryRun = true
+	res, err := w.Import(t.Context(), "hf://org/m", w.ref("org/m:v1"), opts)
+	if err != nil || res.Files != 3 {
+		t.Errorf("%+v, %v", res, err)
+	}
+	if got := w.writes(); len(got) > 0 {
+		t.Errorf("wrote %v", got)
+	}
+	for _, r := range srv.Store.Requests() {
+		if r.Range == "" {
+			t.Errorf("%s was read whole", r.Path)
+		}
+	}
+}
+
+// Artifacts of other tools become ours without their blobs moving within a
+// registry.
+func TestImportMounts(t *testing.T) {
+	w := newWorld(t)
+	model := large(t)
+	if _, err := w.Push(t.Context(), model, w.ref("theirs/m:v1"), hub.PushOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	res, err := w.Import(t.Context(), "oci://"+w.srv.Host+"/theirs/m:v1", w.ref("ours/m:v1"), hub.ImportOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.MountedBytes < res.Size || res.UploadedBytes > 16<<10 {
+		t.Errorf("imported %+v", res)
+	}
+	theirs := w.digestOf("theirs/m", "v1")
+	if res.Commit != theirs || res.Source != "oci://"+w.srv.Host+"/theirs/m@"+theirs {
+		t.Errorf("imported %+v", res)
+	}
+}
+
+// A model of Ollama's, in a registry on another host.
+func TestImportOllama(t *testing.T) {
+	w := newWorld(t)
+	theirs := testreg.New(t, testreg.Options{})
+	gguf := testmodel.GGUFFile(testmodel.TinyGGUF())
+	layers := []testLayer{
+		{mediatypes.OllamaModel, gguf},
+		{mediatypes.OllamaTemplate, []byte("{{ .Prompt }}")},
+		{mediatypes.OllamaParams, []byte(`{"stop":["</s>"]}`)},
+		{mediatypes.OllamaLicense, []byte("MIT License\n")},
+	}
+	pushForeign(t, w.client, theirs.Host+"/library/tiny", foreign{mediaType: mediatypes.ManifestDocker, config: mediatypes.ConfigImageDocker, layers: layers})
+	res, err := w.Import(t.Context(), "ollama://"+theirs.Host+"/library/tiny:latest", w.ref("ours/tiny:v1"), hub.ImportOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(res.Source, "ollama://"+theirs.Host+"/library/tiny@sha256:") {
+		t.Errorf("imported %+v", res)
+	}
+	out := filepath.Join(t.TempDir(), "out")
+	if _, err := w.Pull(t.Context(), w.ref("ours/tiny:v1"), out, hub.PullOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	want := files{"model.gguf": string(gguf), "template.txt": "{{ .Prompt }}", "params.json": `{"stop":["</s>"]}`, "LICENSE": "MIT License\n"}
+	got := read(t, out)
+	for name := range got {
+		if strings.HasPrefix(name, ".modelreg") {
+			delete(got, name)
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// A ModelKit's archives stay as they are.
+func TestImportModelKit(t *testing.T) {
+	w := newWorld(t)
+	kit := tarball(t, "weights/", "", "weights/w.bin", strings.Repeat("w", 4096))
+	docs := tarball(t, "README.md", "read me")
+	pushForeign(t, w.client, w.srv.Host+"/theirs/kit", foreign{
+		mediaType: ocispec.MediaTypeImageManifest, config: mediatypes.ConfigModelKit,
+		configData: `{"manifestVersion":"1.0.0","package":{},"model":{"path":"weights"},"docs":[{"path":"README.md"}]}`,
+		layers:     []testLayer{{"application/vnd.kitops.modelkit.model.v1.tar", kit}, {"application/vnd.kitops.modelkit.docs.v1.tar", docs}},
+	})
+	res, err := w.Import(t.Context(), "oci://"+w.srv.Host+"/theirs/kit:latest", w.ref("ours/kit:v1"), hub.ImportOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.MountedBytes < int64(len(kit)+len(docs)) {
+		t.Errorf("imported %+v", res)
+	}
+	out := filepath.Join(t.TempDir(), "out")
+	if _, err := w.Pull(t.Context(), w.ref("ours/kit:v1"), out, hub.PullOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	got := read(t, out)
+	if got["weights/w.bin"] != strings.Repeat("w", 4096) || got["README.md"] != "read me" {
+		t.Errorf("pulled %d files", len(got))
+	}
+}
+
+func TestImportRefuses(t *testing.T) {
+	w := newWorld(t)
+	srv := testhub.New(t, testhub.Options{})
+	srv.Commit("org/m", map[string][]byte{"a.txt": []byte("a")})
+	srv.Commit("org/bad", map[string][]byte{"../a.txt": []byte("a")})
+	srv.Commit("org/gated", map[string][]byte{"a.txt": []byte("a")})
+	srv.Gate("org/gated")
+	pushForeign(t, w.client, w.srv.Host+"/theirs/image", foreign{
+		mediaType: ocispec.MediaTypeImageManifest, config: ocispec.MediaTypeImageConfig, configData: `{"os":"linux"}`,
+		layers: []testLayer{{ocispec.MediaTypeImageLayer, tarball(t, "models/", "", "models/w.bin", "w")}},
+	})
+	tests := map[string]struct {
+		name, to string
+		want     error
+	}{
+		"to a digest":      {"hf://org/m", "org/m@sha256:" + strings.Repeat("0", 64), hub.ErrUsage},
+		"no such model":    {"hf://org/none", "org/m:v1", errdef.ErrNotFound},
+		"gated":            {"hf://org/gated", "org/m:v1", remote.ErrForbidden},
+		"unsafe name":      {"hf://org/bad", "org/m:v1", errUnsafe},
+		"no such scheme":   {"s3://org/m", "org/m:v1", source.ErrName},
+		"no such artifact": {"oci://" + w.srv.Host + "/theirs/none:v1", "org/m:v1", errdef.ErrNotFound},
+		"an image":         {"oci://" + w.srv.Host + "/theirs/image:latest", "org/m:v1", errdef.ErrUnsupported},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, err := w.Import(t.Context(), tt.name, w.ref(tt.to), importing(srv))
+			wantErr(t, err, tt.want)
+		})
+	}
+	if slices.Contains(w.writes(), "PUT /v2/org/m/manifests/v1") {
+		t.Error("a tag was moved")
+	}
+}
