@@ -51,6 +51,7 @@ weights only what neither the old files nor those of other pulls have.`,
 	fl.BoolVar(&opts.AllowDotfiles, "allow-dotfiles", false, "take dot files that are not known to be harmless, such as .bashrc")
 	fl.BoolVar(&opts.AllowCollisions, "allow-collisions", false, "take names that differ only in case, if the file system keeps them apart")
 	fl.BoolVar(&opts.NoDelta, "no-delta", false, "fetch changed weights whole, not by their differences from files on this machine")
+	fl.BoolVar(&opts.Variants, "variants", false, "fetch weights in fewer bytes where the version has codings of them (push --variants), and decode them")
 	fl.BoolVar(&opts.NoStore, "no-cache", false, "neither use nor fill the local store")
 	_ = fl.MarkHidden("no-delta") // of use to those who look for a fault; there is such a flag
 	return cmd

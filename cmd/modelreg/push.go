@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,6 +20,7 @@ type pushFlags struct {
 	hub.PushOptions
 	annotations []string
 	layout      string
+	variants    []string
 	created     string
 	sign        bool
 	key         string
@@ -52,6 +54,7 @@ stays as it is, and no room on the disk is needed.`,
 	fl.StringArrayVar(&f.annotations, "annotation", nil, "add `KEY=VALUE` to the manifest (repeatable; part of the version's identity)")
 	choose(cmd, choiceFlag{value: &f.layout, name: "layout", usage: "how files become layers: `auto|raw`; auto packs hundreds of small files into tar layers, raw never"}, "auto", "raw")
 	fl.Var((*sizeValue)(&f.Reshard), "reshard", "cut safetensors and GGUF files larger than `SIZE`, such as 4GB, into shards between tensors")
+	fl.StringSliceVar(&f.variants, "variants", nil, "keep codings of the weights in fewer bytes beside the version: `bf16z,delta:REF`; see pull --variants")
 	fl.StringVar(&f.created, "created", "", "creation `TIME`, RFC 3339 (default: SOURCE_DATE_EPOCH if set, else none)")
 	fl.IntVarP(&f.Workers, "jobs", "j", 0, "handle `N` files at once (default: one per CPU)")
 	fl.StringArrayVar(&f.IncludeSecrets, "include-secret", nil, "pack `FILE` although it looks like a secret (repeatable)")
@@ -111,6 +114,9 @@ func (a *app) pushOptions(ctx context.Context, f *pushFlags) (err error) {
 	if f.Reshard != 0 && f.Reshard < artifact.MinReshard {
 		return usagef("--reshard %d: shards are at least %d bytes; say 4GB for gigabytes", f.Reshard, artifact.MinReshard)
 	}
+	if f.Variants, err = a.variants(f.variants); err != nil {
+		return err
+	}
 	if f.Created, err = createdTime(f.created); err != nil {
 		return err
 	}
@@ -121,6 +127,27 @@ func (a *app) pushOptions(ctx context.Context, f *pushFlags) (err error) {
 		f.Signer, err = a.signer(ctx, f.key)
 	}
 	return err
+}
+
+// variants reads --variants.
+func (a *app) variants(names []string) ([]hub.Variant, error) {
+	var list []hub.Variant
+	for _, name := range names {
+		kind, base, isDelta := strings.Cut(name, ":")
+		switch {
+		case name == "bf16z":
+			list = append(list, hub.Variant{})
+		case kind == "delta" && isDelta:
+			r, err := a.parse(base)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, hub.Variant{Base: &r})
+		default:
+			return nil, usagef("--variants %s: use bf16z, delta:REF, or both with a comma between", name)
+		}
+	}
+	return list, nil
 }
 
 // createdTime reads --created, or the environment variable that reproducible

@@ -39,7 +39,7 @@ var Packages = []Package{
 	{Path: "pkg/lineage", May: "pkg/artifact pkg/card pkg/ref"},
 	{Path: "pkg/signing", May: "pkg/mediatypes pkg/ref"},
 	{Path: "pkg/index"},
-	{Path: "pkg/artifact", May: "pkg/transfer pkg/chunk pkg/store pkg/format pkg/format/shard pkg/card pkg/mediatypes", Why: "unpacking takes files from a store, and uses its partial files for those that are not in it"},
+	{Path: "pkg/artifact", May: "pkg/transfer pkg/chunk pkg/coding pkg/store pkg/format pkg/format/shard pkg/card pkg/mediatypes", Why: "unpacking takes files from a store, and uses its partial files for those that are not in it"},
 	{Path: "pkg/registry", May: "pkg/mediatypes"},
 
 	{Path: "pkg/source", May: "pkg/remote", Why: "other hubs are reached by remote's transport, and fail in its classes"},

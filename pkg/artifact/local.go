@@ -99,6 +99,11 @@ func (u *unpacker) wantedSizes() map[int64]map[digest.Algorithm]bool {
 		want(f.Size, f.Digest)
 		want(f.Layer.Size, f.Layer.Digest)
 	}
+	for _, c := range u.opts.Variants {
+		if c.Base != "" {
+			want(c.BaseSize, c.Base)
+		}
+	}
 	return sizes
 }
 

@@ -64,6 +64,10 @@ type PackOptions struct {
 	// files themselves stay as they are. [PackFiles] cuts nothing.
 	Reshard int64
 
+	// Variants, if not nil, is asked which codings of the weights are made
+	// beside the version, when that is in the target. See [PushVariants].
+	Variants func(ctx context.Context, version ocispec.Descriptor) ([]Variant, error)
+
 	// Annotations are added to the manifest, over those that the files give.
 	Annotations map[string]string
 
@@ -111,6 +115,9 @@ type Packed struct {
 	// Indexes are those of the large files of weights. The manifest names
 	// them; nothing of them has been pushed, see [PushIndexes].
 	Indexes []ChunkIndex
+
+	// Variants are the codings that were made of the layers.
+	Variants []CodedLayer
 
 	// Bytes of the blobs that were sent, linked from another repository, and
 	// found to be there.
@@ -165,6 +172,9 @@ func (p *packer) pack(ctx context.Context) (*Packed, error) {
 		return nil, err
 	}
 	if err := p.finish(ctx); err != nil {
+		return nil, err
+	}
+	if err := p.code(ctx); err != nil {
 		return nil, err
 	}
 	return &p.out, nil

@@ -45,6 +45,11 @@ type UnpackOptions struct {
 	// that were unpacked into before, or of the store has.
 	NoDelta bool
 
+	// Variants are codings of layers in fewer bytes, from [ParseVariant], that
+	// are fetched and decoded instead of their layers, where the files that
+	// they need are on this machine.
+	Variants []CodedLayer
+
 	// Reference is recorded in the target, for people to read.
 	Reference string
 
@@ -332,8 +337,12 @@ func (u *unpacker) fetch(ctx context.Context) error {
 		return err
 	}
 	u.fetching = true
+	jobs, whose, err := u.fromCodings(ctx, jobs, whose)
+	if err != nil {
+		return err
+	}
 	u.openDelta(ctx, jobs, whose)
-	err := transfer.Pull(ctx, u.src, jobs, transfer.PullOptions{Workers: u.opts.Workers, Observe: u.observe})
+	err = transfer.Pull(ctx, u.src, jobs, transfer.PullOptions{Workers: u.opts.Workers, Observe: u.observe})
 	u.delta.finish(err)
 	u.out.Fetched = u.fetched.Load()
 	u.out.Reused += u.copied.Load()

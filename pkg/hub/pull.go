@@ -49,6 +49,10 @@ type PullOptions struct {
 	// NoDelta fetches changed files of weights whole.
 	NoDelta bool
 
+	// Variants fetches codings of weights in fewer bytes where the version has
+	// them and what they need is on this machine, and decodes them.
+	Variants bool
+
 	// NoStore neither reads nor fills the local store.
 	NoStore bool
 }
@@ -99,6 +103,9 @@ func (h *Hub) Pull(ctx context.Context, r ref.Reference, dir string, opts PullOp
 	}
 	if !opts.NoStore {
 		uo.Store = h.opts.Store
+	}
+	if opts.Variants {
+		uo.Variants = h.codings(ctx, t)
 	}
 	u, err := artifact.Unpack(ctx, a, t.repo, dir, uo)
 	if err != nil {

@@ -35,6 +35,10 @@ type PushOptions struct {
 	// are cut into shards that loaders read.
 	Reshard int64
 
+	// Variants are codings of the weights to be kept beside the version, for
+	// those who ask for them. Those that it has are not made again.
+	Variants []Variant
+
 	// Workers bounds the files handled at once. Zero means a good default.
 	Workers int
 
@@ -100,6 +104,9 @@ func (h *Hub) Push(ctx context.Context, dir string, r ref.Reference, opts PushOp
 	}
 	h.remember(r, packed)
 	t := &target{repo: repo, ref: r.WithDigest(packed.Descriptor.Digest), desc: packed.Descriptor, signed: packed.Descriptor, indexes: packed.Indexes}
+	if err := pushVariants(ctx, t, packed.Variants); err != nil {
+		return nil, err
+	}
 	err = h.release(ctx, t, tags, opts.Signer, res)
 	return res, err
 }
@@ -158,6 +165,10 @@ func (h *Hub) pack(ctx context.Context, dir string, r ref.Reference, repo *remot
 	}
 	if opts.DryRun {
 		return artifact.Pack(ctx, dir, artifact.Discard, po)
+	}
+	var err error
+	if po.Variants, err = h.variants(ctx, repo, opts.Variants); err != nil {
+		return nil, err
 	}
 	return artifact.Pack(ctx, dir, repo, po)
 }

@@ -138,9 +138,21 @@ const AnnotationTarIndex = "dev.modelreg.tar-index"
 // names the index of its file: digest, ";", size in bytes. The indexes are the
 // layers of a referrer of type [ArtifactTransfer]; [AnnotationIndexedLayer]
 // names the layer that each is of.
+//
+// Codings of weights in fewer bytes, as package coding makes them, are the
+// layers of a referrer of type [ArtifactVariant], of either type
+// [LayerExponents] or [LayerDifference]. [AnnotationIndexedLayer] names the
+// layer that each decodes to, and [AnnotationVariantBase], of a difference, the
+// file that it is to: digest, ";", size in bytes. Of the referrer itself
+// [AnnotationVariantBase] is the digest of the version whose files these are.
 const (
 	ArtifactTransfer       = "application/vnd.modelreg.transfer.v1"
 	LayerChunkIndex        = "application/vnd.modelreg.chunk-index.v1"
 	AnnotationChunkIndex   = "dev.modelreg.index.v1"
 	AnnotationIndexedLayer = "dev.modelreg.layer"
+
+	ArtifactVariant       = "application/vnd.modelreg.variant.v1"
+	LayerExponents        = "application/vnd.modelreg.weight.bf16z.v1"
+	LayerDifference       = "application/vnd.modelreg.weight.delta.v1"
+	AnnotationVariantBase = "dev.modelreg.base"
 )
