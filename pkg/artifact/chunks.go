@@ -31,6 +31,10 @@ const (
 	// minCut is the size of the smallest tensor at which the grid starts
 	// again whatever is around it. Runs of smaller ones share chunks.
 	minCut = 64 << 10
+
+	// maxIndexSize is the size of the largest index that is made or fetched,
+	// which files of 2 TB do not need.
+	maxIndexSize = 256 << 20
 )
 
 // An IndexCache remembers the chunk indexes that this machine made of files, by
@@ -106,7 +110,7 @@ func indexRef(layer ocispec.Descriptor) (ocispec.Descriptor, bool) {
 	text, number, _ := strings.Cut(layer.Annotations[mediatypes.AnnotationChunkIndex], ";")
 	dgst := digest.Digest(text)
 	size, err := strconv.ParseInt(number, 10, 64)
-	if err != nil || checkDigest(dgst) != nil || layer.Size < 0 || size <= 0 || size > chunk.MaxBytes(layer.Size) {
+	if err != nil || checkDigest(dgst) != nil || layer.Size < 0 || size <= 0 || size > min(chunk.MaxBytes(layer.Size), maxIndexSize) {
 		return ocispec.Descriptor{}, false
 	}
 	return ocispec.Descriptor{MediaType: mediatypes.LayerChunkIndex, Digest: dgst, Size: size}, true
@@ -204,6 +208,9 @@ func (p *packer) keepIndex(l *layer, dgst digest.Digest, x *indexer) error {
 	raw, err := x.finish()
 	if err != nil {
 		return err
+	}
+	if int64(len(raw)) > min(chunk.MaxBytes(l.body.size), maxIndexSize) {
+		return nil // nobody would take it
 	}
 	l.index = raw
 	if p.opts.Indexes != nil {

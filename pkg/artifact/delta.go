@@ -152,18 +152,33 @@ func (d *delta) fetchIndex(ctx context.Context, desc ocispec.Descriptor, size in
 	if x := d.storedIndex(desc.Digest, size); x != nil {
 		return x
 	}
-	raw, err := content.FetchAll(ctx, d.u.src, desc)
+	raw, err := readIndexBlob(ctx, d.u.src, desc)
 	if err != nil {
 		return nil
 	}
-	x, err := chunk.Parse(raw)
-	if err != nil || x.Size() != size {
-		return nil
-	}
-	if d.indexes != nil {
+	x := parseIndexOf(raw, size)
+	if x != nil && d.indexes != nil {
 		d.indexes.Put(raw)
 	}
 	return x
+}
+
+// readIndexBlob fetches an index. Memory grows with what comes, not with what
+// was promised.
+func readIndexBlob(ctx context.Context, src content.Fetcher, desc ocispec.Descriptor) ([]byte, error) {
+	rc, err := src.Fetch(ctx, desc)
+	if err != nil {
+		return nil, err
+	}
+	defer rc.Close()
+	raw, err := io.ReadAll(io.LimitReader(rc, desc.Size+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(raw)) != desc.Size || desc.Digest.Algorithm().FromBytes(raw) != desc.Digest {
+		return nil, &transfer.DigestError{Name: "chunk index", Desc: desc, Size: int64(len(raw))}
+	}
+	return raw, nil
 }
 
 // storedIndex returns the index with this digest for a file of this size, if

@@ -38,9 +38,8 @@ type chunkSource struct {
 	file   io.ReaderAt // nil if it cannot be opened
 
 	mu      sync.Mutex
-	looked  bool // for an index without reading the file
-	scanned bool // the file was read
-	index   *chunk.Index
+	scanned bool         // index is all there is to be found out
+	index   *chunk.Index // else it is looked up again: many would fill the memory
 }
 
 // planned tells whether the source is among those used already.
@@ -222,17 +221,25 @@ func (d *delta) order(f File) []*chunkSource {
 func (d *delta) indexOf(ctx context.Context, s *chunkSource, read bool) (*chunk.Index, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.looked {
-		s.index, s.looked = d.lookUp(ctx, s), ctx.Err() == nil
+	if s.scanned {
+		return s.index, nil
 	}
-	if s.index == nil && read && !s.scanned && d.worthReading(s) {
-		x, err := d.readIndex(ctx, s)
-		if err == nil { // a file that cannot be read has nothing for us
-			s.index = x
-		}
-		s.scanned = ctx.Err() == nil
+	x := d.lookUp(ctx, s)
+	if x == nil && read && d.worthReading(s) {
+		// A file that cannot be read has nothing for us.
+		x, _ = d.readIndex(ctx, s)
+		s.scanned = true
 	}
-	return s.index, ctx.Err()
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if d.indexes == nil && x != nil {
+		s.scanned = true // there is no store to have it from again
+	}
+	if s.scanned {
+		s.index = x
+	}
+	return x, nil
 }
 
 // lookUp finds the index of a source without reading the source.
@@ -250,7 +257,11 @@ func (d *delta) lookUp(ctx context.Context, s *chunkSource) *chunk.Index {
 	if s.bound.Digest == "" {
 		return nil
 	}
-	return d.fetchIndex(ctx, s.bound, s.size)
+	x := d.fetchIndex(ctx, s.bound, s.size)
+	if x == nil {
+		s.bound = ocispec.Descriptor{} // asking once is enough
+	}
+	return x
 }
 
 // worthReading tells whether a file may have bytes of weights: one of the old

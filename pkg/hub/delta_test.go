@@ -406,3 +406,39 @@ func TestPullsAtOnce(t *testing.T) {
 		same(t, out, v2)
 	}
 }
+
+// What was pushed from here is here.
+func TestPullTakesFromWhatWasPushed(t *testing.T) {
+	w := newWorldWith(t, testreg.Options{Data: t.TempDir()})
+	old := testmodel.Transformer(1, 0)
+	if _, err := w.Push(t.Context(), single(old).write(t), w.ref("org/m:v1"), hub.PushOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	v2 := single(fresh(old, func(name string) bool { return strings.Contains(name, "norm") }))
+	out := filepath.Join(t.TempDir(), "out")
+	res, _ := w.roll(v2, "v2", out)
+	if res.FetchedBytes > 2*chunk.Grid {
+		t.Errorf("%d bytes fetched", res.FetchedBytes)
+	}
+	same(t, out, v2)
+}
+
+// A directory of a version without indexes is read for what it has.
+func TestPullReadsFilesWithoutAnIndex(t *testing.T) {
+	w := newWorldWith(t, testreg.Options{Data: t.TempDir()})
+	old := testmodel.Transformer(1, 0)
+	v2 := single(fresh(old, func(name string) bool { return strings.Contains(name, "norm") }))
+	w.pushElsewhere(single(old), "v1")
+	w.pushElsewhere(v2, "v2")
+	out := filepath.Join(t.TempDir(), "out")
+	w.fetch("org/m:v1", out, hub.PullOptions{NoStore: true})
+	w.srv.Add(testreg.Rule{Method: "GET", Path: w.indexPath("v1"), Do: testreg.Status(404, nil, "")})
+	res, err := w.Pull(t.Context(), w.ref("org/m:v2"), out, hub.PullOptions{NoStore: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.FetchedBytes > 2*chunk.Grid {
+		t.Errorf("%d bytes fetched", res.FetchedBytes)
+	}
+	same(t, out, v2)
+}

@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 
+	"github.com/opencontainers/go-digest"
 	"oras.land/oras-go/v2/errdef"
 
 	"github.com/modelreg/modelreg/pkg/artifact"
+	"github.com/modelreg/modelreg/pkg/store"
 )
 
 // hold keeps a version in the registry whatever happens to the tags that
@@ -40,4 +44,38 @@ func pushIndexes(ctx context.Context, t *target) error {
 		return err
 	}
 	return t.repo.PushReferrer(ctx, raw, t.desc)
+}
+
+// know notes where the files are that a version was made of, so that pulls can
+// take bytes from them.
+func (h *Hub) know(dir string, packed *artifact.Packed) {
+	if h.opts.Store == nil || len(packed.Indexes) == 0 {
+		return
+	}
+	indexes, err := h.opts.Store.ChunkIndexes()
+	if err != nil {
+		return // what others can write to is not used
+	}
+	if dir, err = filepath.Abs(dir); err != nil {
+		return
+	}
+	of := make(map[digest.Digest]digest.Digest, len(packed.Indexes))
+	for _, x := range packed.Indexes {
+		of[x.Layer] = x.Desc.Digest
+	}
+	var known []store.KnownFile
+	for _, f := range packed.Files {
+		name, err := filepath.EvalSymlinks(filepath.Join(dir, filepath.FromSlash(f.Path)))
+		if err != nil {
+			continue
+		}
+		info, err := os.Lstat(name)
+		if err != nil || info.Size() != f.Size || of[f.Digest] == "" {
+			continue // such as a shard that was cut on the way
+		}
+		if k, ok := store.NewKnownFile(name, info, of[f.Digest]); ok {
+			known = append(known, k)
+		}
+	}
+	indexes.Know(known...)
 }

@@ -103,6 +103,7 @@ func (h *Hub) Push(ctx context.Context, dir string, r ref.Reference, opts PushOp
 		return res, nil
 	}
 	h.remember(r, packed)
+	h.know(dir, packed)
 	t := &target{repo: repo, ref: r.WithDigest(packed.Descriptor.Digest), desc: packed.Descriptor, signed: packed.Descriptor, indexes: packed.Indexes}
 	if err := pushVariants(ctx, t, packed.Variants); err != nil {
 		return nil, err

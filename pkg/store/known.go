@@ -53,6 +53,9 @@ func (c *ChunkIndexes) Know(files ...KnownFile) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if have := c.entries(); !slices.ContainsFunc(files, func(f KnownFile) bool { return !slices.Contains(have, f.entry()) }) {
+		return
+	}
 	unlock, err := c.store.lockFile(chunksDir)
 	if err != nil {
 		return
@@ -61,7 +64,7 @@ func (c *ChunkIndexes) Know(files ...KnownFile) {
 	list := knownList{Version: knownVersion}
 	for _, f := range files {
 		if len(f.Path) <= maxKnownPath && filepath.IsAbs(f.Path) {
-			list.Files = append(list.Files, knownEntry{fileID: f.id, Path: f.Path, Size: f.Size, Mtime: f.at, Index: f.Index})
+			list.Files = append(list.Files, f.entry())
 		}
 	}
 	for _, e := range c.entries() {
@@ -73,6 +76,10 @@ func (c *ChunkIndexes) Know(files ...KnownFile) {
 	if raw, err := json.Marshal(list); err == nil {
 		_ = c.store.replaceFile(knownName, raw, 0o600)
 	}
+}
+
+func (f KnownFile) entry() knownEntry {
+	return knownEntry{fileID: f.id, Path: f.Path, Size: f.Size, Mtime: f.at, Index: f.Index}
 }
 
 // NewKnownFile describes the file at path, which fi is of. It reports false on
