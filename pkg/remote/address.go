@@ -26,6 +26,7 @@ type endpoint struct {
 	header http.Header       // for the host alone
 	cache  auth.Cache        // tokens
 	mirror *mirror           // nil for the registry, and what stands in its place
+	from   string            // who says so, for the user
 }
 
 // base returns the path of the API.

@@ -85,6 +85,13 @@ type Options struct {
 	// references; "_default" is for those that are not named.
 	Mirrors map[string][]Mirror
 
+	// HostsDir is a directory of containerd's kind, whose hosts.toml files
+	// name more mirrors, servers and certificates. Empty means none;
+	// containerd's own is /etc/containerd/certs.d. Settings for the registry
+	// itself count for all that is done with it, a server in its place for
+	// reading content alone.
+	HostsDir string
+
 	// Warn, if not nil, is told of settings that cannot be used.
 	Warn func(message string)
 

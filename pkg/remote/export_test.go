@@ -68,3 +68,12 @@ func MirrorRest(n int, asked time.Duration) []time.Duration {
 	}
 	return rests
 }
+
+// ParseHosts is parseHosts: the mirrors, and the server.
+func ParseHosts(dir string, raw []byte) ([]Mirror, Mirror, error) {
+	f, err := parseHosts(dir, raw)
+	return f.mirrors, f.server, err
+}
+
+// MaxHosts is maxHosts.
+const MaxHosts = maxHosts

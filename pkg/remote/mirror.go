@@ -10,12 +10,12 @@ import (
 	"net/url"
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
-	"oras.land/oras-go/v2/registry"
 	"oras.land/oras-go/v2/registry/remote/auth"
 )
 
@@ -135,57 +135,6 @@ func (m *mirror) worked() {
 	m.failures, m.rest = 0, time.Time{}
 }
 
-// A route is how a registry is written and read.
-type route struct {
-	registry *endpoint   // for what is written, lists and tags
-	mirrors  []*endpoint // asked first for content, in this order
-	last     *endpoint   // asked last for content
-}
-
-// route returns the route to the registry of ref, which stays the same as long
-// as the client.
-func (c *Client) route(ref registry.Reference) *route {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if r, ok := c.routes[ref.Registry]; ok {
-		return r
-	}
-	r := &route{registry: c.endpoint(ref)}
-	r.last = r.registry
-	own, ok := c.opts.Mirrors[ref.Registry]
-	if !ok {
-		own = c.opts.Mirrors[DefaultMirrors]
-	}
-	for _, m := range own {
-		at, err := c.ways.endpoint(m, ref.Registry)
-		if err != nil { // a file has changed since New looked
-			c.warn(fmt.Errorf("use mirror %s: %w", m, err))
-			continue
-		}
-		r.mirrors = append(r.mirrors, at)
-	}
-	c.routes[ref.Registry] = r
-	return r
-}
-
-func (c *Client) warn(err error) {
-	if c.opts.Warn != nil {
-		c.opts.Warn(err.Error())
-	}
-}
-
-// checkMirrors finds what cannot be right in the mirrors of the options.
-func (c *Client) checkMirrors() error {
-	for host, mirrors := range c.opts.Mirrors {
-		for _, m := range mirrors {
-			if _, err := c.ways.endpoint(m, host); err != nil {
-				return fmt.Errorf("use mirror %s of %s: %w", m, host, err)
-			}
-		}
-	}
-	return nil
-}
-
 // credentialAt returns what gives a place its credentials. The user may have
 // named a mirror without TLS, but did not offer his password to the wire.
 func (c *Client) credentialAt(at *endpoint) auth.CredentialFunc {
@@ -212,6 +161,9 @@ func parseMirror(m Mirror) (at endpoint, err error) {
 		return at, errors.New("a query or a fragment")
 	}
 	at = endpoint{scheme: u.Scheme, host: u.Host, api: true}
+	if at.host == "docker.io" { // a name in references, and no registry
+		at.host = "registry-1.docker.io"
+	}
 	if u.Path != "" {
 		at.root = strings.TrimSuffix(path.Clean("/"+u.Path), "/")
 	}
@@ -228,92 +180,25 @@ func proxied(host, registry string) bool {
 	return !strings.EqualFold(host, registry) && !hub
 }
 
-// ways makes the transports to mirrors, and remembers them.
-type ways struct {
-	conf     *tls.Config       // of the client; not changed
-	fixed    http.RoundTripper // used for all, if not nil
-	patience patience
-
-	plain *http.Transport // for mirrors without settings of their own
-	all   []*http.Transport
+// canonical returns h with the names as requests have them.
+func canonical(h http.Header) http.Header {
+	c := make(http.Header, len(h))
+	for name, values := range h {
+		c[http.CanonicalHeaderKey(name)] = values
+	}
+	return c
 }
 
-// endpoint returns the place of a mirror of registry.
-func (w *ways) endpoint(m Mirror, registry string) (*endpoint, error) {
-	at, err := parseMirror(m)
-	if err != nil {
-		return nil, err
-	}
-	if proxied(at.host, registry) {
-		at.ns = registry
-	}
-	at.header = make(http.Header)
-	for name, values := range m.Header {
-		at.header[http.CanonicalHeaderKey(name)] = values
-	}
-	at.cache = auth.NewCache()
-	at.mirror = &mirror{patience: w.patience, resolve: m.Resolve}
-	if at.near, err = w.transport(m); err != nil {
-		return nil, err
-	}
-	return &at, nil
-}
-
-func (w *ways) transport(m Mirror) (http.RoundTripper, error) {
-	if w.fixed != nil {
-		return w.fixed, nil
-	}
-	special := len(m.CAFiles)+len(m.ClientCerts) > 0 || m.SkipVerify || m.DialTimeout > 0 || m.Proxy != ""
-	if !special && w.plain != nil {
-		return w.plain, nil
-	}
-	conf, err := m.tls(w.conf)
-	if err != nil {
-		return nil, err
-	}
-	t := newTransport(conf, nil)
-	d := newDialer(nil)
-	if d.Timeout = m.DialTimeout; d.Timeout <= 0 {
-		d.Timeout = w.patience.dial
-	}
-	t.DialContext = d.DialContext
-	if m.Proxy != "" {
-		u, err := parseProxy(m.Proxy)
-		if err != nil {
-			return nil, err
-		}
-		t.Proxy = http.ProxyURL(u)
-	}
-	if !special {
-		w.plain = t
-	}
-	w.all = append(w.all, t)
-	return t, nil
-}
-
-func parseProxy(s string) (*url.URL, error) {
-	u, err := url.Parse(s)
-	if err != nil || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
-		return nil, errors.New("proxy is not the URL of a host")
-	}
-	switch u.Scheme {
-	case "http", "https", "socks5", "socks5h":
-		return u, nil
-	}
-	return nil, fmt.Errorf("proxy of kind %q", u.Scheme)
-}
-
-func (w *ways) closeIdle() {
-	for _, t := range w.all {
-		t.CloseIdleConnections()
-	}
+// special reports whether the mirror needs connections of its own kind.
+func (m Mirror) special() bool {
+	return len(m.CAFiles)+len(m.ClientCerts) > 0 || m.SkipVerify || m.DialTimeout > 0 || m.Proxy != ""
 }
 
 // tls returns base with the mirror's settings. The client certificate of base
-// is for registries.
-func (m Mirror) tls(base *tls.Config) (*tls.Config, error) {
+// is for registries; certs are in its place.
+func (m Mirror) tls(base *tls.Config, certs []tls.Certificate) (*tls.Config, error) {
 	conf := base.Clone()
-	conf.Certificates = nil
+	conf.Certificates = slices.Clone(certs)
 	conf.InsecureSkipVerify = base.InsecureSkipVerify || m.SkipVerify //nolint:gosec // asked for by the user
 	if len(m.CAFiles) > 0 {
 		conf.RootCAs = systemPool()

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -25,7 +24,7 @@ const maxChecked = 1 << 20
 // what they were found to have.
 type sources struct {
 	*route
-	tags bool // mirrors may say what tags point to, if they are trusted with that
+	anyTags bool // mirrors may say what tags point to, if they are trusted with that
 
 	mu     sync.Mutex
 	trails map[string]*trail // by digest
@@ -44,14 +43,14 @@ type trail struct {
 func (r *Repository) Origin() *Repository {
 	way := *r.from.route
 	way.mirrors = nil
-	return r.with(&sources{route: &way, tags: r.from.tags})
+	return r.with(&sources{route: &way, anyTags: r.from.anyTags})
 }
 
 // WithMirrorTags returns the repository with the tags of those mirrors that
 // are trusted with them ([Mirror.Resolve]). Such tags may be old: it is for
 // reading, not for what is written as a consequence.
 func (r *Repository) WithMirrorTags() *Repository {
-	return r.with(&sources{route: r.from.route, tags: true})
+	return r.with(&sources{route: r.from.route, anyTags: true})
 }
 
 func (r *Repository) with(from *sources) *Repository {
@@ -121,9 +120,10 @@ func (s *sources) forManifest(reference string) []*endpoint {
 	if digest.Digest(reference).Validate() == nil {
 		return all
 	}
-	if !s.tags {
+	if !s.anyTags {
 		return []*endpoint{s.registry}
 	}
+	all[len(all)-1] = s.tags
 	return slices.DeleteFunc(all, func(at *endpoint) bool { return at.mirror != nil && !at.mirror.resolve })
 }
 
@@ -241,22 +241,4 @@ func (b *mirrorBody) Read(p []byte) (int, error) {
 		b.at.mirror.worked()
 	}
 	return n, err
-}
-
-// answers asks a place whether it speaks our protocol.
-func (c *Client) answers(ctx context.Context, at *endpoint) error {
-	u := at.url("", "", nil)
-	req, err := http.NewRequestWithContext(withEndpoint(ctx, at), http.MethodGet, u.String(), nil)
-	if err != nil {
-		return err
-	}
-	resp, err := c.authAt(at, long).Do(req)
-	if err != nil {
-		return requestError(opOf(req), err)
-	}
-	if resp.StatusCode != http.StatusOK {
-		return answerError(opOf(req), resp)
-	}
-	drain(resp.Body)
-	return nil
 }
