@@ -30,11 +30,17 @@ type config struct {
 	// Realms are token servers on other hosts that may see the credentials
 	// of a registry.
 	Realms map[string][]string `yaml:"realms,omitempty"`
+
+	// Mirrors are URLs of hosts that have copies of what a registry has.
+	Mirrors map[string][]string `yaml:"mirrors,omitempty"`
+
+	// HostsDir is a directory like containerd's certs.d, or "none".
+	HostsDir string `yaml:"certs.d,omitempty"`
 }
 
 // names are the settings that say what short references mean. They are all that
 // a project's file may set: a file that came with a download must not say who
-// sees credentials.
+// sees credentials, or who is asked in a registry's place.
 type names struct {
 	Default struct {
 		// Registry completes references without a host: "host" or
@@ -130,6 +136,8 @@ func newConfig(a *app) *cobra.Command {
   registries.alias.NAME  what @NAME stands for at the start of a reference, e.g. harbor.example.com/ml
   cache                  directory of the local store
   realms.HOST            token servers, separated by commas, that may see the credentials of HOST
+  mirrors.HOST           URLs of mirrors of HOST, separated by commas; "_default" is for all other hosts
+  certs.d                directory of hosts.toml files (default: containerd's); "none" reads none
 
 A file modelreg.yaml in the current directory may set the first two for a project. What
 MODELREG_REGISTRY and MODELREG_CACHE say goes before both files. MODELREG_STATE names the
@@ -137,7 +145,7 @@ directory of what must outlive the cache (default: modelreg in XDG_STATE_HOME).`
 		Args: subcommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	settings := positions(words("default.registry", "registries.alias.", "cache", "realms."))
+	settings := positions(words("default.registry", "registries.alias.", "cache", "realms.", mirrorKey, "certs.d"))
 	cmd.AddCommand(
 		&cobra.Command{
 			Use: "path", Short: "Print where the configuration is", Args: exactArgs(0),
@@ -183,6 +191,10 @@ func (c config) settings() map[string]string {
 	for host, v := range c.Realms {
 		put("realms."+host, strings.Join(v, ","))
 	}
+	for host, v := range c.Mirrors {
+		put(mirrorKey+host, strings.Join(v, ","))
+	}
+	put("certs.d", c.HostsDir)
 	return m
 }
 
@@ -259,6 +271,7 @@ const aliasKey = "registries.alias."
 func (c *config) set(key, value string) error {
 	alias, isAlias := strings.CutPrefix(key, aliasKey)
 	realm, isRealm := strings.CutPrefix(key, "realms.")
+	host, isMirror := strings.CutPrefix(key, mirrorKey)
 	switch {
 	case key == "default.registry" || isAlias && alias != "":
 		if _, err := ref.Parse(value + "/x"); value != "" && err != nil {
@@ -273,8 +286,13 @@ func (c *config) set(key, value string) error {
 		c.Cache = value
 	case isRealm && realm != "":
 		c.Realms = with(c.Realms, realm, strings.Split(value, ","), value != "")
+	case isMirror && host != "":
+		c.Mirrors = with(c.Mirrors, host, strings.Split(value, ","), value != "")
+		return c.checkMirrors()
+	case key == "certs.d":
+		c.HostsDir = value
 	default:
-		return usagef("set %s: no such setting: use default.registry, registries.alias.NAME, cache or realms.HOST", key)
+		return usagef("set %s: no such setting: use default.registry, registries.alias.NAME, cache, realms.HOST, mirrors.HOST or certs.d", key)
 	}
 	return nil
 }

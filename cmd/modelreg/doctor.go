@@ -16,7 +16,8 @@ func newDoctor(a *app) *cobra.Command {
 		Use:   "doctor HOST[/PREFIX]",
 		Short: "Find out what a registry can do, and what that means",
 		Long: `Try what modelreg would use on a registry, in a scratch repository below PREFIX that
-is removed again where the registry can delete, and explain the consequences.`,
+is removed again where the registry can delete, and explain the consequences.
+Mirrors that the configuration or hosts.toml names for it are asked whether they answer.`,
 		Example: "  modelreg doctor ghcr.io/acme",
 		Args:    exactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -25,13 +26,28 @@ is removed again where the registry can delete, and explain the consequences.`,
 			if err != nil {
 				return err
 			}
-			caps, err := h.Probe(cmd.Context(), host, prefix)
+			mirrors, err := h.Mirrors(cmd.Context(), host)
 			if err != nil {
 				return err
 			}
-			return a.printer.Result(caps, func(w io.Writer) { printCapabilities(w, caps) })
+			caps, err := h.Probe(cmd.Context(), host, prefix)
+			if err != nil {
+				printMirrors(a.err, mirrors)
+				return err
+			}
+			return a.printer.Result(diagnosis{caps, mirrors}, func(w io.Writer) {
+				printCapabilities(w, caps)
+				printMirrors(w, mirrors)
+			})
 		},
 	}
+}
+
+// A diagnosis is what doctor finds.
+type diagnosis struct {
+	remote.Capabilities
+
+	Mirrors []remote.MirrorStatus `json:"mirrors,omitempty"`
 }
 
 // printCapabilities shows each capability and what it means for models.

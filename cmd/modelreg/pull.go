@@ -3,9 +3,11 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -125,5 +127,9 @@ func pullSummary(res *hub.PullResult, took time.Duration) string {
 	if res.FetchedBytes < res.Size {
 		fetched += " of " + ui.Bytes(res.Size)
 	}
-	return fmt.Sprintf("pulled %s, into %s in %s: %s fetched", size, res.Directory, ui.Duration(took), fetched)
+	s := fmt.Sprintf("pulled %s, into %s in %s: %s fetched", size, res.Directory, ui.Duration(took), fetched)
+	for _, host := range slices.Sorted(maps.Keys(res.Mirrors)) {
+		s += fmt.Sprintf("; %s came from mirror %s", ui.Bytes(res.Mirrors[host]), host)
+	}
+	return s
 }

@@ -181,10 +181,15 @@ func (a *app) open(arg string) (*hub.Hub, ref.Reference, error) {
 }
 
 func (a *app) client() (*remote.Client, error) {
+	if err := a.config.checkMirrors(); err != nil {
+		return nil, err
+	}
 	opts := remote.Options{
 		CAFile: a.caFile, CertFile: a.certFile, KeyFile: a.keyFile,
 		InsecureTLS: a.insecure, AuthFile: a.authFile,
 		UserAgent: "modelreg/" + version(), Realms: a.config.Realms,
+		Mirrors: a.config.mirrors(), HostsDir: a.config.hostsDir(),
+		Warn: func(m string) { a.printer.Warn("%s", m) },
 	}
 	if a.plainHTTP {
 		opts.PlainHTTP = func(string) bool { return true }

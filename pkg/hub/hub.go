@@ -109,6 +109,21 @@ func (h *Hub) resolve(ctx context.Context, r ref.Reference) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
+	return h.lookUp(ctx, repo, repo, r)
+}
+
+// find is resolve for those who only read: it takes a mirror's word for a tag
+// where the user does.
+func (h *Hub) find(ctx context.Context, r ref.Reference) (*target, error) {
+	repo, err := h.repository(r)
+	if err != nil {
+		return nil, err
+	}
+	return h.lookUp(ctx, repo, repo.WithMirrorTags(), r)
+}
+
+// lookUp resolves r in repo, whose tags names knows.
+func (h *Hub) lookUp(ctx context.Context, repo, names *remote.Repository, r ref.Reference) (t *target, err error) {
 	if r.Prefix != "" {
 		if r, err = expand(ctx, repo, r); err != nil {
 			return nil, err
@@ -127,12 +142,12 @@ func (h *Hub) resolve(ctx context.Context, r ref.Reference) (*target, error) {
 		r.Tag = DefaultTag
 		name = DefaultTag
 	}
-	desc, raw, err := repo.Manifest(ctx, name)
+	desc, raw, err := names.Manifest(ctx, name)
 	if err != nil {
 		return nil, fmt.Errorf("resolve %s: %w", r, err)
 	}
 	if r.Digest != "" && r.Tag != "" {
-		h.compareTag(ctx, repo, r)
+		h.compareTag(ctx, names, r)
 	}
 	return &target{repo: repo, ref: r.WithDigest(desc.Digest), desc: desc, raw: raw, signed: desc}, nil
 }
@@ -223,7 +238,7 @@ func (h *Hub) any(ctx context.Context, r ref.Reference) (*target, error) {
 
 // choose resolves r, and from an index takes the only manifest that fits.
 func (h *Hub) choose(ctx context.Context, r ref.Reference, what string, fits func(ocispec.Descriptor) bool) (*target, error) {
-	t, err := h.resolve(ctx, r)
+	t, err := h.find(ctx, r)
 	if err != nil {
 		return nil, err
 	}

@@ -85,7 +85,8 @@ func (h *Hub) Inspect(ctx context.Context, r ref.Reference) (*Inspection, error)
 	if err != nil {
 		return nil, fmt.Errorf("inspect %s: %w", t.ref, err)
 	}
-	model, doc, err := a.Describe(ctx, t.repo)
+	// Nobody can check a part of a file, so no mirror is asked for one.
+	model, doc, err := a.Describe(ctx, t.repo.Origin())
 	if err != nil {
 		return nil, fmt.Errorf("inspect %s: %w", t.ref, err)
 	}

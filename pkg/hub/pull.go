@@ -68,6 +68,9 @@ type PullResult struct {
 	ReusedBytes  int64     `json:"reusedBytes"`  // from the store or files that were there
 	Verified     *Verified `json:"verified"`     // null when no signature was asked for
 	Notes        []string  `json:"notes,omitempty"`
+
+	// Mirrors is how many of the bytes read each mirror gave, by host.
+	Mirrors map[string]int64 `json:"mirrors,omitempty"`
 }
 
 // Pull brings the version that r resolves to into directory dir, or into one
@@ -112,6 +115,7 @@ func (h *Hub) Pull(ctx context.Context, r ref.Reference, dir string, opts PullOp
 		return nil, fmt.Errorf("pull %s: %w", t.ref, err)
 	}
 	res.Files, res.Size, res.FetchedBytes, res.ReusedBytes, res.Notes = u.Files, u.Size, u.Fetched, u.Reused, u.Notes
+	res.Mirrors = t.repo.Served()
 	if uo.Store != nil {
 		h.keep(ctx, t, a)
 	}

@@ -20,7 +20,7 @@ type ResolveResult struct {
 
 // Resolve tells which digest r stands for.
 func (h *Hub) Resolve(ctx context.Context, r ref.Reference) (*ResolveResult, error) {
-	t, err := h.resolve(ctx, r)
+	t, err := h.find(ctx, r)
 	if err != nil {
 		return nil, err
 	}

@@ -48,7 +48,7 @@ func (h *Hub) Tensors(ctx context.Context, r ref.Reference, path string) (*Tenso
 	if err != nil {
 		return nil, err
 	}
-	list, err := a.Tensors(ctx, t.repo, path, artifact.ReaderOptions{Indexes: h.chunkIndexes()})
+	list, err := a.Tensors(ctx, t.repo.Origin(), path, artifact.ReaderOptions{Indexes: h.chunkIndexes()})
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", t.ref, tensorless(err))
 	}

@@ -86,7 +86,7 @@ type VerifyOptions struct {
 // has seen there. The result is complete also when the error says that it is
 // not verified.
 func (h *Hub) Verify(ctx context.Context, r ref.Reference, trust signing.Trust, opts VerifyOptions) (*VerifyResult, error) {
-	t, err := h.resolve(ctx, r)
+	t, err := h.find(ctx, r)
 	if err != nil {
 		return nil, err
 	}

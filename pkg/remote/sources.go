@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -75,15 +76,11 @@ func (r *Repository) Distrust(desc ocispec.Descriptor) bool {
 }
 
 // Served returns how many bytes of content came from each mirror, by host, in
-// the life of this Repository.
+// the life of this Repository, or nil.
 func (r *Repository) Served() map[string]int64 {
 	r.from.mu.Lock()
 	defer r.from.mu.Unlock()
-	all := make(map[string]int64, len(r.from.served))
-	for host, n := range r.from.served {
-		all[host] = n
-	}
-	return all
+	return maps.Clone(r.from.served)
 }
 
 // trail returns the trail of a digest. The caller holds s.mu.
