@@ -117,30 +117,41 @@ func startEmbedded(t *testing.T) string {
 }
 
 func startDistribution(t *testing.T) string {
+	config, host := writeDistribution(t, "")
+	serveDistribution(t, exec.Command(tool(t, "registry"), "serve", config), host)
+	return host
+}
+
+// writeDistribution writes a configuration of the reference registry, with more
+// in it, for a free port.
+func writeDistribution(t *testing.T, more string) (config, host string) {
 	dir := t.TempDir()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	host := l.Addr().String()
+	host = l.Addr().String()
 	l.Close()
-	config := filepath.Join(dir, "config.yml")
+	config = filepath.Join(dir, "config.yml")
 	text := fmt.Sprintf("version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: %s}, delete: {enabled: true}}\nhttp: {addr: %q, secret: x}\n", filepath.Join(dir, "data"), host)
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(config, []byte(text+more), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(tool(t, "registry"), "serve", config)
+	return config, host
+}
+
+// serveDistribution starts the reference registry and waits until it answers.
+func serveDistribution(t *testing.T, cmd *exec.Cmd, host string) {
 	cmd.Env = append(os.Environ(), "OTEL_TRACES_EXPORTER=none")
 	start(t, cmd)
 	for range 200 {
 		if resp, err := http.Get("http://" + host + "/v2/"); err == nil {
 			resp.Body.Close()
-			return host
+			return
 		}
 		time.Sleep(50 * time.Millisecond) // another process opens the port
 	}
 	t.Fatal("the registry does not answer")
-	return ""
 }
 
 func start(t *testing.T, cmd *exec.Cmd) {
