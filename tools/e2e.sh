@@ -24,3 +24,5 @@ echo "e2e: signatures against both cosigns"
 CGO_ENABLED=0 go test -count=1 -tags interop -timeout 10m ./pkg/signing
 echo "e2e: the binary against a stock registry and other clients"
 CGO_ENABLED=0 go test -count=1 -v -tags e2e -timeout 25m -run '^TestE2E' ./cmd/modelreg
+echo "e2e: every scene of the benchmark, with models of next to nothing"
+go -C tools test -count=1 -tags e2e -timeout 10m -run '^TestScenes$' ./bench

@@ -9,8 +9,9 @@ import (
 
 // A goal is a number that modelreg is built for, and how to find it.
 type goal struct {
-	what, aim string
-	measure   func(f figures) (string, bool)
+	what    string
+	aim     string // "-" for what is told for comparison only
+	measure func(f figures) (string, bool)
 }
 
 // goals are those of docs/benchmarks.md. What is measured of them is printed;
@@ -42,7 +43,7 @@ var goals = []goal{
 	{"q, v changed: fetched / (changed + index)", "<= 1.1", changeGoal("q-v")},
 	{"header edited: fetched / (changed + index)", "<= 1.1", changeGoal("header")},
 	{"other shards: fetched / (changed + index)", "<= 1.1", changeGoal("reshard")},
-	{"tensors in another order: fetched / (changed + index)", "<= 1.1", changeGoal("reorder")},
+	{"tensors in another order: fetched / (changed + index)", "-", changeGoal("reorder")},
 	{"embedding resized: fetched / (changed + index)", "<= 1.1", changeGoal("resize")},
 	{"resumed after kill -9 at half, fetched of the model", "<= 52 %", func(f figures) (string, bool) {
 		c, ok := f.find("resume", "shards", "limited", ours)
@@ -140,7 +141,7 @@ func summarise(w io.Writer, f figures) {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	for _, g := range goals {
 		if got, ok := g.measure(f); ok {
-			fmt.Fprintf(t, "  %s\t%s\taim %s\n", g.what, got, g.aim) // "-": it is told for comparison
+			fmt.Fprintf(t, "  %s\t%s\taim %s\n", g.what, got, g.aim)
 		}
 	}
 	_ = t.Flush()
