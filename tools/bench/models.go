@@ -129,12 +129,24 @@ func (m *model) check(out string) error {
 	return nil
 }
 
-// writeLayout makes the OCI layout of the model, with oras.
-func (m *model) writeLayout(ctx context.Context, cfg config, state string) error {
+// writeLayout makes the OCI layout of the model, with oras. Its blobs are the
+// files of the model, not copies of them.
+func (m *model) writeLayout(ctx context.Context, cfg config, state string, sums map[string]string) error {
 	m.layout = m.dir + ".layout"
 	args := append([]string{filepath.Join(cfg.peers, "oras"), "push", "--no-tty", "--oci-layout", m.layout + ":v1"}, m.files...)
-	_, err := runAll(ctx, []command{{m.dir, args}}, state)
-	return err
+	if _, err := runAll(ctx, []command{{m.dir, args}}, state); err != nil {
+		return err
+	}
+	for name, sum := range sums {
+		blob := filepath.Join(m.layout, "blobs", "sha256", sum)
+		if err := os.Remove(blob); err != nil {
+			return err
+		}
+		if err := os.Link(filepath.Join(m.dir, name), blob); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // modelfile and kitfile are what modctl and kit want to know of a model.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"os"
 )
 
 // A scene is something that is measured with each tool in turn.
@@ -103,23 +104,31 @@ func (s *suite) noop(ctx context.Context) error {
 // versions pulls a version over the one that it was made of. The note is how
 // many bytes are new.
 func (s *suite) versions(ctx context.Context) error {
-	for _, c := range s.changes {
+	for _, c := range changes(s.cfg.mib<<20, s.cfg.shards) {
+		m, err := writeModel(s.root, "change-"+c.name, c.new)
+		if err != nil {
+			return err
+		}
 		for _, t := range s.tools {
 			if !t.delta {
 				continue
 			}
-			b, err := s.begin(ctx, t, c.old, s.open)
+			b, err := s.begin(ctx, t, s.one, s.open)
 			if err != nil {
 				return err
 			}
-			b.version(ctx, c)
+			b.version(ctx, m, c.changed())
 			b.end()
+		}
+		if err := os.RemoveAll(m.dir); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func (b *bout) version(ctx context.Context, c changedModel) {
+// version pulls the model, pushes another over it and pulls that.
+func (b *bout) version(ctx context.Context, m *model, changed int64) {
 	if !b.pushed(ctx) {
 		return
 	}
@@ -127,12 +136,9 @@ func (b *bout) version(ctx context.Context, c changedModel) {
 		b.s.say("changes: %s: %v", b.tool.name, err)
 		return
 	}
-	b.task.model = c.new
-	if !b.pushed(ctx) {
-		return
-	}
-	if b.pullAgain(ctx, "pull-changed") {
-		b.s.samples[len(b.s.samples)-1].Note = c.changed()
+	b.task.model = m
+	if b.pushed(ctx) && b.pullAgain(ctx, "pull-changed") {
+		b.s.samples[len(b.s.samples)-1].Note = changed
 	}
 }
 

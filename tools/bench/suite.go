@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -17,22 +18,15 @@ type suite struct {
 	cfg     config
 	root    string // the temporary directory
 	tools   []tool
-	one     *model // one large file
-	shards  *model // several
-	small   *model // many small ones
-	changes []changedModel
+	one     *model                       // one large file
+	shards  *model                       // several
+	small   *model                       // many small ones
 	sums    map[*model]map[string]string // digests of files
 	open    *link                        // counts
 	limited *link                        // counts, and is slow
 	ends    time.Time
 	samples []sample
 	rounds  int // that were begun
-}
-
-// A changedModel is a change, written down.
-type changedModel struct {
-	change
-	old, new *model
 }
 
 // A sample is one measured step.
@@ -86,22 +80,15 @@ func (s *suite) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	for _, m := range []*model{s.one, s.shards, s.small} {
-		if err := m.writeLayout(ctx, s.cfg, s.root); err != nil {
-			return err
-		}
 		if s.sums[m], err = m.digests(); err != nil {
 			return err
 		}
-	}
-	if !s.cfg.wants(s.cfg.scenes, "changes") {
-		return nil
-	}
-	for _, c := range changes(size, s.cfg.shards) {
-		m, err := writeModel(s.root, "change-"+c.name, c.new)
-		if err != nil {
+		if !slices.ContainsFunc(s.tools, func(t tool) bool { return t.layout }) {
+			continue
+		}
+		if err := m.writeLayout(ctx, s.cfg, s.root, s.sums[m]); err != nil {
 			return err
 		}
-		s.changes = append(s.changes, changedModel{c, s.one, m})
 	}
 	return nil
 }
