@@ -18,6 +18,7 @@ import (
 	"github.com/modelreg/modelreg/pkg/artifact"
 	"github.com/modelreg/modelreg/pkg/format"
 	"github.com/modelreg/modelreg/pkg/format/shard"
+	"github.com/modelreg/modelreg/pkg/mediatypes"
 )
 
 // blocky is a model of blocks of two tensors each, over 64 KiB.
@@ -95,6 +96,31 @@ func TestPackReshard(t *testing.T) {
 	}
 	if again := mustPack(t, dir, b, artifact.PackOptions{Reshard: 20_000}); again.Descriptor.Digest != cut.Descriptor.Digest || again.Uploaded != 0 {
 		t.Errorf("packed again it is %s, %d bytes sent; want %s, none", again.Descriptor.Digest, again.Uploaded, cut.Descriptor.Digest)
+	}
+}
+
+// A GGUF in shards is described as the whole was, by its first.
+func TestPackReshardGGUF(t *testing.T) {
+	m := testmodel.TinyGGUF()
+	for i := range 16 {
+		m.Tensors = append(m.Tensors, testmodel.GGUFTensor{
+			Name: fmt.Sprintf("blk.%d.ffn_up.weight", i), Type: 30, Dims: []uint64{1024, 2}, Data: []byte(strings.Repeat(fmt.Sprintf("%04d", i), 1024)),
+		})
+	}
+	dir := writeTree(t, t.TempDir(), map[string]string{"tiny-Q8_0.gguf": string(testmodel.GGUFFile(m))})
+	b := newBlobs()
+	whole := mustPack(t, dir, newBlobs(), artifact.PackOptions{})
+	cut := mustPack(t, dir, b, artifact.PackOptions{Reshard: 20_000})
+	if diff := cmp.Diff(annotations(t, whole), annotations(t, cut)); diff != "" || annotations(t, cut)[mediatypes.AnnotationParameters] == "" {
+		t.Errorf("annotations (-whole +cut):\n%s", diff)
+	}
+	if n := len(cut.Files); n != 4 || cut.Files[0].Path != "tiny-Q8_0-00001-of-00004.gguf" || cut.Files[0].Kind != mediatypes.KindWeight {
+		t.Errorf("%d files, the first %v", n, cut.Files[0])
+	}
+	out := filepath.Join(t.TempDir(), "out")
+	mustUnpack(t, mustOpen(t, b, cut.Descriptor), b, out, artifact.UnpackOptions{})
+	if diff := cmp.Diff(tensorsOf(t, dir), tensorsOf(t, out)); diff != "" {
+		t.Errorf("tensors (-want +got):\n%s", diff)
 	}
 }
 
