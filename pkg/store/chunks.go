@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -98,8 +99,7 @@ func (c *ChunkIndexes) Get(dgst digest.Digest) (index []byte, ok bool) {
 	if err != nil || digest.FromBytes(raw) != dgst {
 		return nil, false
 	}
-	now := time.Now()
-	_ = c.store.root.Chtimes(name, now, now)
+	_ = c.store.root.Chtimes(name, time.Time{}, time.Now())
 	return raw, true
 }
 
@@ -162,4 +162,33 @@ func (c *ChunkIndexes) makeRoom() {
 		total -= fi.Size()
 		n--
 	}
+}
+
+// chunkIndexes removes old chunk indexes, if all is to go. They count as bytes
+// only.
+func (p *pruning) chunkIndexes(ctx context.Context) error {
+	if !p.opts.All {
+		return nil
+	}
+	entries, err := p.store.list(chunksDir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		fi, err := e.Info()
+		if err != nil || fi.ModTime().After(p.old) {
+			continue // gone, or used
+		}
+		p.done.Bytes += fi.Size()
+		if p.opts.DryRun {
+			continue
+		}
+		if err := p.store.root.RemoveAll(path.Join(chunksDir, e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -76,5 +77,36 @@ func TestChunkIndexesThatOthersWroteAreRefused(t *testing.T) {
 	}
 	if _, err := s.ChunkIndexes(); err == nil {
 		t.Error("took what others can write to")
+	}
+}
+
+func TestPruneRemovesOldChunkIndexes(t *testing.T) {
+	s, err := store.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	c, err := s.ChunkIndexes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	old, used := []byte("an index that is old"), []byte("an index in use")
+	c.Put(old)
+	c.Put(used)
+	past := time.Now().Add(-48 * time.Hour)
+	if err := os.Chtimes(filepath.Join(s.Dir(), "chunks", digest.FromBytes(old).Encoded()), past, past); err != nil {
+		t.Fatal(err)
+	}
+	for _, opts := range []store.PruneOptions{{}, {All: true, DryRun: true}, {All: true}} {
+		if _, err := s.Prune(t.Context(), opts); err != nil {
+			t.Fatal(err)
+		}
+		_, there := os.Lstat(filepath.Join(s.Dir(), "chunks", digest.FromBytes(old).Encoded()))
+		if removed := there != nil; removed != (opts.All && !opts.DryRun) {
+			t.Errorf("%+v: removed = %v", opts, removed)
+		}
+	}
+	if _, ok := c.Get(digest.FromBytes(used)); !ok {
+		t.Error("one in use was removed")
 	}
 }

@@ -32,7 +32,8 @@ type PruneOptions struct {
 	// than an hour means an hour.
 	OlderThan time.Duration
 
-	// All removes also tags whose manifest is that old, and what they lead to.
+	// All removes also tags whose manifest is that old, and what they lead to,
+	// and chunk indexes that were not used for so long.
 	All bool
 
 	// DryRun only counts.
@@ -90,6 +91,9 @@ func (p *pruning) run(ctx context.Context) error {
 		return err
 	}
 	if err := p.partials(ctx); err != nil {
+		return err
+	}
+	if err := p.chunkIndexes(ctx); err != nil {
 		return err
 	}
 	return p.damaged(ctx)
