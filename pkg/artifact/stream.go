@@ -154,22 +154,35 @@ func (r *streamReader) Read(p []byte) (int, error) {
 // begin opens the first segment at the offset to start from.
 func (r *streamReader) begin() error {
 	seg := r.segs[0]
-	skip := r.skip
-	r.skip, r.left = 0, seg.size-skip
 	if seg.file == nil {
-		r.mem = bytes.NewReader(seg.data[skip:])
+		r.mem = bytes.NewReader(seg.data[r.skip:])
+	} else {
+		f, err := seg.file.open(r.ctx, r.root)
+		if err != nil {
+			return err
+		}
+		if _, err := f.Seek(r.skip, io.SeekStart); err != nil {
+			f.Close()
+			return err
+		}
+		r.file = f
+	}
+	r.skip, r.left = 0, seg.size-r.skip
+	return nil
+}
+
+// File opens the file that all the bytes are of and returns it, or nil. Who
+// reads it in the place of the stream must read no more than the stream has,
+// and loses the look whether it has changed at its end.
+func (r *streamReader) File() *os.File {
+	if len(r.segs) != 1 || r.segs[0].file == nil || r.ctx.Err() != nil {
 		return nil
 	}
-	f, err := seg.file.open(r.ctx, r.root)
-	if err != nil {
-		return err
+	if r.file == nil && r.begin() != nil {
+		return nil // Read will tell
 	}
-	if _, err := f.Seek(skip, io.SeekStart); err != nil {
-		f.Close()
-		return err
-	}
-	r.file = f
-	return nil
+	f, _ := r.file.(*os.File)
+	return f
 }
 
 func (r *streamReader) read(p []byte) (int, error) {

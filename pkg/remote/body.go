@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"sync"
 	"time"
 )
@@ -204,6 +205,32 @@ func (b *uploadBody) fail(err error) error {
 		b.err = err
 	}
 	return err
+}
+
+// file returns the file that the source reads, if the kernel can read it in its
+// place: the source is the file, or has a method that says so.
+func (b *uploadBody) file() *os.File {
+	b.reading.Lock()
+	defer b.reading.Unlock()
+	if b.over() {
+		return nil
+	}
+	switch src := b.src.(type) {
+	case *os.File:
+		return src
+	case interface{ File() *os.File }:
+		return src.File()
+	}
+	return nil
+}
+
+// ended returns why the source has no more bytes. One that the kernel read may
+// know better than that it is too short.
+func (b *uploadBody) ended() error {
+	if _, err := b.fill(make([]byte, 1), b.src.Read); err != nil {
+		return err
+	}
+	return b.fail(errShort)
 }
 
 // stop ends the request's hold on the source, for net/http may go on reading

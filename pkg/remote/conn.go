@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"net"
-	"os"
 	"syscall"
 	"time"
 )
@@ -66,11 +65,10 @@ func (c *conn) ReadFrom(r io.Reader) (int64, error) {
 
 func (c *conn) sendBody(body *uploadBody, limit int64) (int64, error) {
 	send := c.copySlice(body)
-	if f, ok := body.src.(*os.File); ok {
-		if to, ok := c.Conn.(io.ReaderFrom); ok {
-			send = func(n int64) (int64, error) {
-				return to.ReadFrom(&io.LimitedReader{R: f, N: n})
-			}
+	to, ok := c.Conn.(io.ReaderFrom)
+	if f := body.file(); ok && f != nil {
+		send = func(n int64) (int64, error) {
+			return to.ReadFrom(&io.LimitedReader{R: f, N: n})
 		}
 	}
 	var total int64
@@ -85,7 +83,7 @@ func (c *conn) sendBody(body *uploadBody, limit int64) (int64, error) {
 			return total, err
 		}
 		if n == 0 {
-			return total, body.fail(errShort)
+			return total, body.ended()
 		}
 	}
 	return total, nil

@@ -78,8 +78,9 @@ type upload struct {
 // PushFrom uploads the blob that open reads. After a broken connection it asks
 // the registry how much arrived and goes on from there, or begins again when
 // that was nothing; it gives up after six tries that brought no progress. The
-// registry compares the digest. open may return an *os.File: on connections
-// without TLS the kernel then moves the bytes. tell, if not nil, is called with
+// registry compares the digest. open may return an *os.File, or something
+// with a method File that returns the one it reads: on connections without TLS
+// the kernel then moves the bytes. tell, if not nil, is called with
 // the number of bytes handed to the network, with a negative number for bytes
 // that must go again, and with the error of each try that is followed by
 // another.

@@ -88,7 +88,7 @@ func remembering(t *testing.T, s *testreg.Server, m remote.Memory) *remote.Repos
 // TestUploadModes lets registries refuse some ways to upload: another is
 // found, and tried first the next time.
 func TestUploadModes(t *testing.T) {
-	const size = 9 << 20
+	const size = 5 << 20
 	patchless := []string{"no-patch-405", "no-patch-404", "no-patch-501", "no-patch-code", "patch-201", "patch-4m"}
 	tests := map[string]struct {
 		rules []string
@@ -110,7 +110,7 @@ func TestUploadModes(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := testreg.New(t, testreg.Options{})
+			s := testreg.New(t, testreg.Options{Data: t.TempDir()})
 			for _, rule := range tt.rules {
 				s.Add(testreg.Fault(rule))
 			}
@@ -146,7 +146,7 @@ func TestUploadModes(t *testing.T) {
 func checkLearnt(t *testing.T, s *testreg.Server, m remote.Memory) {
 	t.Helper()
 	before := len(s.Requests())
-	desc, data := content(13, 9<<20)
+	desc, data := content(13, 5<<20)
 	r := remembering(t, s, m)
 	if err := r.PushFrom(t.Context(), desc, opener(data), nil); err != nil {
 		t.Fatal(err)
@@ -163,7 +163,7 @@ func checkLearnt(t *testing.T, s *testreg.Server, m remote.Memory) {
 }
 
 func TestUploadMinimumLength(t *testing.T) {
-	s := testreg.New(t, testreg.Options{})
+	s := testreg.New(t, testreg.Options{Data: t.TempDir()})
 	s.Add(testreg.Fault("min-chunk"), testreg.Fault("no-put"), testreg.Rule{
 		Method: "PATCH", Path: "/blobs/uploads/", Do: testreg.LargerThan(6<<20, testreg.Status(http.StatusRequestEntityTooLarge, nil, "")),
 	})
@@ -187,7 +187,7 @@ func TestUploadMinimumLength(t *testing.T) {
 // TestUploadGoesOnElsewhere breaks an upload off, and goes on with another
 // client, as another process does.
 func TestUploadGoesOnElsewhere(t *testing.T) {
-	const size = 12 << 20
+	const size = 8 << 20
 	_, data := content(15, size)
 	push := map[string]func(ctx context.Context, r *remote.Repository) error{
 		"known": func(ctx context.Context, r *remote.Repository) error {
@@ -211,7 +211,7 @@ func TestUploadGoesOnElsewhere(t *testing.T) {
 		for name, tt := range after {
 			t.Run(way+", "+name, func(t *testing.T) {
 				t.Parallel()
-				s := testreg.New(t, testreg.Options{})
+				s := testreg.New(t, testreg.Options{Data: t.TempDir()})
 				m := newMemory()
 				ctx, cancel := context.WithCancel(t.Context())
 				s.Add(testreg.Rule{Method: "PUT,PATCH", Path: "/blobs/uploads/", To: 1, Do: func(x testreg.Exchange) {
@@ -259,7 +259,7 @@ func (m *memory) replace(location string) {
 // The answer to the closing PUT gets lost, and the registry needs a while until
 // it shows the blob.
 func TestUploadLostAnswer(t *testing.T) {
-	s := testreg.New(t, testreg.Options{})
+	s := testreg.New(t, testreg.Options{Data: t.TempDir()})
 	s.Add(testreg.Fault("commit-drop-blob"),
 		testreg.Rule{Method: "HEAD", Path: "/blobs/sha256:", To: 2, Do: testreg.Status(http.StatusNotFound, nil, "")})
 	desc, data := content(16, 2<<20)
@@ -282,7 +282,7 @@ func TestUploadLostAnswer(t *testing.T) {
 
 func TestHabitsFromOutside(t *testing.T) {
 	for _, text := range []string{"", "junk", "whole", "chunked -1", "chunked 5", "chunked 99999999999999999999", "whole 0 x y", strings.Repeat("x", 1000)} {
-		s := testreg.New(t, testreg.Options{})
+		s := testreg.New(t, testreg.Options{Data: t.TempDir()})
 		m := newMemory()
 		m.SetHabit(s.Host, text)
 		desc, data := content(17, 1000)
@@ -307,7 +307,7 @@ func TestPushStreamFaults(t *testing.T) {
 		for _, habit := range []string{"", "chunked 1048576"} {
 			t.Run(name+" "+habit, func(t *testing.T) {
 				t.Parallel()
-				s := testreg.New(t, testreg.Options{})
+				s := testreg.New(t, testreg.Options{Data: t.TempDir()})
 				m := newMemory()
 				m.SetHabit(s.Host, habit)
 				r := remembering(t, s, m)
