@@ -62,6 +62,8 @@ func (p *partial) WriteAt(b []byte, off int64) (int, error) {
 }
 
 func (p *partial) ReadAt(b []byte, off int64) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	return bytes.NewReader(p.data).ReadAt(b, off)
 }
 

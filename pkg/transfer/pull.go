@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -73,34 +74,48 @@ func (e *DigestError) Unwrap() error { return content.ErrMismatchedDigest }
 
 // Pull fetches all jobs from src, several at once, the largest first so that
 // none is left over at the end. Each blob is hashed as it comes, and committed
-// when its digest is right. What an earlier run left in a job's partial is kept
-// and gone on from, if src is a [RangeFetcher].
+// when its digest is right.
+//
+// A blob begins as one stream. If src is a [RangeFetcher] or a [Locator], parts
+// of the largest blobs are fetched by further connections as long as those
+// raise the bytes per second of all together; when src says that it is busy
+// there are fewer again. What an earlier run left in a job's partial is kept and
+// gone on from.
 //
 // A fetch that breaks goes on where it stopped, after a wait; six failures
 // without a byte between them are final. Wrong bytes are fetched once more from
-// the start, and from each other place that a [Distruster] has; then they are a
-// [DigestError], and nothing of them is kept. The
+// the start, and once more for each other place that a [Distruster] has; then
+// they are a [DigestError], and nothing of them is kept. The
 // first error ends the other fetches: their partials are closed and keep what
 // they have. Pull returns after all it started has ended.
 //
-// Memory is one buffer of 1 MiB a worker, whatever the blobs' sizes.
+// Memory is about one buffer of 1 MiB a connection and four a blob under way,
+// whatever the blobs' sizes.
 func Pull(ctx context.Context, src content.Fetcher, jobs []Job, opts PullOptions) error {
 	for _, j := range jobs {
 		if err := (teller{nil, j.Name, j.Desc}).check(); err != nil {
 			return err
 		}
 	}
-	workers := min(cmp.Or(max(opts.Workers, 0), defaultWorkers),
-		cmp.Or(max(opts.Connections, 0), defaultConnections), len(jobs))
-	limit := newThrottle(opts.Bandwidth)
+	if len(jobs) == 0 {
+		return nil
+	}
+	connections := cmp.Or(max(opts.Connections, 0), defaultConnections)
+	workers := min(cmp.Or(max(opts.Workers, 0), defaultWorkers), connections, len(jobs))
+	l := newLink(src, connections, opts)
+	running, cancel := context.WithCancel(ctx)
+	var governing sync.WaitGroup
+	governing.Go(func() { l.run(running) })
+	defer governing.Wait()
+	defer cancel()
+
 	queue := make(chan Job)
-	g, ctx := errgroup.WithContext(ctx)
+	g, ctx := errgroup.WithContext(running)
 	g.Go(func() error { return feed(ctx, queue, jobs) })
 	for range workers {
 		g.Go(func() error {
-			f := fetcher{src: src, limit: limit}
 			for j := range queue {
-				if err := f.job(ctx, j, opts.Observe); err != nil {
+				if err := l.job(ctx, j, opts.Observe); err != nil {
 					return err
 				}
 			}
@@ -127,7 +142,7 @@ func feed(ctx context.Context, queue chan<- Job, jobs []Job) error {
 }
 
 // job fetches one blob into its partial, and gives the partial its name.
-func (f *fetcher) job(ctx context.Context, j Job, observe Observer) (err error) {
+func (l *link) job(ctx context.Context, j Job, observe Observer) (err error) {
 	tell := teller{observe, j.Name, j.Desc}
 	p, err := j.Open()
 	if err != nil {
@@ -138,7 +153,7 @@ func (f *fetcher) job(ctx context.Context, j Job, observe Observer) (err error) 
 			err = fmt.Errorf("close %s: %w", tell.title(), closing)
 		}
 	}()
-	if err := f.fetch(ctx, p, localSegments(ctx, j), tell); err != nil {
+	if err := l.fetch(ctx, p, j, tell); err != nil {
 		if _, ok := errors.AsType[*DigestError](err); ok {
 			return err
 		}

@@ -3,6 +3,7 @@ package transfer
 import (
 	"context"
 	"io"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -19,8 +20,8 @@ type Segment struct {
 	Digest         digest.Digest // of these bytes
 }
 
-// end returns the offset behind the segment.
-func (s Segment) end() int64 { return s.Offset + s.Length }
+// span returns where in the blob it lies.
+func (s Segment) span() span { return span{s.Offset, s.Offset + s.Length} }
 
 // localSegments asks a job for what is on this machine. What makes no sense
 // is left out: it will be fetched.
@@ -40,7 +41,7 @@ func localSegments(ctx context.Context, j Job) []Segment {
 			continue
 		}
 		segs = append(segs, s)
-		end = s.end()
+		end = s.span().end
 	}
 	return joinGaps(segs, j.Desc.Size)
 }
@@ -51,10 +52,10 @@ func joinGaps(segs []Segment, size int64) []Segment {
 	kept := segs[:0]
 	for i := 0; i < len(segs); {
 		next := i + 1
-		for next < len(segs) && segs[next].Offset == segs[next-1].end() {
+		for next < len(segs) && segs[next].Offset == segs[next-1].span().end {
 			next++
 		}
-		first, last := segs[i].Offset, segs[next-1].end()
+		first, last := segs[i].Offset, segs[next-1].span().end
 		// Before the first byte and after the last there is nothing to join.
 		if first == 0 || last == size || last-first >= joinBytes {
 			kept = append(kept, segs[i:next]...)
@@ -64,36 +65,69 @@ func joinGaps(segs []Segment, size int64) []Segment {
 	return kept
 }
 
-// dropBefore returns the segments that lie whole at or past n.
-func dropBefore(segs []Segment, n int64) []Segment {
-	for len(segs) > 0 && segs[0].Offset < n {
-		segs = segs[1:]
+// plan has the segments copied whose bytes are missing.
+func (b *blob) plan(segs []Segment) {
+	for _, s := range segs {
+		if missing := b.missing.within(s.span()); len(missing) == 1 && missing[0] == s.span() {
+			b.missing = b.missing.remove(s.span())
+			b.local = append(b.local, s)
+		}
 	}
-	return segs
 }
 
-// copySegment copies one segment, if its bytes are right.
-func (f *fetcher) copySegment(ctx context.Context, p Partial, pos *position, s Segment, tell teller) error {
-	if !intact(ctx, s, f.buffer()) {
-		return ctx.Err() // it will be fetched
-	}
-	for at := s.At; pos.n < s.end(); {
-		if err := ctx.Err(); err != nil {
+// copyLocal copies the segments. What does not fit is left to be fetched.
+func (b *blob) copyLocal(ctx context.Context) error {
+	var t tally
+	defer func() { b.record(&t) }()
+	for i, s := range b.local {
+		pos, err := b.copySegment(ctx, s, &t)
+		if err != nil {
+			b.local = slices.Clone(b.local[i:]) // for nobody, but the rest is not held
 			return err
 		}
-		piece := f.buffer()[:min(bufferBytes, s.end()-pos.n)]
-		if n, err := s.From.ReadAt(piece, at); n < len(piece) {
-			_ = err // it could be read a moment ago: the rest will be fetched
-			return nil
+		if pos < s.span().end {
+			b.mu.Lock()
+			b.missing = b.missing.add(span{pos, s.span().end})
+			b.mu.Unlock()
+			signal(b.news)
 		}
-		if err := put(p, pos, piece); err != nil {
-			return err
-		}
-		at += int64(len(piece))
-		pos.copied += int64(len(piece))
-		tell.copied(int64(len(piece)))
 	}
+	b.local = nil
 	return nil
+}
+
+// copySegment copies one segment, if its bytes are right, and returns how far
+// it has come.
+func (b *blob) copySegment(ctx context.Context, s Segment, t *tally) (pos int64, err error) {
+	pos = s.Offset
+	buf := b.link.buffers.take()
+	defer func() { b.link.buffers.give(buf) }()
+	if !intact(ctx, s, buf) {
+		return pos, ctx.Err() // it will be fetched
+	}
+	for end := s.span().end; pos < end; {
+		if ctx.Err() != nil {
+			return pos, context.Cause(ctx)
+		}
+		n := min(bufferBytes, end-pos)
+		// A segment that fills no more than the buffer is in it since intact.
+		if s.Length > bufferBytes {
+			if got, _ := s.From.ReadAt(buf[:n], s.At+pos-s.Offset); int64(got) < n {
+				return pos, nil // it could be read a moment ago
+			}
+		}
+		full := buf[:n]
+		buf = b.link.buffers.take()
+		if err := b.put(ctx, pos, full, t); err != nil {
+			return pos, err
+		}
+		pos += n
+		b.mu.Lock()
+		b.copied += n
+		b.mu.Unlock()
+		b.tell.copied(n)
+	}
+	return pos, nil
 }
 
 // intact tells whether the bytes of the segment have its digest.
@@ -108,12 +142,4 @@ func intact(ctx context.Context, s Segment, buf []byte) bool {
 		n += int64(len(piece))
 	}
 	return digest.NewDigest(s.Digest.Algorithm(), h) == s.Digest
-}
-
-// buffer returns the fetcher's buffer.
-func (f *fetcher) buffer() []byte {
-	if f.buf == nil {
-		f.buf = make([]byte, bufferBytes)
-	}
-	return f.buf
 }

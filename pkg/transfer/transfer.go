@@ -15,6 +15,7 @@ import (
 	"context"
 	"hash"
 	"io"
+	"iter"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2/content"
@@ -62,6 +63,16 @@ type RangeFetcher interface {
 	FetchRange(ctx context.Context, desc ocispec.Descriptor, offset, length int64) (io.ReadCloser, error)
 }
 
+// A Locator is a [RangeFetcher] that says where what it gives begins.
+type Locator interface {
+	// Locate returns a function that reads length bytes of the blob from
+	// offset. A source that gives blobs whole only returns a reader of all of
+	// it instead, and says so by from, which is 0 then and offset otherwise.
+	// The function may be called several times, also at once; the caller
+	// closes the readers.
+	Locate(desc ocispec.Descriptor) func(ctx context.Context, offset, length int64) (rc io.ReadCloser, from int64, err error)
+}
+
 // A Distruster is a source that reads from several places, such as mirrors of
 // a registry, and can do without one.
 type Distruster interface {
@@ -72,7 +83,8 @@ type Distruster interface {
 }
 
 // A Partial is a blob on its way to a disk. What it holds survives the process,
-// and is never trusted before its digest has been checked.
+// and is never trusted before its digest has been checked. ReadAt and WriteAt are
+// called from several goroutines at once, also at the same time as Checkpoint.
 type Partial interface {
 	io.WriterAt
 	io.ReaderAt
@@ -96,6 +108,19 @@ type Partial interface {
 	// Close gives up the handle and keeps what is there for a later Resume.
 	// After Commit it does nothing.
 	Close() error
+}
+
+// A PartKeeper is a [Partial] that also remembers parts of the blob that were
+// written out of order. Its methods may be called at the same time as WriteAt.
+type PartKeeper interface {
+	// KeepPart records that length bytes from offset are written, and their
+	// CRC-32 with the polynomial of Castagnoli.
+	KeepPart(offset, length int64, sum uint32) error
+
+	// KeptParts returns the parts that an earlier run recorded, as offset and
+	// length, with their checksums: sorted and not overlapping. Nothing says
+	// that their bytes are still right. It is called after Resume.
+	KeptParts() iter.Seq2[[2]int64, uint32]
 }
 
 // An Action says what an [Event] is about.

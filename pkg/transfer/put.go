@@ -1,0 +1,107 @@
+package transfer
+
+import (
+	"context"
+	"hash/crc32"
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// A tally is a checksum of bytes that are written and not yet recorded. They
+// lie in one part.
+type tally struct {
+	span
+	sum uint32
+}
+
+// A claim is a part that an earlier run says it has written.
+type claim = tally
+
+// put writes a buffer, and hands it to the hash if that has come so far. It
+// takes the buffer.
+func (b *blob) put(ctx context.Context, off int64, buf []byte, t *tally) error {
+	s := span{off, off + int64(len(buf))}
+	if _, err := b.p.WriteAt(buf, off); err != nil {
+		b.link.buffers.give(buf)
+		return err
+	}
+	if t.end != off {
+		b.record(t)
+		t.off = off
+	}
+	t.end, t.sum = s.end, crc32.Update(t.sum, castagnoli, buf)
+	room := b.roomFor(ctx, off)
+	b.mu.Lock()
+	b.written = b.written.add(s)
+	handed := room && b.handed == off // or a claim before it has turned out false
+	if handed {
+		b.handed = s.end
+		b.queue <- piece{off, buf} // there is room for as many as there are tokens
+	}
+	b.mu.Unlock()
+	signal(b.wake)
+	if !handed {
+		b.link.buffers.give(buf)
+		if room {
+			<-b.room
+		}
+	}
+	if s.end%partBytes == 0 || t.bytes() >= partBytes {
+		b.record(t)
+	}
+	return nil
+}
+
+// roomFor tells whether the bytes at off can be hashed from their buffer: if
+// the hash is there, and not too busy. A stream that is alone waits for it,
+// because reading all again is dearer.
+func (b *blob) roomFor(ctx context.Context, off int64) bool {
+	b.mu.Lock()
+	next, single := b.handed == off, len(b.runs) <= 1
+	b.mu.Unlock()
+	if !next {
+		return false
+	}
+	if single {
+		select {
+		case b.room <- struct{}{}:
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
+	select {
+	case b.room <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+// record has the partial remember what is written, if it can. That it cannot
+// now costs only time later.
+func (b *blob) record(t *tally) {
+	if k, ok := b.p.(PartKeeper); ok && t.bytes() > 0 {
+		_ = k.KeepPart(t.off, t.bytes(), t.sum)
+	}
+	*t = tally{}
+}
+
+// resumeParts takes over the parts of an earlier run beyond its checkpoint.
+// They count as written until the hash comes to them.
+func (b *blob) resumeParts() {
+	k, ok := b.p.(PartKeeper)
+	if !ok {
+		return
+	}
+	end := int64(0)
+	for s, sum := range k.KeptParts() {
+		c := claim{span{s[0], s[0] + s[1]}, sum}
+		if c.off < end || c.bytes() <= 0 || c.end <= b.hashed || c.end > b.tell.desc.Size {
+			continue
+		}
+		end = c.end
+		b.claims = append(b.claims, c)
+		b.written = b.written.add(span{max(c.off, b.hashed), c.end})
+	}
+}
