@@ -82,6 +82,8 @@ type exactReader struct {
 	left int64
 	open bool // the answer did not say beforehand where it ends
 	ends bool // but says so when it does
+
+	whole bool // the answer is the whole blob, where a part was asked for
 }
 
 func (r *exactReader) Read(p []byte) (int, error) {

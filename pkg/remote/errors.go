@@ -85,6 +85,11 @@ func (e *Error) Unwrap() []error {
 // to wait for that.
 func (e *Error) Retry() (wait time.Duration, ok bool) { return e.Wait, e.again }
 
+// Overloaded tells whether the registry says that it gets too many requests.
+func (e *Error) Overloaded() bool {
+	return e.Status == http.StatusTooManyRequests || e.Status == http.StatusServiceUnavailable
+}
+
 // protocolError returns an [Error] of class [ErrProtocol].
 func protocolError(op, format string, args ...any) *Error {
 	return &Error{Op: op, Text: cleanText(fmt.Sprintf(format, args...)), Class: ErrProtocol}

@@ -1,8 +1,6 @@
 package remote
 
 import (
-	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,8 +8,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2/errdef"
 )
 
@@ -19,56 +15,8 @@ import (
 // ones asked for. More are dearer than asking anew.
 const maxDiscard = 8 << 20
 
-// FetchRange reads length bytes of a blob from offset, to its end when length
-// is negative. The reader fails when it cannot give exactly those. A registry
-// that does not give parts of blobs, or gives the wrong ones, is an error that
-// wraps errdef.ErrUnsupported: the blob can still be read from its start. The
-// caller closes the reader.
-func (r *Repository) FetchRange(ctx context.Context, desc ocispec.Descriptor, offset, length int64) (io.ReadCloser, error) {
-	if err := checkDesc(desc); err != nil {
-		return nil, err
-	}
-	if offset < 0 || offset > desc.Size {
-		return nil, fmt.Errorf("read %s from %d: outside of its %d bytes", desc.Digest, offset, desc.Size)
-	}
-	if rest := desc.Size - offset; length < 0 || length > rest {
-		length = rest
-	}
-	if length == 0 && desc.Size > 0 {
-		return io.NopCloser(bytes.NewReader(nil)), nil
-	}
-	want := byteRange{first: offset, last: offset + length - 1, total: desc.Size}
-	return r.readBlob(ctx, desc.Digest, want, r.openBlob)
-}
-
-// openBlob asks one place for a part of a blob.
-func (r *Repository) openBlob(ctx context.Context, at *endpoint, dgst digest.Digest, want byteRange) (io.ReadCloser, error) {
-	k := call{
-		at: at, method: http.MethodGet, path: "/blobs/" + dgst.String(),
-		want: []int{http.StatusOK, http.StatusPartialContent, http.StatusBadRequest, http.StatusRequestedRangeNotSatisfiable},
-	}
-	if want.last-want.first+1 < want.total {
-		k.header = map[string]string{"Range": want.request()}
-	}
-	resp, err := r.do(ctx, k)
-	if err != nil {
-		return nil, err
-	}
-	op := opOf(resp.Request)
-	err = checkDigest(op, resp, dgst)
-	var rc io.ReadCloser
-	if err == nil {
-		rc, err = openRange(op, resp, want)
-	}
-	if err != nil {
-		resp.Body.Close()
-		return nil, err
-	}
-	return rc, nil
-}
-
 // openRange turns an answer into a reader of the bytes wanted.
-func openRange(op string, resp *http.Response, want byteRange) (io.ReadCloser, error) {
+func openRange(op string, resp *http.Response, want byteRange) (*exactReader, error) {
 	if err := checkEncoding(op, resp); err != nil {
 		return nil, err
 	}
@@ -96,21 +44,37 @@ func openRange(op string, resp *http.Response, want byteRange) (io.ReadCloser, e
 	return nil, e
 }
 
-// wholeAnswer reads a part out of an answer that has all of the blob.
-func wholeAnswer(op string, resp *http.Response, want byteRange, body *exactReader) (io.ReadCloser, error) {
+// wholeAnswer checks an answer that has all of the blob. Where a part was asked
+// for that does not begin it, the reader has all of it.
+func wholeAnswer(op string, resp *http.Response, want byteRange, body *exactReader) (*exactReader, error) {
 	if n := resp.ContentLength; n >= 0 && n != want.total {
 		return nil, wrongSize(op, fmt.Sprintf("%d bytes announced, want %d", n, want.total))
 	}
-	if want.last+1 < want.total {
+	if want.first > 0 {
+		body.whole, body.left = true, want.total
+	} else if want.last+1 < want.total {
 		body.open = false // there is more, and we know
 	}
-	if want.first > maxDiscard {
-		return nil, noRange(op, nil, "the registry gives whole blobs only")
-	}
-	if _, err := io.CopyN(io.Discard, resp.Body, want.first); err != nil {
-		return nil, readError(op, err)
-	}
 	return body, nil
+}
+
+// skipTo throws away what comes before the part that is wanted, if that is not
+// too much.
+func (r *exactReader) skipTo(want byteRange) error {
+	if !r.whole {
+		return nil
+	}
+	if want.first > maxDiscard {
+		return noRange(r.op, nil, "the registry gives whole blobs only")
+	}
+	if _, err := io.CopyN(io.Discard, r, want.first); err != nil {
+		return err
+	}
+	r.whole, r.left = false, want.last-want.first+1
+	if want.last+1 < want.total {
+		r.open = false // there is more, and we know
+	}
+	return nil
 }
 
 // noRange says that a part of a blob is not to be had.
@@ -131,6 +95,9 @@ func checkEncoding(op string, resp *http.Response) error {
 // A byteRange is a part of a blob: first and last byte, and how many there are
 // in all.
 type byteRange struct{ first, last, total int64 }
+
+// empty tells whether it is nothing of a blob that is something.
+func (b byteRange) empty() bool { return b.last < b.first && b.total > 0 }
 
 // request returns the range as a Range header has it (RFC 9110 section
 // 14.1.2). It is closed even at the end of the blob: caches between us and the

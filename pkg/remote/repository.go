@@ -55,6 +55,10 @@ type call struct {
 	from   string // another repository that must be read, for a mount
 	pace   pace   // who tries again
 	want   []int  // the statuses that are no error; none means 200
+
+	// landed, if not nil, is told of the request that was answered in the end,
+	// after redirects.
+	landed func(last *http.Request)
 }
 
 // do makes a request. An answer that is not wanted is an error; the caller
@@ -68,6 +72,9 @@ func (r *Repository) do(ctx context.Context, k call) (*http.Response, error) {
 	resp, err := r.client.authAt(r.place(k), k.pace).Do(req)
 	if err != nil {
 		return nil, k.tried(requestError(op, err))
+	}
+	if k.landed != nil && resp.Request != nil {
+		k.landed(resp.Request)
 	}
 	// Where a redirect led is not for errors to show.
 	resp.Request = req

@@ -26,6 +26,7 @@ var (
 	_ transfer.Mounter      = (*remote.Repository)(nil)
 	_ transfer.Resumer      = (*remote.Repository)(nil)
 	_ transfer.RangeFetcher = (*remote.Repository)(nil)
+	_ transfer.Locator      = (*remote.Repository)(nil)
 )
 
 func newRepo(t testing.TB, s *testreg.Server) *remote.Repository {
