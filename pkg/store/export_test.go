@@ -48,3 +48,17 @@ func ParseSwapNote(raw []byte, final string) (string, error) { return parseSwapN
 
 // BlobName returns the path of a blob below the store.
 func BlobName(desc ocispec.Descriptor) (string, error) { return blobName(desc) }
+
+// ParseParts reads the parts in a journal, as offset and length.
+func ParseParts(raw []byte, desc ocispec.Descriptor, written int64) [][2]int64 {
+	var all [][2]int64
+	for _, p := range parseParts(raw, desc, written) {
+		all = append(all, [2]int64{p.offset, p.length})
+	}
+	return all
+}
+
+// Record returns a part as it is in a journal.
+func Record(desc ocispec.Descriptor, offset, length int64, sum uint32) []byte {
+	return part{offset, length, sum}.record(desc.Digest)
+}

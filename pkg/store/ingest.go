@@ -143,9 +143,9 @@ func (p *Partial) openOrphan() bool {
 	if ok, err := tryLock(log); err == nil && ok {
 		if same, err := isAt(log, p.root, p.paths.log); err == nil && same {
 			p.log = log
-			p.saved = p.promised() > 0
 			// It may have ended before it had any data.
 			if p.data, err = p.root.OpenFile(p.paths.data, os.O_RDWR|os.O_CREATE, 0o600); err == nil {
+				p.saved = p.promised() > 0
 				return true
 			}
 		}
@@ -160,7 +160,15 @@ func (p *Partial) promised() int64 {
 	if err != nil || j.fits(p.desc) != nil {
 		return 0
 	}
-	return j.To.Length
+	n := j.To.Length
+	parts, err := p.readParts()
+	if err != nil {
+		return n
+	}
+	for _, q := range parts {
+		n += max(q.end()-max(q.offset, j.To.Length), 0)
+	}
+	return n
 }
 
 // fill writes the whole blob from r and checks it.

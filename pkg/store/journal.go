@@ -19,7 +19,6 @@ const (
 	// states of SHA-512 needs, and less than a page of memory or a block of a
 	// disk, which are written whole.
 	journalBlock = 2 << 10
-	maxJournal   = 2 * journalBlock
 )
 
 // A journal says how much of a partial blob is written. It holds two marks, so

@@ -73,7 +73,7 @@ func (p *Partial) openNamed() error {
 			p.log = nil
 			return errors.Join(errForeign, log.Close())
 		}
-		p.saved = j.To.Length > 0
+		p.saved = j.To.Length > 0 || p.hasRecords()
 	}
 	if err == nil {
 		p.data, err = p.root.OpenFile(p.paths.data, flag, 0o644)

@@ -40,10 +40,13 @@ type Partial struct {
 
 	mu    sync.Mutex
 	boot  string
-	last  mark  // of the latest checkpoint
-	saved bool  // the journal holds a checkpoint, of whichever blob
-	bad   error // why the bytes cannot be committed
-	done  bool
+	last  mark // of the latest checkpoint
+	saved bool // the journal holds a checkpoint or a part, of whichever blob
+
+	parts   []part // of an earlier run
+	records int    // in the journal
+	bad     error  // why the bytes cannot be committed
+	done    bool
 }
 
 // partialPaths are the names a partial uses, below its root.
@@ -72,23 +75,49 @@ func (p *Partial) ReadAt(b []byte, off int64) (int, error) { return p.data.ReadA
 // Resume returns how many leading bytes of an earlier run can be kept, and the
 // hash after them. The last piece before that length is read again and
 // compared; after a restart of the machine, when the disk may have lost what
-// the journal promises, all of it is. Whatever does not fit is thrown away.
+// the journal promises, all of it is. What does not fit is thrown away, but for
+// parts that were recorded by themselves ([Partial.KeptParts]).
 func (p *Partial) Resume() (int64, hash.Hash, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	to, state, err := p.recall()
+	n, state, err := p.resume()
 	if err != nil {
-		if err := p.reset(); err != nil {
-			return 0, nil, fmt.Errorf("resume blob %s: %w", p.desc.Digest, err)
-		}
-		return 0, p.algorithm().Hash(), nil
-	}
-	// Bytes after the mark came in no order, and nothing is known of them.
-	if err := p.data.Truncate(to.Length); err != nil {
 		return 0, nil, fmt.Errorf("resume blob %s: %w", p.desc.Digest, err)
 	}
-	p.last, p.saved = to, true
+	return n, state, nil
+}
+
+func (p *Partial) resume() (int64, hash.Hash, error) {
+	parts, err := p.readParts()
+	if err != nil {
+		return 0, nil, err
+	}
+	to, state, err := p.recall()
+	if err != nil {
+		if len(parts) == 0 || !p.journalFits() {
+			return 0, p.algorithm().Hash(), p.reset()
+		}
+		to, state = mark{}, p.algorithm().Hash()
+		if err := p.record(mark{}, mark{}); err != nil {
+			return 0, nil, err
+		}
+	}
+	end, err := p.keepParts(parts, to.Length)
+	if err != nil {
+		return 0, nil, err
+	}
+	// Of bytes behind the mark that are in no part nothing is known.
+	if err := p.data.Truncate(end); err != nil {
+		return 0, nil, err
+	}
+	p.last, p.saved = to, to.Length > 0 || len(p.parts) > 0
 	return to.Length, state, nil
+}
+
+// journalFits tells whether the journal is one of this blob.
+func (p *Partial) journalFits() bool {
+	j, err := p.readJournal()
+	return err == nil && j.Digest == p.desc.Digest && j.Size == p.desc.Size
 }
 
 // errNothing is why nothing is resumed from a new partial.
@@ -179,7 +208,7 @@ func (p *Partial) readJournal() (journal, error) {
 	if p.log == nil {
 		return journal{}, errNothing
 	}
-	raw, err := io.ReadAll(io.NewSectionReader(p.log, 0, maxJournal))
+	raw, err := io.ReadAll(io.NewSectionReader(p.log, 0, journalBlock))
 	if err != nil {
 		return journal{}, err
 	}
@@ -200,7 +229,13 @@ func (p *Partial) reset() error {
 	if err := p.record(mark{}, mark{}); err != nil {
 		return err
 	}
-	p.last, p.bad = mark{}, nil
+	p.last, p.bad, p.parts, p.records = mark{}, nil, nil, 0
+	p.saved = false
+	if p.log != nil {
+		if err := p.log.Truncate(journalBlock); err != nil {
+			return err
+		}
+	}
 	return p.data.Truncate(0)
 }
 

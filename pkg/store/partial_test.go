@@ -23,6 +23,7 @@ import (
 
 var (
 	_ transfer.Partial      = (*store.Partial)(nil)
+	_ transfer.PartKeeper   = (*store.Partial)(nil)
 	_ transfer.RangeFetcher = (*store.Store)(nil)
 	_ transfer.Target       = (*store.Store)(nil)
 )
