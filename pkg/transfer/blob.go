@@ -40,6 +40,8 @@ type blob struct {
 	tell teller
 	open opener
 
+	parts bool // the source gives some, as far as is known beforehand
+
 	queue chan piece    // what is hashed from the buffer it was read into
 	room  chan struct{} // a token for each piece in the queue or being hashed
 	wake  chan struct{} // for the hash: more is written
@@ -76,7 +78,7 @@ type piece struct {
 func (l *link) fetch(ctx context.Context, p Partial, j Job, tell teller) error {
 	open, parts := openerOf(l.src, tell.desc)
 	b := &blob{
-		link: l, p: p, tell: tell, open: open, alone: !parts,
+		link: l, p: p, tell: tell, open: open, parts: parts, alone: !parts,
 		queue: make(chan piece, queued), room: make(chan struct{}, queued),
 		wake: make(chan struct{}, 1), news: make(chan struct{}, 1),
 		runs: make(map[*run]struct{}),

@@ -219,9 +219,9 @@ func (b *blob) drain() {
 }
 
 // finish records how far the hash has come, so that the next run can go on from
-// there.
+// there: if it can, because the source gives parts.
 func (b *blob) finish() error {
-	if b.hashed == b.saved {
+	if b.hashed == b.saved || !b.parts {
 		return nil
 	}
 	if err := b.p.Checkpoint(b.hashed, b.state); err != nil {

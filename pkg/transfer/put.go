@@ -81,7 +81,7 @@ func (b *blob) roomFor(ctx context.Context, off int64) bool {
 // record has the partial remember what is written, if it can. That it cannot
 // now costs only time later.
 func (b *blob) record(t *tally) {
-	if k, ok := b.p.(PartKeeper); ok && t.bytes() > 0 {
+	if k, ok := b.p.(PartKeeper); ok && b.parts && t.bytes() > 0 {
 		_ = k.KeepPart(t.off, t.bytes(), t.sum)
 	}
 	*t = tally{}
