@@ -91,7 +91,7 @@ var classes = []class{
 		"choose another directory, or replace what is there with --force",
 		[]error{artifact.ErrNotOurs},
 	},
-	{exitUsage, "usage", "", "", []error{ref.ErrSyntax, hub.ErrUsage, source.ErrName, artifact.ErrNotModel, artifact.ErrTarget, artifact.ErrEmpty}},
+	{exitUsage, "usage", "", "", []error{ref.ErrSyntax, hub.ErrUsage, source.ErrName, artifact.ErrNotModel, artifact.ErrTarget, artifact.ErrEmpty, artifact.ErrPattern}},
 	{exitConflict, "conflict", "what was to be changed has changed underneath", "look at both versions, then decide which tag should stay", []error{hub.ErrConflict}},
 	{exitNoVariant, "no-variant", "no single variant fits", "", []error{hub.ErrNoVariant}},
 	{exitAuth, "auth", "authentication required, or refused", "log in with \"modelreg login HOST\"", []error{remote.ErrUnauthorized}},
@@ -99,7 +99,7 @@ var classes = []class{
 	{exitNotFound, "not-found", "not found: repository, tag, digest or file", "\"modelreg ls HOST/ORG/MODEL\" lists versions; without a login a private repository may look absent", []error{errdef.ErrNotFound}},
 	{exitNotFound, "not-found", "", "check the path", []error{fs.ErrNotExist}},
 	{exitProtocol, "protocol", "the registry lacks what is needed, or breaks the protocol", "\"modelreg doctor HOST\" shows what the registry can do", []error{remote.ErrProtocol}},
-	{exitLocal, "local", "this machine: disk full, permission, lock, a file that changes", "", []error{syscall.ENOSPC, syscall.EROFS, syscall.EADDRINUSE, fs.ErrPermission, store.ErrLocked, registry.ErrInUse, artifact.ErrBusy, artifact.ErrChanged}},
+	{exitLocal, "local", "this machine: disk full, permission, lock, a file that changes", "", []error{syscall.ENOSPC, syscall.EROFS, syscall.EXDEV, syscall.EADDRINUSE, fs.ErrPermission, store.ErrLocked, registry.ErrInUse, artifact.ErrBusy, artifact.ErrChanged}},
 	{exitNetwork, "network", "the network or the registry failed, also after retries", "try again later", []error{remote.ErrUnreachable, context.DeadlineExceeded}},
 }
 
@@ -147,6 +147,8 @@ func hint(err error) string {
 	switch {
 	case errors.Is(err, artifact.ErrNotModel):
 		return "\"modelreg pull --raw\" takes what is no model as it is"
+	case errors.Is(err, artifact.ErrNoMatch):
+		return "\"modelreg ls REF\" lists the files; a pattern matches the whole path, and case counts"
 	case errors.Is(err, artifact.ErrDotfile):
 		return "if you trust who made it, take such files with --allow-dotfiles"
 	case errors.Is(err, artifact.ErrCollision):

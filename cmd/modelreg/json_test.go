@@ -85,6 +85,13 @@ func TestJSONKeys(t *testing.T) {
 			"reference", "digest", "revision", "tag", "created", "files", "size",
 			"uploadedBytes", "mountedBytes", "skippedBytes", "signatures", "source", "commit",
 		}},
+		{"pull --dry-run", json("pull", name+":v1", filepath.Join(u.home, "out3"), "--dry-run", "--bandwidth", "1M"), []string{
+			"reference", "digest", "directory", "files", "size", "skippedFiles", "blobs", "fetchBytes", "reuseBytes",
+			"bytesPerSecond", "seconds", "verified",
+		}},
+		{"pull --include", json("pull", name+":v1", filepath.Join(u.home, "out4"), "--include", "*.json"), []string{
+			"reference", "digest", "directory", "files", "size", "fetchedBytes", "reusedBytes", "skippedFiles", "verified",
+		}},
 		{"resolve", json("resolve", name+":v1"), []string{
 			"reference", "repository", "tag", "digest", "mediaType", "artifactType", "size",
 		}},

@@ -13,13 +13,23 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/modelreg/modelreg/internal/ui"
+	"github.com/modelreg/modelreg/pkg/artifact"
 	"github.com/modelreg/modelreg/pkg/hub"
+	"github.com/modelreg/modelreg/pkg/ref"
 )
 
+type pullFlags struct {
+	hub.PullOptions
+	verify bool
+	keys   []string
+	dryRun bool
+	layout string
+	link   string
+	repoID string
+}
+
 func newPull(a *app) *cobra.Command {
-	var opts hub.PullOptions
-	var verify bool
-	var keys []string
+	var f pullFlags
 	cmd := &cobra.Command{
 		Use:   "pull REF [DIR]",
 		Short: "Fetch a version, check it, and put its files into a directory",
@@ -29,34 +39,62 @@ there yet, and put the files into DIR (default: the model's name).
 DIR appears, or changes, only when everything has been checked. A pull that was
 interrupted goes on where it stopped when the same command is run again. In a
 directory of an earlier pull, unchanged files are not fetched again, and of changed
-weights only what neither the old files nor those of other pulls have.`,
+weights only what neither the old files nor those of other pulls have.
+
+--include and --exclude choose files by patterns, as allow_patterns and
+ignore_patterns of huggingface_hub do: a pattern matches the whole path, * is any
+text with its slashes, ? one letter, [abc] one of these, and a pattern that ends in
+a slash takes all that is below. DIR then holds those files of the version and no
+others; a later pull without them completes it and fetches only what is missing.
+
+--layout hf adds the version to a Hugging Face cache, DIR or the one that
+huggingface_hub would use (HF_HUB_CACHE, HF_HOME, ~/.cache/huggingface/hub), so that
+loaders with HF_HUB_OFFLINE=1 find it as ORG/MODEL, the end of the repository's name,
+or as --repo-id says. Tags are its revisions; "latest" is also main, which loaders ask
+for, and so is the first tag that is pulled. Nothing in the cache is removed.`,
 		Example: `  modelreg pull ghcr.io/acme/support:v1 ./model
-  modelreg pull ghcr.io/acme/support@sha256:… ./model --verify --key cosign.pub`,
+  modelreg pull ghcr.io/acme/support@sha256:… ./model --verify --key cosign.pub
+  modelreg pull ghcr.io/acme/support:v1 --include '*.safetensors' --include '*.json' --exclude 'onnx/'
+  modelreg pull ghcr.io/acme/support:v1 --dry-run --format json
+  modelreg pull ghcr.io/acme/support:v1 --layout hf && HF_HUB_OFFLINE=1 python serve.py`,
 		Args:              rangeArgs(1, 2),
 		ValidArgsFunction: positions(a.references, directories),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			trust, err := a.trust(verify, keys)
-			if err != nil {
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			if f.Trust, err = a.trust(f.verify, f.keys); err != nil {
 				return err
 			}
-			opts.Trust = trust
-			return a.pull(cmd, args, opts)
+			if f.link != "auto" {
+				f.Link = artifact.Link(f.link)
+			}
+			return a.pull(cmd, args, f)
 		},
 	}
-	fl := cmd.Flags()
-	fl.BoolVar(&verify, "verify", false, "refuse a version that is not signed by --key")
-	fl.StringArrayVar(&keys, "key", nil, "public key `FILE` to trust (repeatable: one of them must have signed)")
-	fl.BoolVar(&opts.AllowDowngrade, "allow-downgrade", false, downgradeUsage)
-	fl.BoolVar(&opts.Force, "force", false, "replace DIR even if it is not an earlier pull")
-	fl.IntVarP(&opts.Workers, "jobs", "j", 0, "fetch `N` blobs at once (default 4)")
-	fl.BoolVar(&opts.Raw, "raw", false, "take any artifact, such as a chart or a signature, as it is: manifest, config and layers")
-	fl.BoolVar(&opts.AllowDotfiles, "allow-dotfiles", false, "take dot files that are not known to be harmless, such as .bashrc")
-	fl.BoolVar(&opts.AllowCollisions, "allow-collisions", false, "take names that differ only in case, if the file system keeps them apart")
-	fl.BoolVar(&opts.NoDelta, "no-delta", false, "fetch changed weights whole, not by their differences from files on this machine")
-	fl.BoolVar(&opts.Variants, "variants", false, "fetch weights in fewer bytes where the version has codings of them (push --variants), and decode them")
-	fl.BoolVar(&opts.NoStore, "no-cache", false, "neither use nor fill the local store")
-	_ = fl.MarkHidden("no-delta") // of use to those who look for a fault; there is such a flag
+	f.add(cmd)
 	return cmd
+}
+
+func (f *pullFlags) add(cmd *cobra.Command) {
+	fl := cmd.Flags()
+	fl.BoolVar(&f.verify, "verify", false, "refuse a version that is not signed by --key")
+	fl.StringArrayVar(&f.keys, "key", nil, "public key `FILE` to trust (repeatable: one of them must have signed)")
+	fl.BoolVar(&f.AllowDowngrade, "allow-downgrade", false, downgradeUsage)
+	fl.BoolVar(&f.Force, "force", false, "replace DIR even if it is not an earlier pull")
+	fl.StringArrayVar(&f.Select.Include, "include", nil, "take only files that match `GLOB` (repeatable: one of them must match)")
+	fl.StringArrayVar(&f.Select.Exclude, "exclude", nil, "leave out files that match `GLOB` (repeatable)")
+	choose(cmd, choiceFlag{value: &f.layout, name: "layout", usage: "put the files into DIR itself, or into a Hugging Face cache there: `dir|hf`"}, "dir", "hf")
+	fl.StringVar(&f.repoID, "repo-id", "", "with --layout hf: what loaders call the model, `ORG/NAME`")
+	choose(cmd, choiceFlag{value: &f.link, name: "link", usage: "how files of the local store come into DIR: `auto|reflink|copy|hardlink`; auto shares bytes where that is safe, a hard link is read-only and one with the store's"}, "auto", "reflink", "copy", "hardlink")
+	fl.BoolVar(&f.dryRun, "dry-run", false, "tell what would be fetched, and fetch nothing")
+	fl.IntVarP(&f.Workers, "jobs", "j", 0, "fetch `N` blobs at once (default 4)")
+	fl.IntVar(&f.Connections, "concurrency", 0, "have at most `N` requests under way, of all blobs (default 32)")
+	fl.Var(rateValue{&f.Bandwidth}, "bandwidth", "fetch at most `RATE` bytes per second, such as 200M or 50MiB")
+	fl.BoolVar(&f.Raw, "raw", false, "take any artifact, such as a chart or a signature, as it is: manifest, config and layers")
+	fl.BoolVar(&f.AllowDotfiles, "allow-dotfiles", false, "take dot files that are not known to be harmless, such as .bashrc")
+	fl.BoolVar(&f.AllowCollisions, "allow-collisions", false, "take names that differ only in case, if the file system keeps them apart")
+	fl.BoolVar(&f.NoDelta, "no-delta", false, "fetch changed weights whole, not by their differences from files on this machine")
+	fl.BoolVar(&f.Variants, "variants", false, "fetch weights in fewer bytes where the version has codings of them (push --variants), and decode them")
+	fl.BoolVar(&f.NoStore, "no-cache", false, "neither use nor fill the local store")
+	_ = fl.MarkHidden("no-delta") // of use to those who look for a fault; there is such a flag
 }
 
 // checkHome refuses to replace the user's home directory, or one above it, which
@@ -82,17 +120,17 @@ func checkHome(dir string) error {
 	return nil
 }
 
-func (a *app) pull(cmd *cobra.Command, args []string, opts hub.PullOptions) error {
+func (a *app) pull(cmd *cobra.Command, args []string, f pullFlags) error {
 	r, err := a.parse(args[0])
 	if err != nil {
 		return err
 	}
-	dir := path.Base(r.Repository)
-	if len(args) == 2 {
-		dir = args[1]
-	}
-	if err := checkHome(dir); err != nil {
+	dir, err := f.place(r, args[1:])
+	if err != nil {
 		return err
+	}
+	if f.dryRun {
+		return a.planPull(cmd, r, dir, f.PullOptions)
 	}
 	progress := a.printer.Progress("pull")
 	h, err := a.hub(progress.Observe)
@@ -101,7 +139,7 @@ func (a *app) pull(cmd *cobra.Command, args []string, opts hub.PullOptions) erro
 		return err
 	}
 	started := time.Now()
-	res, err := h.Pull(cmd.Context(), r, dir, opts)
+	res, err := h.Pull(cmd.Context(), r, dir, f.PullOptions)
 	progress.Close()
 	if err != nil {
 		return err
@@ -109,17 +147,107 @@ func (a *app) pull(cmd *cobra.Command, args []string, opts hub.PullOptions) erro
 	for _, n := range res.Notes {
 		a.printer.Note("note: %s", n)
 	}
-	if res.Verified != nil {
-		for _, s := range res.Verified.Signers {
-			a.printer.Note("verified: signed by key %s", s.KeyFingerprint)
-		}
-	}
+	a.noteSigners(res.Verified)
 	a.printer.Note("%s", pullSummary(res, time.Since(started)))
 	return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, res.Reference) })
 }
 
+// place is where the files go: DIR or the default for the layout.
+func (f *pullFlags) place(r ref.Reference, dir []string) (string, error) {
+	if f.layout == "hf" {
+		if f.Raw {
+			return "", usagef("--raw and --layout hf do not go together")
+		}
+		f.HF = &artifact.HFOptions{RepoID: f.repoID}
+		if len(dir) > 0 {
+			return dir[0], nil
+		}
+		return hfCacheDir()
+	}
+	if f.repoID != "" {
+		return "", usagef("--repo-id goes with --layout hf")
+	}
+	name := path.Base(r.Repository)
+	if len(dir) > 0 {
+		name = dir[0]
+	}
+	return name, checkHome(name)
+}
+
+// hfCacheDir is where huggingface_hub keeps models (its constants.py).
+func hfCacheDir() (string, error) {
+	for _, place := range []struct{ variable, below string }{
+		{"HF_HUB_CACHE", ""}, {"HUGGINGFACE_HUB_CACHE", ""}, {"HF_HOME", "hub"}, {"XDG_CACHE_HOME", "huggingface/hub"},
+	} {
+		if dir := os.Getenv(place.variable); dir != "" {
+			return filepath.Join(dir, place.below), nil
+		}
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", fmt.Errorf("find the Hugging Face cache: %w", err)
+	}
+	return filepath.Join(home, ".cache", "huggingface", "hub"), nil
+}
+
+func (a *app) noteSigners(v *hub.Verified) {
+	if v == nil {
+		return
+	}
+	for _, s := range v.Signers {
+		a.printer.Note("verified: signed by key %s", s.KeyFingerprint)
+	}
+}
+
+// planPull prints what a pull would do.
+func (a *app) planPull(cmd *cobra.Command, r ref.Reference, dir string, opts hub.PullOptions) error {
+	h, err := a.hub(nil)
+	if err != nil {
+		return err
+	}
+	plan, err := h.PlanPull(cmd.Context(), r, dir, opts)
+	if err != nil {
+		return err
+	}
+	a.noteSigners(plan.Verified)
+	return a.printer.Result(plan, func(w io.Writer) {
+		tw := ui.Table(w)
+		fmt.Fprintf(tw, "reference\t%s\n", plan.Reference)
+		fmt.Fprintf(tw, "directory\t%s\n", ui.Clean(plan.Directory))
+		fmt.Fprintf(tw, "files\t%s\n", chosenFiles(plan.Files, plan.SkippedFiles)+", "+ui.Bytes(plan.Size))
+		fmt.Fprintf(tw, "to fetch\t%s\n", fetchSummary(plan))
+		fmt.Fprintf(tw, "on this machine\t%s\n", ui.Bytes(plan.ReuseBytes))
+		if plan.Seconds != nil && plan.Blobs > 0 {
+			took := time.Duration(*plan.Seconds * float64(time.Second))
+			fmt.Fprintf(tw, "time\t%s at %s/s\n", ui.Duration(took), ui.Bytes(*plan.BytesPerSecond))
+		}
+		_ = tw.Flush()
+	})
+}
+
+func fetchSummary(plan *hub.PullPlan) string {
+	switch plan.Blobs {
+	case 0:
+		return "nothing"
+	case 1:
+		return ui.Bytes(plan.FetchBytes) + " in 1 blob"
+	}
+	return fmt.Sprintf("%s in %d blobs", ui.Bytes(plan.FetchBytes), plan.Blobs)
+}
+
+// chosenFiles counts files, and those that were left out.
+func chosenFiles(n, leftOut int) string {
+	if leftOut == 0 {
+		return ui.Files(n)
+	}
+	return fmt.Sprintf("%d of %s", n, ui.Files(n+leftOut))
+}
+
 func pullSummary(res *hub.PullResult, took time.Duration) string {
-	size := ui.Files(res.Files) + ", " + ui.Bytes(res.Size)
+	size := chosenFiles(res.Files, res.SkippedFiles) + ", " + ui.Bytes(res.Size)
+	if res.RepoID != "" {
+		size += ", as " + res.RepoID
+	}
 	if res.FetchedBytes == 0 {
 		return fmt.Sprintf("nothing to fetch: %s, in %s", size, res.Directory)
 	}

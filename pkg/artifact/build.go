@@ -24,7 +24,7 @@ import (
 // build puts the tree together from what is in the stage and in the target.
 func (u *unpacker) build(ctx context.Context) error {
 	u.names, u.budget = u.newNames(), maxEntries
-	u.placed, u.dirs = make(map[digest.Digest]bool), make(map[string]bool)
+	u.placed, u.dirs, u.inPlace = make(map[digest.Digest]bool), make(map[string]bool), make(map[string]bool)
 	inLayer := make(map[digest.Digest][]File)
 	for _, f := range u.a.Files {
 		if f.Encoding != mediatypes.Raw {
@@ -44,6 +44,9 @@ func (u *unpacker) build(ctx context.Context) error {
 		if err := u.unfold(ctx, files); err != nil {
 			return err
 		}
+	}
+	if len(u.record.Files) == 0 && u.out.LeftOut > 0 {
+		return ErrNoMatch
 	}
 	if len(u.record.Files) == 0 {
 		return fmt.Errorf("%w: no files in it", ErrNotModel)
@@ -80,12 +83,16 @@ func (u *unpacker) place(ctx context.Context, f File) error {
 		return err
 	}
 	switch l, ok := u.locals.get(f.Digest); {
+	case ok && l.shared && path.Base(l.name) == f.Digest.Encoded():
+		u.reuse(f.Path, ocispec.Descriptor{MediaType: f.MediaType, Digest: f.Digest, Size: f.Size})
+		u.inPlace[f.Path] = true
+		return nil
 	case f.Size == 0:
 		return u.placeEmpty(f)
-	case ok && !l.staged:
+	case ok && !l.staged && (u.opts.Link != LinkHard || l.info.Mode() == u.modeOf(f)):
 		u.reuse(f.Path, ocispec.Descriptor{MediaType: f.MediaType, Digest: f.Digest, Size: f.Size})
 		return u.placeLocal(ctx, f, l)
-	case ok:
+	case ok && l.staged:
 		u.reuse(f.Path, ocispec.Descriptor{MediaType: f.MediaType, Digest: f.Digest, Size: f.Size})
 	}
 	return u.placeStaged(ctx, f)
@@ -109,6 +116,9 @@ func (u *unpacker) placeEmpty(f File) error {
 // blob itself.
 func (u *unpacker) placeStaged(ctx context.Context, f File) error {
 	blob := blobName(f.Digest)
+	if u.modeOf(f) == linkedMode {
+		return u.stage.root.Link(blob, stageTree+"/"+f.Path)
+	}
 	if !u.placed[f.Digest] {
 		u.placed[f.Digest] = true
 		if u.stage.root.Link(blob, stageTree+"/"+f.Path) == nil {
@@ -139,7 +149,7 @@ func (u *unpacker) usedTwice(d digest.Digest) bool {
 // placeLocal puts a file of the old target into the tree. A link is enough: the
 // old name is about to go.
 func (u *unpacker) placeLocal(ctx context.Context, f File, l localFile) error {
-	if !u.placed[f.Digest] && l.info.Mode() == mode {
+	if linked := u.modeOf(f) == linkedMode; l.info.Mode() == u.modeOf(f) && (linked || !u.placed[f.Digest]) {
 		u.placed[f.Digest] = true
 		if u.target.parent.Link(l.name, u.stage.name+"/"+stageTree+"/"+f.Path) == nil {
 			return u.checkLinked(f.Path, l)
@@ -215,6 +225,12 @@ func (u *unpacker) extract(ctx context.Context, files []File) error {
 		}
 		if err != nil {
 			return fmt.Errorf("layer %s: %w", shortDigest(f.Layer.Digest), err)
+		}
+		if !m.reserved && !u.wantsMember(m) {
+			if !m.dir && !indexed {
+				u.out.LeftOut++
+			}
+			continue
 		}
 		d, err := u.extractMember(x, m, buf)
 		if err != nil {
@@ -297,7 +313,7 @@ func (u *unpacker) settle(ctx context.Context) error {
 	g.SetLimit(4 * runtime.GOMAXPROCS(0))
 	for _, f := range u.record.Files {
 		g.Go(func() error {
-			if err := ctx.Err(); err != nil {
+			if err := ctx.Err(); err != nil || u.inPlace[f.Path] || u.isLinked(f.Path) {
 				return err
 			}
 			return settleFile(u.stage.tree, f.Path)
@@ -330,6 +346,9 @@ func (u *unpacker) writeControl() error {
 	r := &u.record
 	r.Version, r.Reference = recordVersion, u.opts.Reference
 	r.MediaType, r.Digest = u.a.Descriptor.MediaType, u.a.Descriptor.Digest
+	if !u.opts.Select.IsAll() {
+		r.Selection = &u.opts.Select
+	}
 	slices.SortFunc(r.Files, func(a, b recordedFile) int { return strings.Compare(a.Path, b.Path) })
 	raw, err := encodeJSON(r)
 	if err != nil {

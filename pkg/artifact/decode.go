@@ -28,8 +28,8 @@ const decoders = 2
 // cannot be had, or where it decodes to other bytes, the layer is fetched as
 // ever.
 func (u *unpacker) fromCodings(ctx context.Context, jobs []transfer.Job, whose []File) ([]transfer.Job, []File, error) {
-	if len(u.opts.Variants) == 0 {
-		return jobs, whose, nil
+	if len(u.opts.Variants) == 0 || u.opts.Link == LinkHard {
+		return jobs, whose, nil // what is decoded is not in the store
 	}
 	done := make([]bool, len(jobs))
 	g, gctx := errgroup.WithContext(ctx)
@@ -118,7 +118,7 @@ func (u *unpacker) fromCoding(ctx context.Context, j transfer.Job, c CodedLayer)
 	fetch := transfer.Job{Desc: c.Desc, Name: j.Name, Open: func() (transfer.Partial, error) {
 		return store.OpenPartial(u.stage.root, name, c.Desc)
 	}}
-	if err := transfer.Pull(ctx, u.src, []transfer.Job{fetch}, transfer.PullOptions{Observe: u.observe}); err != nil {
+	if err := transfer.Pull(ctx, u.src, []transfer.Job{fetch}, u.pullOptions()); err != nil {
 		return err
 	}
 	coded, err := u.stage.root.Open(name)

@@ -21,6 +21,7 @@ type localFile struct {
 	name   string // below the directory that the target is in
 	info   fs.FileInfo
 	staged bool // it is a blob of the stage, ours to link; not a file of the target
+	shared bool // it is where the file is wanted, and stays there
 }
 
 // locals are the files that need not be fetched, by digest.
@@ -30,18 +31,21 @@ type locals struct {
 	paths map[string]digest.Digest // of files of the target that were hashed
 }
 
+func newLocals() *locals {
+	return &locals{found: make(map[digest.Digest]localFile), paths: make(map[string]digest.Digest)}
+}
+
 // findLocals looks for wanted content in the target and among the blobs that an
 // interrupted run left. Only files of a wanted size are read.
 func (u *unpacker) findLocals(ctx context.Context) error {
-	u.locals = &locals{found: make(map[digest.Digest]localFile), paths: make(map[string]digest.Digest)}
+	u.locals = newLocals()
 	cache := u.digestCache()
 	algorithms := u.wantedSizes()
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.GOMAXPROCS(0))
-	look := func(name, inTarget string, info fs.FileInfo) {
-		for alg := range algorithms[info.Size()] {
+	look := func(l localFile, inTarget string) {
+		for alg := range algorithms[l.info.Size()] {
 			g.Go(func() error {
-				l := localFile{name: name, info: info, staged: inTarget == ""}
 				dgst, err := l.hash(ctx, u.target.parent, alg, cache)
 				if err != nil {
 					return err
@@ -51,31 +55,57 @@ func (u *unpacker) findLocals(ctx context.Context) error {
 			})
 		}
 	}
-	blobs, err := fs.ReadDir(u.stage.root.FS(), stageBlobs)
-	if err != nil {
-		return err
-	}
-	for _, e := range blobs {
-		if info, err := e.Info(); err == nil && info.Mode().IsRegular() && !strings.Contains(e.Name(), ".") {
-			look(u.stage.name+"/"+stageBlobs+"/"+e.Name(), "", info)
+	if u.stage != nil {
+		blobs, err := fs.ReadDir(u.stage.root.FS(), stageBlobs)
+		if err != nil {
+			return err
+		}
+		for _, e := range blobs {
+			if info, err := e.Info(); err == nil && info.Mode().IsRegular() && !strings.Contains(e.Name(), ".") {
+				look(localFile{name: u.stage.name + "/" + stageBlobs + "/" + e.Name(), info: info, staged: true}, "")
+			}
 		}
 	}
 	for _, e := range u.target.tree {
 		if e.info.Mode().IsRegular() {
-			look(u.target.base+"/"+e.path, e.path, e.info)
+			look(localFile{name: u.target.base + "/" + e.path, info: e.info}, e.path)
 		}
 	}
-	err = g.Wait()
+	for _, l := range u.sharedBlobs() {
+		look(l, "")
+	}
+	err := g.Wait()
 	if cache != nil {
 		err = errors.Join(err, cache.Save())
 	}
 	return err
 }
 
+// sharedBlobs finds the files of a directory of blobs that have the names of
+// wanted ones.
+func (u *unpacker) sharedBlobs() []localFile {
+	if u.blobs == "" {
+		return nil
+	}
+	var found []localFile
+	seen := make(map[digest.Digest]bool)
+	for _, f := range u.a.Files {
+		name := u.blobs + "/" + f.Digest.Encoded()
+		if seen[f.Digest] || f.Digest == "" {
+			continue
+		}
+		seen[f.Digest] = true
+		if info, err := u.target.parent.Lstat(name); err == nil && info.Mode().IsRegular() && info.Size() == f.Size {
+			found = append(found, localFile{name: name, info: info, shared: true})
+		}
+	}
+	return found
+}
+
 // digestCache opens the store's memory of the target's files. Without it they
 // are read.
 func (u *unpacker) digestCache() *store.StatCache {
-	if u.opts.Store == nil || len(u.target.tree) == 0 {
+	if u.opts.Store == nil || len(u.target.tree) == 0 && u.blobs == "" {
 		return nil
 	}
 	cache, err := u.opts.Store.StatCache(u.target.dir)
@@ -114,7 +144,7 @@ func (l *locals) add(d digest.Digest, f localFile, inTarget string) {
 		l.paths[inTarget] = d
 	}
 	// A staged blob costs nothing to use.
-	if have, ok := l.found[d]; !ok || !have.staged && f.staged {
+	if have, ok := l.found[d]; !ok || !have.staged && f.staged || f.shared {
 		l.found[d] = f
 	}
 }
@@ -162,4 +192,11 @@ func (l localFile) hash(ctx context.Context, root *os.Root, alg digest.Algorithm
 		cache.Record(l.info, d)
 	}
 	return d, nil
+}
+
+// forget takes back that content is on this machine.
+func (l *locals) forget(d digest.Digest) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.found, d)
 }

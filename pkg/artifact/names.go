@@ -15,9 +15,12 @@ func (u *unpacker) checkNames() error {
 	if !u.a.collisions || !errors.Is(err, ErrCollision) && !u.hasArchives() {
 		return err
 	}
-	apart, perr := keepsApart(u.stage.root)
-	if perr != nil {
-		return perr
+	apart := true // for a plan, which makes no files
+	if u.stage != nil {
+		var perr error
+		if apart, perr = keepsApart(u.stage.root); perr != nil {
+			return perr
+		}
 	}
 	if !apart {
 		if err != nil {

@@ -43,11 +43,7 @@ const (
 // openStage makes or takes over the stage of a target. The error wraps
 // [ErrBusy] when another process has it.
 func openStage(t *target) (*stage, error) {
-	id := t.base
-	if len(id) > 200 { // the longest name a file system takes is 255 bytes
-		sum := sha256.Sum256([]byte(id))
-		id = hex.EncodeToString(sum[:16])
-	}
+	id := stageID(t)
 	s := &stage{target: t, name: controlPrefix + "-" + id + ".partial", next: controlPrefix + "-" + id + ".new"}
 	if err := s.acquire(); err != nil {
 		return nil, err
@@ -57,6 +53,16 @@ func openStage(t *target) (*stage, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// stageID is the part of the stage's names that tells it from others.
+func stageID(t *target) string {
+	id := t.base
+	if len(id) > 200 { // the longest name a file system takes is 255 bytes
+		sum := sha256.Sum256([]byte(id))
+		id = hex.EncodeToString(sum[:16])
+	}
+	return id
 }
 
 // acquire makes the directory and locks it. A process that is just done with

@@ -34,6 +34,16 @@ type record struct {
 	MediaType string         `json:"mediaType"`
 	Digest    digest.Digest  `json:"digest"`
 	Files     []recordedFile `json:"files"`
+
+	// Selection is what was asked for, if that was not all.
+	Selection *Selection `json:"selection,omitempty"`
+}
+
+func (r *record) selection() Selection {
+	if r.Selection == nil {
+		return Selection{}
+	}
+	return *r.Selection
 }
 
 type recordedFile struct {
@@ -79,9 +89,8 @@ type existing struct {
 	info fs.FileInfo
 }
 
-// openTarget checks that dir can be a target, and makes the directories above
-// it. It does not look into it yet.
-func openTarget(dir string) (*target, error) {
+// findTarget checks that dir can be a target. It does not look into it yet.
+func findTarget(dir string) (*target, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
@@ -93,7 +102,16 @@ func openTarget(dir string) (*target, error) {
 	if err := t.check(); err != nil {
 		return nil, fmt.Errorf("%s: %w", dir, err)
 	}
-	above := filepath.Dir(abs)
+	return t, nil
+}
+
+// openTarget is findTarget, and makes the directories above it.
+func openTarget(dir string) (*target, error) {
+	t, err := findTarget(dir)
+	if err != nil {
+		return nil, err
+	}
+	above := filepath.Dir(t.dir)
 	for d := above; ; d = filepath.Dir(d) {
 		if _, err := os.Stat(d); err == nil {
 			break
@@ -223,8 +241,10 @@ func (t *target) list() error {
 	})
 }
 
-func (t *target) readRecord() (*record, error) {
-	f, err := openRegular(t.parent, t.base+"/"+RecordFile)
+func (t *target) readRecord() (*record, error) { return readRecord(t.parent, t.base+"/"+RecordFile) }
+
+func readRecord(root *os.Root, name string) (*record, error) {
+	f, err := openRegular(root, name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, errors.New("it has no " + RecordFile)
 	}

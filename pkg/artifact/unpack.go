@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -33,8 +32,19 @@ type UnpackOptions struct {
 	// writes.
 	AllowDotfiles bool
 
+	// Select says which files are wanted. The target then holds those and no
+	// others of the artifact; a later Unpack with another selection, or none,
+	// fetches only what is not there yet.
+	Select Selection
+
 	// Workers bounds the blobs fetched at once. Zero means 4.
 	Workers int
+
+	// Connections bounds the requests to the source under way at once, and
+	// Bandwidth the bytes fetched in a second. Zero is what
+	// [transfer.PullOptions] says.
+	Connections int
+	Bandwidth   int64
 
 	// Store, if not nil, is asked for blobs first, and given those that were
 	// fetched where that costs no disk space.
@@ -53,6 +63,10 @@ type UnpackOptions struct {
 	// Reference is recorded in the target, for people to read.
 	Reference string
 
+	// Link says how files of the store come into the target. The zero value
+	// shares their bytes where the file system can, and copies them elsewhere.
+	Link Link
+
 	// Observe, if not nil, is told what happens to each blob.
 	Observe transfer.Observer
 }
@@ -61,6 +75,7 @@ type UnpackOptions struct {
 type Unpacked struct {
 	Files   int   // of the artifact, in the target
 	Size    int64 // of those files
+	LeftOut int   // files of the artifact that were not selected
 	Fetched int64 // read from the source
 	Reused  int64 // taken from files that were there, an interrupted run, or the store
 	Notes   []string
@@ -94,12 +109,18 @@ type unpacker struct {
 	src  content.Fetcher
 	opts UnpackOptions
 
+	// blobs is a directory beside the target whose files are named by their
+	// digests. Those that are in it already get no second name in the tree.
+	blobs   string
+	inPlace map[string]bool
+
 	target *target
 	stage  *stage
 	locals *locals
 	names  *pathSet               // of the tree
 	placed map[digest.Digest]bool // staged or local content that has a name in the tree
 	dirs   map[string]bool        // made in the tree
+	wanted func(path string) bool // the selection
 	apart  bool                   // names that differ only in case or normal form are let through
 	record record
 	budget int // entries of archives left
@@ -107,6 +128,7 @@ type unpacker struct {
 	delta *delta
 
 	fetching bool
+	kept     bool // what was fetched stays for the next run, whatever the error
 	fetched  atomic.Int64
 	copied   atomic.Int64 // of blobs that were fetched in part
 	resumed  sync.Map     // of digests to the bytes that an earlier run had fetched
@@ -114,6 +136,9 @@ type unpacker struct {
 }
 
 func (u *unpacker) run(ctx context.Context, dir string) (err error) {
+	if err := u.choose(); err != nil {
+		return err
+	}
 	if u.target, err = openTarget(dir); err != nil {
 		return err
 	}
@@ -122,7 +147,7 @@ func (u *unpacker) run(ctx context.Context, dir string) (err error) {
 		return err
 	}
 	if err = u.fill(ctx); err != nil {
-		if u.resumable(ctx, err) && u.stage.hasBlobs() {
+		if u.kept || u.resumable(ctx, err) && u.stage.hasBlobs() {
 			u.stage.close()
 			return err
 		}
@@ -170,6 +195,9 @@ func (u *unpacker) fill(ctx context.Context) error {
 	if err := u.target.look(u.opts.Force); err != nil {
 		return err
 	}
+	if err := u.checkLink(); err != nil {
+		return err
+	}
 	if err := u.stageManifest(); err != nil {
 		return err
 	}
@@ -180,6 +208,9 @@ func (u *unpacker) fill(ctx context.Context) error {
 		return nil
 	}
 	if err := u.checkTheirs(); err != nil {
+		return err
+	}
+	if err := u.localsToStore(ctx); err != nil {
 		return err
 	}
 	if err := u.fetch(ctx); err != nil {
@@ -196,7 +227,8 @@ func (u *unpacker) fill(ctx context.Context) error {
 	}
 	edited := u.edited()
 	if err := u.stage.publish(); err != nil {
-		return err
+		u.kept = u.stage.hasBlobs()
+		return u.notPublished(err)
 	}
 	if note := listed("replaced files that were changed since the last pull:", edited); note != "" {
 		u.out.Notes = append(u.out.Notes, note)
@@ -237,7 +269,7 @@ func (u *unpacker) edited() []string {
 // counts it. What archives hold that are not listed is not known.
 func (u *unpacker) isCurrent() bool {
 	old := u.target.old
-	if old == nil || old.Digest != u.a.Descriptor.Digest || !u.manifestKept() {
+	if old == nil || old.Digest != u.a.Descriptor.Digest || !old.selection().same(u.opts.Select) || !u.manifestKept() {
 		return false
 	}
 	for _, f := range u.a.Files {
@@ -249,7 +281,7 @@ func (u *unpacker) isCurrent() bool {
 		return false // some of the files there are no longer wanted
 	}
 	for _, e := range u.target.tree {
-		if _, ours := u.a.file(e.path); ours && e.info.Mode() != mode {
+		if f, ours := u.a.file(e.path); ours && e.info.Mode() != u.modeOf(f) {
 			return false
 		}
 	}
@@ -308,42 +340,35 @@ func (u *unpacker) inTheWay(e existing) error {
 
 // fetch brings the blobs that are needed into the stage.
 func (u *unpacker) fetch(ctx context.Context) error {
-	var jobs []transfer.Job
-	var whose []File // of whose layer a job is
-	viaStore := u.storeClones()
-	planned := make(map[digest.Digest]bool)
-	for _, f := range u.a.Files {
-		desc := f.Layer
-		if planned[desc.Digest] || !u.needs(f) {
-			continue
-		}
-		planned[desc.Digest] = true
-		if ok, err := u.fromStore(ctx, desc); err != nil {
-			return err
-		} else if ok {
-			u.reuse(f.Path, desc)
-			continue
-		}
-		desc.Annotations, desc.Data = nil, nil
-		jobs = append(jobs, transfer.Job{Desc: desc, Name: jobName(f), Open: func() (transfer.Partial, error) {
-			if viaStore {
-				return u.opts.Store.Partial(desc)
-			}
-			return store.OpenPartial(u.stage.root, blobName(desc.Digest), desc)
-		}})
-		whose = append(whose, f)
+	n, err := u.plan(ctx)
+	if err != nil {
+		return err
 	}
+	for _, f := range n.stored {
+		ok, err := u.fromStore(ctx, f)
+		if err != nil {
+			return err
+		}
+		if ok {
+			u.reuse(f.Path, f.Layer)
+		} else { // it was damaged
+			n.blobs = append(n.blobs, f)
+		}
+	}
+	jobs, viaStore := u.jobs(n.blobs)
 	if err := u.checkSpace(jobs); err != nil {
 		return err
 	}
 	u.fetching = true
-	jobs, whose, err := u.fromCodings(ctx, jobs, whose)
-	if err != nil {
+	if jobs, n.blobs, err = u.fromCodings(ctx, jobs, n.blobs); err != nil {
 		return err
 	}
-	u.openDelta(ctx, jobs, whose)
-	err = transfer.Pull(ctx, u.src, jobs, transfer.PullOptions{Workers: u.opts.Workers, Observe: u.observe})
+	u.openDelta(ctx, jobs, n.blobs)
+	err = transfer.Pull(ctx, u.src, jobs, u.pullOptions())
 	u.delta.finish(err)
+	if err == nil {
+		err = u.fetchMembers(ctx, n.members)
+	}
 	u.out.Fetched = u.fetched.Load()
 	u.out.Reused += u.copied.Load()
 	for _, n := range u.resumed.Range {
@@ -352,9 +377,9 @@ func (u *unpacker) fetch(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, j := range jobs {
+	for _, f := range n.blobs {
 		if viaStore {
-			if err := u.opts.Store.Materialise(ctx, u.stage.root, blobName(j.Desc.Digest), j.Desc); err != nil {
+			if err := u.takeOut(ctx, f); err != nil {
 				return err
 			}
 		}
@@ -397,46 +422,6 @@ func jobName(f File) string {
 	return f.Layer.Digest.String()
 }
 
-// fromStore takes a blob from the store, if it is there and whole.
-func (u *unpacker) fromStore(ctx context.Context, desc ocispec.Descriptor) (bool, error) {
-	if u.opts.Store == nil {
-		return false, nil
-	}
-	if ok, err := u.opts.Store.Exists(ctx, desc); err != nil || !ok {
-		return false, ctx.Err()
-	}
-	err := u.opts.Store.Materialise(ctx, u.stage.root, blobName(desc.Digest), desc)
-	switch {
-	case err == nil:
-		return true, nil
-	case errors.Is(err, syscall.ENOSPC) || ctx.Err() != nil:
-		return false, err
-	}
-	return false, nil // the store puts aside what is damaged
-}
-
-// storeClones tells whether files of the store and the stage can share bytes.
-func (u *unpacker) storeClones() bool {
-	if u.opts.Store == nil {
-		return false
-	}
-	src, err := os.Open(u.opts.Store.Dir() + string(os.PathSeparator) + ocispec.ImageLayoutFile)
-	if err != nil {
-		return false
-	}
-	defer src.Close()
-	const probe = "probe"
-	dst, err := u.stage.root.OpenFile(probe, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return false
-	}
-	defer func() {
-		dst.Close()
-		_ = u.stage.root.Remove(probe)
-	}()
-	return store.Clone(dst, src) == nil
-}
-
 // reuse tells of content that is not fetched.
 func (u *unpacker) reuse(name string, desc ocispec.Descriptor) {
 	u.out.Reused += desc.Size
@@ -460,33 +445,4 @@ func (u *unpacker) observe(e transfer.Event) {
 	if u.opts.Observe != nil {
 		u.opts.Observe(e)
 	}
-}
-
-// checkSpace looks whether what will be written fits, with a margin of 5 %.
-// Archives are there twice for a while.
-func (u *unpacker) checkSpace(jobs []transfer.Job) error {
-	free, err := store.FreeSpace(u.parentDir())
-	if err != nil {
-		return nil // not told: the write will
-	}
-	need := int64(0)
-	for _, j := range jobs {
-		need += j.Desc.Size
-		if info, err := u.stage.root.Stat(blobName(j.Desc.Digest) + ".partial"); err == nil {
-			need -= min(info.Size(), j.Desc.Size)
-		}
-	}
-	for _, f := range u.a.Files {
-		if f.Encoding != mediatypes.Raw {
-			need += f.Size
-		}
-	}
-	if need += need / 20; need > free {
-		return fmt.Errorf("%s: %w: %.1f MB are needed and %.1f MB are free", u.target.dir, syscall.ENOSPC, float64(need)/1e6, float64(free)/1e6)
-	}
-	return nil
-}
-
-func (u *unpacker) parentDir() string {
-	return strings.TrimSuffix(u.target.dir, u.target.base)
 }

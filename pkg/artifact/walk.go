@@ -178,6 +178,9 @@ func (w *walker) notes() []string {
 	if n := dotNote(w.files); n != "" {
 		notes = append(notes, n)
 	}
+	if n := partNote(w.root); n != "" {
+		notes = append(notes, n)
+	}
 	return append(notes, w.cut...)
 }
 

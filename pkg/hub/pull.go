@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2/content"
@@ -30,9 +31,17 @@ type PullOptions struct {
 	// Force replaces a directory that is not an earlier pull.
 	Force bool
 
+	// Select says which files are wanted. The zero value takes all.
+	Select artifact.Selection
+
 	// Raw takes an artifact of any kind as what it is made of: manifest, config
 	// and layers, each a file. Archives are not unpacked.
 	Raw bool
+
+	// HF, if not nil, makes the directory a Hugging Face cache to add the
+	// version to. An empty RepoID is the end of the repository's name, and an
+	// empty Ref the tag.
+	HF *artifact.HFOptions
 
 	// AllowCollisions lets names through that are equal where case or Unicode
 	// normal form is ignored, if the file system of the directory keeps them
@@ -53,6 +62,17 @@ type PullOptions struct {
 	// them and what they need is on this machine, and decodes them.
 	Variants bool
 
+	// Connections bounds the requests under way at once, of all blobs. Zero
+	// means a good default.
+	Connections int
+
+	// Bandwidth is how many bytes are fetched in a second at most. Zero means
+	// no limit.
+	Bandwidth int64
+
+	// Link says how files of the local store come into the directory.
+	Link artifact.Link
+
 	// NoStore neither reads nor fills the local store.
 	NoStore bool
 }
@@ -64,9 +84,12 @@ type PullResult struct {
 	Directory    string    `json:"directory"`
 	Files        int       `json:"files"`
 	Size         int64     `json:"size"`
-	FetchedBytes int64     `json:"fetchedBytes"` // of the files, read from the network
-	ReusedBytes  int64     `json:"reusedBytes"`  // from the store or files that were there
-	Verified     *Verified `json:"verified"`     // null when no signature was asked for
+	FetchedBytes int64     `json:"fetchedBytes"`           // of the files, read from the network
+	ReusedBytes  int64     `json:"reusedBytes"`            // from the store or files that were there
+	Verified     *Verified `json:"verified"`               // null when no signature was asked for
+	SkippedFiles int       `json:"skippedFiles,omitempty"` // that were not selected
+	RepoID       string    `json:"repoId,omitempty"`       // of a Hugging Face cache
+	Revision     string    `json:"revision,omitempty"`     // of a Hugging Face cache
 	Notes        []string  `json:"notes,omitempty"`
 
 	// Mirrors is how many of the bytes read each mirror gave, by host.
@@ -79,47 +102,82 @@ type PullResult struct {
 // is fetched by it. The directory shows the old version or the whole new one,
 // never a mix, whatever happens.
 func (h *Hub) Pull(ctx context.Context, r ref.Reference, dir string, opts PullOptions) (*PullResult, error) {
+	p, err := h.pulled(ctx, r, opts)
+	if err != nil {
+		return nil, err
+	}
+	t, uo := p.target, p.unpack
+	if dir == "" {
+		dir = path.Base(r.Repository)
+	}
+	res := &PullResult{Reference: t.ref.String(), Digest: t.desc.Digest.String(), Directory: dir, Verified: p.verified}
+	started := time.Now()
+	var u *artifact.Unpacked
+	if opts.HF != nil {
+		p.hf.Cache = dir
+		u, err = pullHF(ctx, p, res)
+	} else {
+		u, err = artifact.Unpack(ctx, p.artifact, t.repo, dir, uo)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("pull %s: %w", t.ref, err)
+	}
+	if uo.Store != nil {
+		if opts.Bandwidth == 0 { // a limit says nothing about the way
+			uo.Store.NoteRate(t.ref.Host, u.Fetched, time.Since(started))
+		}
+		h.keep(ctx, t, p.artifact)
+	}
+	res.Files, res.Size, res.FetchedBytes, res.ReusedBytes = u.Files, u.Size, u.Fetched, u.Reused
+	res.SkippedFiles, res.Notes = u.LeftOut, append(u.Notes, res.Notes...)
+	res.Mirrors = t.repo.Served()
+	return res, nil
+}
+
+// A pulled is a version that may be pulled: resolved, verified and opened.
+type pulled struct {
+	target   *target
+	verified *Verified
+	artifact *artifact.Artifact
+	unpack   artifact.UnpackOptions
+	hf       artifact.HFOptions
+}
+
+func (h *Hub) pulled(ctx context.Context, r ref.Reference, opts PullOptions) (p pulled, err error) {
 	choose := h.model
 	if opts.Raw {
 		choose = h.any
 	}
 	t, err := choose(ctx, r)
 	if err != nil {
-		return nil, err
+		return p, err
 	}
-	if dir == "" {
-		dir = path.Base(r.Repository)
-	}
-	res := &PullResult{Reference: t.ref.String(), Digest: t.desc.Digest.String(), Directory: dir}
+	p.target = t
 	if opts.Trust != nil {
-		if res.Verified, err = h.verify(ctx, r, t, opts); err != nil {
-			return nil, err
+		if p.verified, err = h.verify(ctx, r, t, opts); err != nil {
+			return p, err
 		}
 	}
-	a, err := openPulled(ctx, t, opts)
-	if err != nil {
-		return nil, fmt.Errorf("pull %s: %w", t.ref, err)
+	if opts.HF != nil {
+		if p.hf, err = hfOptions(t.ref, *opts.HF); err != nil {
+			return p, err
+		}
 	}
-	uo := artifact.UnpackOptions{
-		Force: opts.Force, AllowDotfiles: opts.AllowDotfiles,
-		Workers: opts.Workers, NoDelta: opts.NoDelta, Observe: h.opts.Observe, Reference: t.ref.String(),
+	if p.artifact, err = openPulled(ctx, t, opts); err != nil {
+		return p, fmt.Errorf("pull %s: %w", t.ref, err)
+	}
+	p.unpack = artifact.UnpackOptions{
+		Force: opts.Force, AllowDotfiles: opts.AllowDotfiles, Select: opts.Select, Link: opts.Link,
+		Workers: opts.Workers, Connections: opts.Connections, Bandwidth: opts.Bandwidth, NoDelta: opts.NoDelta,
+		Observe: h.opts.Observe, Reference: t.ref.String(),
 	}
 	if !opts.NoStore {
-		uo.Store = h.opts.Store
+		p.unpack.Store = h.opts.Store
 	}
 	if opts.Variants {
-		uo.Variants = h.codings(ctx, t)
+		p.unpack.Variants = h.codings(ctx, t)
 	}
-	u, err := artifact.Unpack(ctx, a, t.repo, dir, uo)
-	if err != nil {
-		return nil, fmt.Errorf("pull %s: %w", t.ref, err)
-	}
-	res.Files, res.Size, res.FetchedBytes, res.ReusedBytes, res.Notes = u.Files, u.Size, u.Fetched, u.Reused, u.Notes
-	res.Mirrors = t.repo.Served()
-	if uo.Store != nil {
-		h.keep(ctx, t, a)
-	}
-	return res, nil
+	return p, nil
 }
 
 // openPulled opens what is to be pulled, as a model or as it is.

@@ -30,19 +30,31 @@ func CopyFile(ctx context.Context, root *os.Root, name string, src *os.File, des
 	if err := checkPath(name); err != nil {
 		return err
 	}
-	if err := copyFile(ctx, root, name, src, desc); err != nil {
+	if err := (copying{root, name, true}).run(ctx, src, desc); err != nil {
 		return fmt.Errorf("copy to %s: %w", name, err)
 	}
 	return nil
 }
 
-func copyFile(ctx context.Context, root *os.Root, name string, src *os.File, desc ocispec.Descriptor) error {
+// A copying makes a file.
+type copying struct {
+	root  *os.Root
+	name  string
+	share bool // the bytes, where the file system can
+}
+
+func (c copying) run(ctx context.Context, src *os.File, desc ocispec.Descriptor) error {
+	root, name := c.root, c.name
 	d := osDisk{}
 	if err := makeDirs(d, root, path.Dir(name), 0o777); err != nil {
 		return err
 	}
 	temp := name + "." + random() + ".partial"
-	f, err := cloneNew(root, temp, src)
+	var f *os.File
+	err := ErrNoClone
+	if c.share {
+		f, err = cloneNew(root, temp, src)
+	}
 	if err == nil {
 		err = check(ctx, f, desc)
 	} else if errors.Is(err, ErrNoClone) {

@@ -1,0 +1,111 @@
+package artifact
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/modelreg/modelreg/pkg/mediatypes"
+	"github.com/modelreg/modelreg/pkg/store"
+	"github.com/modelreg/modelreg/pkg/transfer"
+)
+
+// jobs says where blobs go: into the store, if that costs no space, to be
+// cloned from there; else into the stage.
+func (u *unpacker) jobs(files []File) (jobs []transfer.Job, viaStore bool) {
+	viaStore = u.opts.Link == LinkHard || u.opts.Link != LinkCopy && u.storeClones()
+	for _, f := range files {
+		desc := f.Layer
+		desc.Annotations, desc.Data = nil, nil
+		jobs = append(jobs, transfer.Job{Desc: desc, Name: jobName(f), Open: func() (transfer.Partial, error) {
+			if viaStore {
+				return u.opts.Store.Partial(desc)
+			}
+			return store.OpenPartial(u.stage.root, blobName(desc.Digest), desc)
+		}})
+	}
+	return jobs, viaStore
+}
+
+func (u *unpacker) pullOptions() transfer.PullOptions {
+	return transfer.PullOptions{
+		Workers: u.opts.Workers, Connections: u.opts.Connections, Bandwidth: u.opts.Bandwidth, Observe: u.observe,
+	}
+}
+
+// inStore tells whether the store seems to have a blob.
+func (u *unpacker) inStore(ctx context.Context, desc ocispec.Descriptor) (bool, error) {
+	if u.opts.Store == nil {
+		return false, nil
+	}
+	ok, err := u.opts.Store.Exists(ctx, desc)
+	return ok && err == nil, ctx.Err()
+}
+
+// fromStore takes a blob from the store, if it is whole.
+func (u *unpacker) fromStore(ctx context.Context, f File) (bool, error) {
+	err := u.takeOut(ctx, f)
+	switch {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, syscall.ENOSPC) || ctx.Err() != nil:
+		return false, err
+	}
+	return false, nil // the store puts aside what is damaged
+}
+
+// storeClones tells whether files of the store and the stage can share bytes.
+func (u *unpacker) storeClones() bool {
+	if u.opts.Store == nil {
+		return false
+	}
+	src, err := os.Open(u.opts.Store.Dir() + string(os.PathSeparator) + ocispec.ImageLayoutFile)
+	if err != nil {
+		return false
+	}
+	defer src.Close()
+	const probe = "probe"
+	dst, err := u.stage.root.OpenFile(probe, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return false
+	}
+	defer func() {
+		dst.Close()
+		_ = u.stage.root.Remove(probe)
+	}()
+	return store.Clone(dst, src) == nil
+}
+
+// checkSpace looks whether what will be written fits, with a margin of 5 %.
+// Archives are there twice for a while.
+func (u *unpacker) checkSpace(jobs []transfer.Job) error {
+	free, err := store.FreeSpace(u.parentDir())
+	if err != nil {
+		return nil // not told: the write will
+	}
+	need := int64(0)
+	for _, j := range jobs {
+		need += j.Desc.Size
+		if info, err := u.stage.root.Stat(blobName(j.Desc.Digest) + ".partial"); err == nil {
+			need -= min(info.Size(), j.Desc.Size)
+		}
+	}
+	for _, f := range u.a.Files {
+		if f.Encoding != mediatypes.Raw {
+			need += f.Size
+		}
+	}
+	if need += need / 20; need > free {
+		return fmt.Errorf("%s: %w: %.1f MB are needed and %.1f MB are free", u.target.dir, syscall.ENOSPC, float64(need)/1e6, float64(free)/1e6)
+	}
+	return nil
+}
+
+func (u *unpacker) parentDir() string {
+	return strings.TrimSuffix(u.target.dir, u.target.base)
+}

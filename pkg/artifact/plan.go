@@ -1,0 +1,157 @@
+package artifact
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"oras.land/oras-go/v2/content"
+
+	"github.com/modelreg/modelreg/pkg/mediatypes"
+)
+
+// A UnpackPlan is what an [Unpack] would do now. Sizes are bytes.
+type UnpackPlan struct {
+	Files   int   // listed in the artifact and selected; what archives hold is not known
+	Size    int64 // of those files
+	LeftOut int   // files that are not selected
+	Blobs   int   // to be fetched, whole or in part
+	Fetch   int64 // to be read from the source, at most
+	Reuse   int64 // of files whose content is on this machine
+}
+
+// PlanUnpack tells what [Unpack] with the same arguments would do. It fetches nothing
+// and changes nothing, and fails where Unpack would before it fetched. Files of
+// the target are read as Unpack would read them; what an interrupted run left in
+// the middle of a blob is not counted as reused.
+func PlanUnpack(ctx context.Context, a *Artifact, src content.Fetcher, dir string, opts UnpackOptions) (*UnpackPlan, error) {
+	u := &unpacker{a: a, src: src, opts: opts}
+	p, err := u.foresee(ctx, dir)
+	if err != nil {
+		return nil, fmt.Errorf("plan: %w", err)
+	}
+	return p, nil
+}
+
+func (u *unpacker) foresee(ctx context.Context, dir string) (_ *UnpackPlan, err error) {
+	if err := u.choose(); err != nil {
+		return nil, err
+	}
+	if err := u.checkNames(); err != nil {
+		return nil, err
+	}
+	if u.target, err = findTarget(dir); err != nil {
+		return nil, err
+	}
+	u.locals = newLocals()
+	u.target.parent, err = os.OpenRoot(filepath.Dir(u.target.dir))
+	switch {
+	case errors.Is(err, fs.ErrNotExist): // nothing is there yet
+	case err != nil:
+		return nil, err
+	default:
+		defer u.target.parent.Close()
+		if err := u.lookRound(ctx); err != nil {
+			return nil, err
+		}
+	}
+	n, err := u.plan(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return u.planned(n), nil
+}
+
+// lookRound finds what is there already.
+func (u *unpacker) lookRound(ctx context.Context) error {
+	if err := u.target.look(u.opts.Force); err != nil {
+		return err
+	}
+	if err := u.findLocals(ctx); err != nil {
+		return err
+	}
+	if err := u.checkTheirs(); err != nil {
+		return err
+	}
+	// What an interrupted run fetched whole has its digest for a name. Unpack
+	// will look at the bytes.
+	blobs := controlPrefix + "-" + stageID(u.target) + ".partial/" + stageBlobs + "/"
+	for _, f := range u.a.Files {
+		for _, d := range []digest.Digest{f.Layer.Digest, f.Digest} {
+			name := blobs + rawName(d)
+			if info, err := u.target.parent.Lstat(name); err == nil && info.Mode().IsRegular() {
+				u.locals.add(d, localFile{name: name, info: info, staged: true}, "")
+			}
+		}
+	}
+	return nil
+}
+
+// A need is what must be brought into the stage. Each file stands for its layer,
+// but for those in members.
+type need struct {
+	stored  []File // the store seems to have them
+	blobs   []File
+	members []File // single files of archives of which little is missing
+}
+
+// plan finds out what must be brought in.
+func (u *unpacker) plan(ctx context.Context) (need, error) {
+	var n need
+	planned := make(map[digest.Digest]bool)
+	for _, f := range u.a.Files {
+		if planned[f.Layer.Digest] || !u.needs(f) {
+			continue
+		}
+		planned[f.Layer.Digest] = true
+		stored, err := u.inStore(ctx, f.Layer)
+		if err != nil {
+			return n, err
+		}
+		missing := u.missingMembers(f.Layer.Digest)
+		switch {
+		case stored:
+			n.stored = append(n.stored, f)
+		case u.oneByOne(missing):
+			n.members = append(n.members, missing...)
+		default:
+			n.blobs = append(n.blobs, f)
+		}
+	}
+	return n, nil
+}
+
+// planned sums up.
+func (u *unpacker) planned(n need) *UnpackPlan {
+	p := &UnpackPlan{LeftOut: u.out.LeftOut}
+	fetched := make(map[digest.Digest]bool)
+	fetch := func(desc ocispec.Descriptor) {
+		if !fetched[desc.Digest] {
+			fetched[desc.Digest] = true
+			p.Blobs++
+			p.Fetch += desc.Size
+		}
+	}
+	for _, f := range n.blobs {
+		fetch(f.Layer)
+	}
+	for _, f := range n.members {
+		fetch(ocispec.Descriptor{Digest: f.Digest, Size: f.Size})
+	}
+	for _, f := range u.a.Files {
+		if !fetched[f.Layer.Digest] && !fetched[f.Digest] {
+			p.Reuse += f.Size
+		}
+		if f.Archive && f.Encoding != mediatypes.Raw {
+			continue
+		}
+		p.Files++
+		p.Size += f.Size
+	}
+	return p
+}

@@ -1,0 +1,69 @@
+package hub
+
+import (
+	"context"
+	"fmt"
+	"path"
+
+	"github.com/modelreg/modelreg/pkg/artifact"
+	"github.com/modelreg/modelreg/pkg/ref"
+)
+
+// PullPlan says what [Hub.Pull] would do. Sizes are bytes.
+type PullPlan struct {
+	Reference    string `json:"reference"`
+	Digest       string `json:"digest"`
+	Directory    string `json:"directory"`
+	Files        int    `json:"files"` // what archives without an index hold is not known
+	Size         int64  `json:"size"`
+	SkippedFiles int    `json:"skippedFiles"` // that are not selected
+	Blobs        int    `json:"blobs"`        // to be fetched, whole or in part
+	FetchBytes   int64  `json:"fetchBytes"`   // at most
+	ReuseBytes   int64  `json:"reuseBytes"`   // in the store or in files that are there
+
+	// BytesPerSecond is the rate of earlier pulls from this host, or the
+	// limit that was asked for; null when nobody knows. Seconds is what the
+	// fetch takes at that rate.
+	BytesPerSecond *int64    `json:"bytesPerSecond"`
+	Seconds        *float64  `json:"seconds"`
+	Verified       *Verified `json:"verified"`
+}
+
+// PlanPull tells what [Hub.Pull] with the same arguments would do. It reads the
+// manifest, the config and the signature, and no blob with files of the model;
+// it changes nothing on the disk.
+func (h *Hub) PlanPull(ctx context.Context, r ref.Reference, dir string, opts PullOptions) (*PullPlan, error) {
+	p, err := h.pulled(ctx, r, opts)
+	if err != nil {
+		return nil, err
+	}
+	if dir == "" {
+		dir = path.Base(r.Repository)
+	}
+	t := p.target
+	var n *artifact.UnpackPlan
+	if opts.HF != nil {
+		p.hf.Cache = dir
+		n, err = artifact.PlanUnpackHF(ctx, p.artifact, t.repo, p.hf, p.unpack)
+	} else {
+		n, err = artifact.PlanUnpack(ctx, p.artifact, t.repo, dir, p.unpack)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("pull %s: %w", t.ref, err)
+	}
+	plan := &PullPlan{
+		Reference: t.ref.String(), Digest: t.desc.Digest.String(), Directory: dir, Verified: p.verified,
+		Files: n.Files, Size: n.Size, SkippedFiles: n.LeftOut, Blobs: n.Blobs, FetchBytes: n.Fetch, ReuseBytes: n.Reuse,
+	}
+	rate := opts.Bandwidth
+	if s := h.opts.Store; s != nil {
+		if known := s.Rate(t.ref.Host); known > 0 && (rate == 0 || known < rate) {
+			rate = known
+		}
+	}
+	if rate > 0 {
+		seconds := float64(n.Fetch) / float64(rate)
+		plan.BytesPerSecond, plan.Seconds = &rate, &seconds
+	}
+	return plan, nil
+}
