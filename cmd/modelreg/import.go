@@ -61,6 +61,8 @@ MODELSCOPE_API_TOKEN.`,
 	fl.StringVar(&f.push.created, "created", "", "creation `TIME`, RFC 3339 (default: SOURCE_DATE_EPOCH if set, else none)")
 	fl.StringArrayVar(&f.IncludeSecrets, "include-secret", nil, "take `FILE` although it looks like a secret (repeatable)")
 	fl.StringArrayVar(&f.MountFrom, "mount-from", nil, "link blobs from `REPOSITORY` of the same registry instead of moving them (repeatable)")
+	fl.IntVar(&f.Uploads, "concurrency", 0, "move `N` files at once (default 4)")
+	fl.BoolVar(&f.NoPreflight, "no-preflight", false, "move files that are larger than the registry is known to take")
 	fl.BoolVar(&f.DryRun, "dry-run", false, "resolve, read the headers, and send nothing")
 	fl.BoolVar(&f.push.sign, "sign", false, "sign the version with --key")
 	fl.StringVar(&f.push.key, "key", "", "private key `FILE` for --sign")

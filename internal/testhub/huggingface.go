@@ -149,11 +149,11 @@ func (s *Server) writeTree(w http.ResponseWriter, r *http.Request, m *model, com
 			dirs[d] = true
 			list = append(list, entry{Type: "directory", OID: gitBlob([]byte(d)), Path: d})
 		}
-		b := files[p]
-		e := entry{Type: "file", OID: gitBlob(b), Size: len(b), Path: p}
-		if len(b) >= s.opts.LFS {
-			e.OID = gitBlob(pointer(b))
-			e.LFS = &lfs{OID: sum(b), Size: len(b), Pointer: len(pointer(b))}
+		o := files[p]
+		e := entry{Type: "file", OID: o.git, Size: len(o.data), Path: p}
+		if len(o.data) >= s.opts.LFS {
+			e.OID = gitBlob(o.pointer())
+			e.LFS = &lfs{OID: o.sha256, Size: len(o.data), Pointer: len(o.pointer())}
 		}
 		list = append(list, e)
 	}
@@ -182,26 +182,23 @@ func (s *Server) serveFile(w http.ResponseWriter, r *http.Request, seg []string)
 		return
 	}
 	name := strings.Join(seg[4:], "/")
-	b, ok := m.commits[commit][name]
+	o, ok := m.commits[commit][name]
 	if !ok {
 		failure{status: 404, code: "EntryNotFound", message: "Entry not found", commit: commit}.write(w)
 		return
 	}
 	h := w.Header()
 	h.Set("X-Repo-Commit", commit)
-	if len(b) >= s.opts.LFS {
-		h.Set("X-Linked-Size", fmt.Sprint(len(b)))
-		h.Set("X-Linked-Etag", `"`+sum(b)+`"`)
-		h.Set("Location", s.sign(sum(b)))
+	if len(o.data) >= s.opts.LFS {
+		h.Set("X-Linked-Size", fmt.Sprint(len(o.data)))
+		h.Set("X-Linked-Etag", `"`+o.sha256+`"`)
+		h.Set("Location", s.sign(o.sha256))
 		w.WriteHeader(http.StatusFound)
 		return
 	}
-	h.Set("Etag", `"`+gitBlob(b)+`"`)
-	serveBytes(w, r, s.stored(b))
+	h.Set("Etag", `"`+o.git+`"`)
+	serveBytes(w, r, s.objects[o.sha256])
 }
-
-// stored is what an object's bytes are by now.
-func (s *Server) stored(b []byte) []byte { return s.objects[sum(b)] }
 
 // sign makes a URL of the store.
 func (s *Server) sign(oid string) string {

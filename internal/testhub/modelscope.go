@@ -22,16 +22,16 @@ func (s *Server) serveModelScope(w http.ResponseWriter, r *http.Request, seg []s
 	case len(seg) == 4:
 		s.writeScope(w, files, commit)
 	default:
-		b, found := files[q.Get("FilePath")]
+		o, found := files[q.Get("FilePath")]
 		if !found {
 			http.Error(w, "no such file", http.StatusNotFound)
 			return
 		}
-		serveBytes(w, r, s.stored(b))
+		serveBytes(w, r, s.objects[o.sha256])
 	}
 }
 
-func (s *Server) writeScope(w http.ResponseWriter, files map[string][]byte, commit string) {
+func (s *Server) writeScope(w http.ResponseWriter, files map[string]object, commit string) {
 	type file struct {
 		Name, Path, Type, Sha256, Revision string
 		Size                               int
@@ -39,10 +39,10 @@ func (s *Server) writeScope(w http.ResponseWriter, files map[string][]byte, comm
 	}
 	var list []file
 	for _, p := range sortedPaths(files) {
-		b := files[p]
+		o := files[p]
 		list = append(list, file{
-			Name: path.Base(p), Path: p, Type: "blob", Sha256: sum(b), Revision: commit,
-			Size: len(b), IsLFS: len(b) >= s.opts.LFS,
+			Name: path.Base(p), Path: p, Type: "blob", Sha256: o.sha256, Revision: commit,
+			Size: len(o.data), IsLFS: len(o.data) >= s.opts.LFS,
 		})
 	}
 	data := map[string]any{"Files": list, "IsVisual": 0, "LatestCommitter": nil}

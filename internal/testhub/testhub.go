@@ -64,8 +64,18 @@ type model struct {
 	gated    bool
 	private  bool
 	branches map[string]string
-	commits  map[string]map[string][]byte
+	commits  map[string]map[string]object
 }
+
+// An object is a file, with the names that hubs have for its bytes. They are
+// made once: hashing takes longer than serving.
+type object struct {
+	data   []byte
+	sha256 string
+	git    string // as a git blob
+}
+
+func newObject(data []byte) object { return object{data, sum(data), gitBlob(data)} }
 
 // New starts a hub that lives as long as the test.
 func New(tb testing.TB, opts Options) *Server {
@@ -89,16 +99,18 @@ func (s *Server) Commit(id string, files map[string][]byte) string {
 	defer s.mu.Unlock()
 	m := s.models[id]
 	if m == nil {
-		m = &model{id: id, license: "apache-2.0", branches: make(map[string]string), commits: make(map[string]map[string][]byte)}
+		m = &model{id: id, license: "apache-2.0", branches: make(map[string]string), commits: make(map[string]map[string]object)}
 		s.models[id] = m
 	}
 	h := sha1.New() //nolint:gosec // a name, not a promise
+	objects := make(map[string]object)
 	for _, p := range sortedPaths(files) {
-		fmt.Fprintf(h, "%s\x00%s\n", p, gitBlob(files[p]))
-		s.objects[sum(files[p])] = files[p]
+		o := newObject(files[p])
+		fmt.Fprintf(h, "%s\x00%s\n", p, o.git)
+		objects[p], s.objects[o.sha256] = o, o.data
 	}
 	commit := hex.EncodeToString(h.Sum(nil))
-	m.commits[commit] = files
+	m.commits[commit] = objects
 	m.branches["main"], m.branches["master"] = commit, commit
 	return commit
 }
@@ -133,7 +145,7 @@ func (s *Server) Corrupt(content []byte) {
 	s.objects[sum(content)] = changed
 }
 
-func sortedPaths(files map[string][]byte) []string {
+func sortedPaths[T any](files map[string]T) []string {
 	var paths []string
 	for p := range files {
 		paths = append(paths, p)
@@ -149,8 +161,8 @@ func gitBlob(b []byte) string {
 }
 
 // pointer is the file that Git LFS keeps in place of a large one.
-func pointer(b []byte) []byte {
-	return fmt.Appendf(nil, "version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize %d\n", sum(b), len(b))
+func (o object) pointer() []byte {
+	return fmt.Appendf(nil, "version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize %d\n", o.sha256, len(o.data))
 }
 
 // commitOf resolves a revision of a model.

@@ -56,6 +56,9 @@ type PackOptions struct {
 	// Workers bounds the files hashed at once. Zero means GOMAXPROCS.
 	Workers int
 
+	// Uploads bounds the blobs sent at once. Zero means 4.
+	Uploads int
+
 	// Layout says how files become layers.
 	Layout Layout
 
@@ -286,7 +289,7 @@ func (p *packer) readCard(ctx context.Context) error {
 	return err
 }
 
-// uploads is how many blobs are sent at once.
+// uploads is how many blobs are sent at once when nobody says.
 const uploads = 4
 
 // moveLayers hashes all layers and pushes each as soon as its digest is known,
@@ -310,7 +313,7 @@ func (p *packer) moveLayers(ctx context.Context) error {
 		defer close(ready)
 		return p.hashLayers(ctx, order, ready)
 	})
-	for range uploads {
+	for range cmp.Or(max(p.opts.Uploads, 0), uploads) {
 		g.Go(func() error {
 			for l := range ready {
 				if err := p.pushLayer(ctx, dst, l); err != nil {

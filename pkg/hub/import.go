@@ -77,6 +77,9 @@ func (h *Hub) Import(ctx context.Context, name string, r ref.Reference, opts Imp
 	if err != nil {
 		return nil, err
 	}
+	if h.opts.Store != nil {
+		repo.SetMemory(uploads{h.opts.Store})
+	}
 	from, err := h.openImport(ctx, name, r, opts)
 	if err != nil {
 		return nil, err
@@ -214,6 +217,7 @@ func (h *Hub) packImport(ctx context.Context, from *importing, r ref.Reference, 
 			return append([]string{from.mountFrom}, known...)
 		},
 		Indexes: h.importIndexes(ctx, repo, cmp.Or(r.Tag, DefaultTag)),
+		Uploads: opts.Uploads, Check: h.preflight(r.Host, opts),
 	}
 	if opts.DryRun {
 		return artifact.PackFiles(ctx, from.inputs, artifact.Discard, po)

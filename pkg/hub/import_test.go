@@ -171,6 +171,35 @@ func TestImportGoesOn(t *testing.T) {
 	}
 }
 
+// A file of which a part has arrived goes on there, in another process too.
+func TestImportGoesOnInsideAFile(t *testing.T) {
+	w := newWorld(t)
+	srv := testhub.New(t, testhub.Options{})
+	model := large(t)
+	published(t, srv, "org/m", model)
+	size := int64(len(read(t, model)["model.safetensors"]))
+	srv.Store.Add(
+		testreg.Rule{Path: "/objects/", Range: testreg.Without, Do: testreg.Cut(testreg.Middle)},
+		// The first four are of headers.
+		testreg.Rule{Path: "/objects/", Range: testreg.With, From: 5, Do: testreg.Status(501, nil, "")},
+	)
+	if _, err := w.Import(t.Context(), "hf://org/m", w.ref("org/m:v1"), importing(srv)); !errors.Is(err, remote.ErrProtocol) {
+		t.Fatalf("Import = %v", err)
+	}
+	srv.Store.Reset()
+	again := hub.New(hub.Options{Remote: w.client, Store: w.store})
+	if _, err := again.Import(t.Context(), "hf://org/m", w.ref("org/m:v1"), importing(srv)); err != nil {
+		t.Fatal(err)
+	}
+	sent := int64(0)
+	for _, r := range srv.Store.Requests() {
+		sent += r.BytesOut
+	}
+	if sent > size*3/4 {
+		t.Errorf("%d of %d bytes were read again", sent, size)
+	}
+}
+
 // annotationsOf are those that say where a version came from.
 func annotationsOf(t *testing.T, w *world, name, tag string) map[string]string {
 	t.Helper()

@@ -42,6 +42,9 @@ type PushOptions struct {
 	// Workers bounds the files handled at once. Zero means a good default.
 	Workers int
 
+	// Uploads bounds the blobs sent at once. Zero means 4.
+	Uploads int
+
 	// IncludeSecrets names files to pack although they look like secrets.
 	IncludeSecrets []string
 
@@ -143,7 +146,7 @@ func pushTags(r *ref.Reference, more []string) ([]string, error) {
 func (h *Hub) pack(ctx context.Context, dir string, r ref.Reference, repo *remote.Repository, opts PushOptions) (*artifact.Packed, error) {
 	po := artifact.PackOptions{
 		Workers: opts.Workers, Layout: opts.Layout, Reshard: opts.Reshard, Annotations: opts.Annotations, Created: opts.Created,
-		IncludeSecrets: opts.IncludeSecrets, Observe: h.opts.Observe,
+		IncludeSecrets: opts.IncludeSecrets, Observe: h.opts.Observe, Uploads: opts.Uploads,
 		MountFrom: func(d digest.Digest) []string { return h.origins(r, d, opts.MountFrom) },
 		Likely:    likely(ctx, repo, r, opts),
 		Check:     h.preflight(r.Host, opts),
