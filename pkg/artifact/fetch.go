@@ -18,7 +18,7 @@ import (
 // jobs says where blobs go: into the store, if that costs no space, to be
 // cloned from there; else into the stage.
 func (u *unpacker) jobs(files []File) (jobs []transfer.Job, viaStore bool) {
-	viaStore = u.opts.Link == LinkHard || u.opts.Link != LinkCopy && u.storeClones()
+	viaStore = u.viaStore()
 	for _, f := range files {
 		desc := f.Layer
 		desc.Annotations, desc.Data = nil, nil
@@ -30,6 +30,29 @@ func (u *unpacker) jobs(files []File) (jobs []transfer.Job, viaStore bool) {
 		}})
 	}
 	return jobs, viaStore
+}
+
+// viaStore tells whether what is fetched goes into the store first.
+func (u *unpacker) viaStore() bool {
+	return u.opts.Link == LinkHard || u.opts.Link != LinkCopy && u.storeClones()
+}
+
+// planAlone finds out what must be brought in. Where that goes through the
+// store, only one process at a time brings in an artifact: the others wait, and
+// find it there. The caller calls over when it is done.
+func (u *unpacker) planAlone(ctx context.Context) (n need, over func(), err error) {
+	over = func() {}
+	n, err = u.plan(ctx)
+	if err != nil || len(n.blobs) == 0 || !u.viaStore() {
+		return n, over, err
+	}
+	if over, err = u.opts.Store.Claim(ctx, u.a.Descriptor.Digest); err != nil {
+		return n, nil, err
+	}
+	if n, err = u.plan(ctx); err != nil {
+		over()
+	}
+	return n, over, err
 }
 
 func (u *unpacker) pullOptions() transfer.PullOptions {

@@ -340,10 +340,11 @@ func (u *unpacker) inTheWay(e existing) error {
 
 // fetch brings the blobs that are needed into the stage.
 func (u *unpacker) fetch(ctx context.Context) error {
-	n, err := u.plan(ctx)
+	n, over, err := u.planAlone(ctx)
 	if err != nil {
 		return err
 	}
+	defer over()
 	for _, f := range n.stored {
 		ok, err := u.fromStore(ctx, f)
 		if err != nil {
