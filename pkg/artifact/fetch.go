@@ -115,7 +115,7 @@ func (u *unpacker) checkSpace(jobs []transfer.Job) error {
 	for _, j := range jobs {
 		need += j.Desc.Size
 		if info, err := u.stage.root.Stat(blobName(j.Desc.Digest) + ".partial"); err == nil {
-			need -= min(info.Size(), j.Desc.Size)
+			need -= min(store.Allocated(info), j.Desc.Size)
 		}
 	}
 	for _, f := range u.a.Files {

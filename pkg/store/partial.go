@@ -43,9 +43,10 @@ type Partial struct {
 	last  mark // of the latest checkpoint
 	saved bool // the journal holds a checkpoint or a part, of whichever blob
 
-	parts   []part // of an earlier run
-	records int    // in the journal
-	bad     error  // why the bytes cannot be committed
+	parts   []part        // of an earlier run
+	records int           // in the journal
+	slots   map[int64]int // of this run's among them, by offset
+	bad     error         // why the bytes cannot be committed
 	done    bool
 }
 
@@ -229,7 +230,7 @@ func (p *Partial) reset() error {
 	if err := p.record(mark{}, mark{}); err != nil {
 		return err
 	}
-	p.last, p.bad, p.parts, p.records = mark{}, nil, nil, 0
+	p.last, p.bad, p.parts, p.records, p.slots = mark{}, nil, nil, 0, nil
 	p.saved = false
 	if p.log != nil {
 		if err := p.log.Truncate(journalBlock); err != nil {

@@ -34,21 +34,32 @@ func (p part) end() int64 { return p.offset + p.length }
 
 // KeepPart records that length bytes from offset are written and what their
 // CRC-32 with Castagnoli's polynomial is. It is for parts that are written out
-// of order, ahead of the checkpoints.
+// of order, ahead of the checkpoints. A part that begins where another of this
+// run does takes its place.
 func (p *Partial) KeepPart(offset, length int64, sum uint32) error {
 	if offset < 0 || length <= 0 || offset > p.desc.Size-length {
 		return fmt.Errorf("keep part of blob %s: %d bytes at %d are not within its size %d", p.desc.Digest, length, offset, p.desc.Size)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.log == nil || p.done || p.records >= maxRecords {
+	slot, ok := p.slots[offset]
+	if !ok {
+		slot = p.records
+	}
+	if p.log == nil || p.done || slot >= maxRecords {
 		return nil
 	}
 	raw := part{offset, length, sum}.record(p.desc.Digest)
-	if _, err := p.disk.WriteAt(p.log, raw, journalBlock+int64(p.records)*recordBytes); err != nil {
+	if _, err := p.disk.WriteAt(p.log, raw, journalBlock+int64(slot)*recordBytes); err != nil {
 		return fmt.Errorf("keep part of blob %s: %w", p.desc.Digest, err)
 	}
-	p.records++
+	if !ok {
+		if p.slots == nil {
+			p.slots = make(map[int64]int)
+		}
+		p.slots[offset] = slot
+		p.records++
+	}
 	p.saved = true
 	return nil
 }
@@ -163,6 +174,6 @@ func (p *Partial) keepParts(parts []part, behind int64) (int64, error) {
 			return 0, err
 		}
 	}
-	p.records = len(p.parts)
+	p.records, p.slots = len(p.parts), nil
 	return end, p.log.Truncate(journalBlock + int64(len(raw)))
 }

@@ -124,6 +124,40 @@ func TestResetForgetsParts(t *testing.T) {
 	}
 }
 
+// A part that grows is one part.
+func TestKeepPartGrows(t *testing.T) {
+	root := openRoot(t)
+	b := blobOf(1, 4*step)
+	p := openPartial(t, root, "f", storetest.Blob(b))
+	for n := range 2 {
+		piece := b[2*step : (n+3)*step]
+		if _, err := p.WriteAt(piece, 2*step); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.KeepPart(2*step, int64(len(piece)), sumOf(piece)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if fi, err := root.Stat("f.journal"); err != nil || fi.Size() != 2048+32 {
+		t.Errorf("the journal has %d bytes, %v", fi.Size(), err)
+	}
+	if fi, err := root.Stat("f.partial"); err != nil || fi.Size() != 4*step || store.Allocated(fi) > fi.Size() {
+		t.Errorf("the file has %d bytes, %v", fi.Size(), err)
+	}
+	p = openPartial(t, root, "f", storetest.Blob(b))
+	if _, _, err := p.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	for s, sum := range p.KeptParts() {
+		if s != [2]int64{2 * step, 2 * step} || sum != sumOf(b[2*step:]) {
+			t.Errorf("part %v is kept", s)
+		}
+	}
+}
+
 func TestKeepPartRefuses(t *testing.T) {
 	p := openPartial(t, openRoot(t), "f", storetest.Blob([]byte("12345")))
 	for _, s := range [][2]int64{{-1, 2}, {0, 0}, {0, 6}, {5, 1}, {1, 1<<63 - 1}, {1<<63 - 1, 1}} {

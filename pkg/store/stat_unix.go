@@ -33,3 +33,13 @@ func CheckPrivate(fi fs.FileInfo) error {
 	}
 	return nil
 }
+
+// Allocated returns how many bytes of the disk a file takes: less than its size
+// where parts of it have not been written.
+func Allocated(fi fs.FileInfo) int64 {
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	if !ok {
+		return fi.Size()
+	}
+	return min(int64(st.Blocks)*512, fi.Size())
+}

@@ -7,7 +7,7 @@ import (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// A tally is a checksum of bytes that are written and not yet recorded. They
+// A tally is a checksum of bytes that are written, one behind the other, and
 // lie in one part.
 type tally struct {
 	span
@@ -26,8 +26,7 @@ func (b *blob) put(ctx context.Context, off int64, buf []byte, t *tally) error {
 		return err
 	}
 	if t.end != off {
-		b.record(t)
-		t.off = off
+		*t = tally{span: span{off, off}}
 	}
 	t.end, t.sum = s.end, crc32.Update(t.sum, castagnoli, buf)
 	room := b.roomFor(ctx, off)
@@ -46,8 +45,9 @@ func (b *blob) put(ctx context.Context, off int64, buf []byte, t *tally) error {
 			<-b.room
 		}
 	}
+	b.record(*t)
 	if s.end%partBytes == 0 || t.bytes() >= partBytes {
-		b.record(t)
+		*t = tally{}
 	}
 	return nil
 }
@@ -80,11 +80,10 @@ func (b *blob) roomFor(ctx context.Context, off int64) bool {
 
 // record has the partial remember what is written, if it can. That it cannot
 // now costs only time later.
-func (b *blob) record(t *tally) {
+func (b *blob) record(t tally) {
 	if k, ok := b.p.(PartKeeper); ok && b.parts && t.bytes() > 0 {
 		_ = k.KeepPart(t.off, t.bytes(), t.sum)
 	}
-	*t = tally{}
 }
 
 // resumeParts takes over the parts of an earlier run beyond its checkpoint.

@@ -15,7 +15,7 @@ type run struct {
 	helper bool
 	began  time.Time
 	first  int64 // pos when it began
-	tally  tally // of what is written and not recorded
+	tally  tally // of what is written of the part that it is in
 }
 
 // left returns how many bytes it has still to fetch.
@@ -155,7 +155,6 @@ func (b *blob) lend() (*run, context.Context) {
 // leave gives back what the run has not fetched. A run before it whose answer
 // goes on goes on.
 func (b *blob) leave(r *run) {
-	b.record(&r.tally)
 	b.mu.Lock()
 	delete(b.runs, r)
 	b.missing = b.missing.add(span{r.pos, r.end})

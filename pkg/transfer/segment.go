@@ -78,7 +78,6 @@ func (b *blob) plan(segs []Segment) {
 // copyLocal copies the segments. What does not fit is left to be fetched.
 func (b *blob) copyLocal(ctx context.Context) error {
 	var t tally
-	defer func() { b.record(&t) }()
 	for i, s := range b.local {
 		pos, err := b.copySegment(ctx, s, &t)
 		if err != nil {

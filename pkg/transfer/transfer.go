@@ -114,7 +114,8 @@ type Partial interface {
 // written out of order. Its methods may be called at the same time as WriteAt.
 type PartKeeper interface {
 	// KeepPart records that length bytes from offset are written, and their
-	// CRC-32 with the polynomial of Castagnoli.
+	// CRC-32 with the polynomial of Castagnoli. A part that begins where
+	// another one does takes its place: it has grown.
 	KeepPart(offset, length int64, sum uint32) error
 
 	// KeptParts returns the parts that an earlier run recorded, as offset and
