@@ -135,11 +135,17 @@ func checkTags(t *testing.T, host, name string) {
 			Config            ocispec.Descriptor
 			Layers, Manifests []ocispec.Descriptor
 		}
-		if err := json.Unmarshal(httpBody(t, base+"/manifests/"+tag), &doc); err != nil {
+		raw := httpBody(t, base+"/manifests/"+tag)
+		if raw == nil {
+			continue // distribution lists a tag before it is there
+		}
+		if err := json.Unmarshal(raw, &doc); err != nil {
 			t.Fatal(err)
 		}
 		for _, m := range doc.Manifests { // of a list of referrers
-			httpBody(t, base+"/manifests/"+m.Digest.String())
+			if httpBody(t, base+"/manifests/"+m.Digest.String()) == nil {
+				t.Errorf("tag %s leads to %s, which the registry does not have", tag, m.Digest)
+			}
 		}
 		if doc.Config.Digest == "" {
 			continue
@@ -157,6 +163,7 @@ func checkTags(t *testing.T, host, name string) {
 	}
 }
 
+// httpBody gets what is at url, nil if nothing is.
 func httpBody(t *testing.T, url string) []byte {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
@@ -172,6 +179,9 @@ func httpBody(t *testing.T, url string) []byte {
 	}
 	defer resp.Body.Close()
 	raw, err := io.ReadAll(resp.Body)
+	if resp.StatusCode == http.StatusNotFound {
+		return nil
+	}
 	if err != nil || resp.StatusCode != http.StatusOK {
 		t.Fatalf("GET %s: %s, %v", url, resp.Status, err)
 	}

@@ -99,7 +99,11 @@ func (h *Hub) repository(r ref.Reference) (*remote.Repository, error) {
 	if r.Variant != "" || r.Path != "" {
 		return nil, fmt.Errorf("%w: open %s: a variant (#) or a path (//) in a reference means nothing here", ErrUsage, r)
 	}
-	return h.opts.Remote.Repository(r.Name())
+	repo, err := h.opts.Remote.Repository(r.Name())
+	if err == nil && h.opts.Store != nil {
+		repo.SetMemory(uploads{h.opts.Store})
+	}
+	return repo, err
 }
 
 // resolve turns r into a digest, once, and reads the manifest with it. A tag

@@ -94,9 +94,6 @@ func (h *Hub) Push(ctx context.Context, dir string, r ref.Reference, opts PushOp
 	if err != nil {
 		return nil, err
 	}
-	if h.opts.Store != nil {
-		repo.SetMemory(uploads{h.opts.Store})
-	}
 	packed, err := h.pack(ctx, dir, r, repo, opts)
 	if err != nil {
 		return nil, err
