@@ -64,7 +64,7 @@ func (b *blob) take(helper bool) *run {
 	if helper && s.off-b.hashed > mostLag {
 		return nil
 	}
-	if helper || b.link.crowded() {
+	if helper || !b.alone && b.link.crowded() {
 		s.end = min(s.end, nextPart(s.off))
 	}
 	b.missing = b.missing.remove(s)
