@@ -21,7 +21,11 @@ func TestInterrupt(t *testing.T) {
 	reg := testreg.New(t, testreg.Options{})
 	ref := reg.Host + "/acme/big:v1"
 	const size = 8 << 20
-	u.ok("push", filepath.Dir(u.file("model/weights.bin", strings.Repeat("weights.", size/8))), ref)
+	model := filepath.Dir(u.file("model/weights.bin", strings.Repeat("weights.", size/8)))
+	u.ok("push", model, ref)
+	if err := os.RemoveAll(model); err != nil { // a pull would take all from it
+		t.Fatal(err)
+	}
 	big := testreg.Rule{Method: "GET", Path: "/blobs/sha256:", From: 2, To: 2, Do: func(x testreg.Exchange) { // 1 is the config
 		close(stalled)
 		testreg.Stall(testreg.Middle)(x)

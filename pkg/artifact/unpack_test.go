@@ -30,6 +30,7 @@ type cut struct {
 	mu     sync.Mutex
 	broken bool
 	after  int64
+	hold   chan struct{} // if not nil, what breaks does so when it is closed
 }
 
 var errCut = errors.New("the cable is cut")
@@ -44,12 +45,20 @@ func (c *cut) Fetch(ctx context.Context, desc ocispec.Descriptor) (io.ReadCloser
 	return struct {
 		io.Reader
 		io.Closer
-	}{io.MultiReader(io.LimitReader(rc, c.after), failing{errCut}), rc}, nil
+	}{io.MultiReader(io.LimitReader(rc, c.after), failing{errCut, c.hold}), rc}, nil
 }
 
-type failing struct{ err error }
+type failing struct {
+	err  error
+	hold chan struct{}
+}
 
-func (f failing) Read([]byte) (int, error) { return 0, f.err }
+func (f failing) Read([]byte) (int, error) {
+	if f.hold != nil {
+		<-f.hold
+	}
+	return 0, f.err
+}
 
 // After a fault of the network the next run uses what was fetched whole.
 func TestUnpackResumes(t *testing.T) {
@@ -70,9 +79,19 @@ func TestUnpackResumes(t *testing.T) {
 	if left := leftovers(t, parent); len(left) > 1 {
 		t.Errorf("left for the next run: %v", left)
 	}
-	// Make sure the small ones are there whatever came first.
-	src.after = 10_000
-	_, _ = artifact.Unpack(t.Context(), a, src, out, artifact.UnpackOptions{})
+	// The small ones come whole before the big one breaks.
+	src.after, src.hold = 10_000, make(chan struct{})
+	var small sync.WaitGroup
+	small.Add(2)
+	go func() {
+		small.Wait()
+		close(src.hold)
+	}()
+	_, _ = artifact.Unpack(t.Context(), a, src, out, artifact.UnpackOptions{Observe: func(e transfer.Event) {
+		if e.Action == transfer.Done && e.Desc.Size < src.after {
+			small.Done()
+		}
+	}})
 	src.broken = false
 	u := mustUnpack(t, a, src, out, artifact.UnpackOptions{})
 	if u.Fetched+u.Reused != u.Size || u.Reused == 0 {
