@@ -33,14 +33,6 @@ var errOnce = errors.New("content can be read only once")
 // reader opens the bytes of a blob from an offset.
 type reader = func(ctx context.Context, offset int64) (io.ReadCloser, error)
 
-// stream is transfer's Stream.
-type stream = interface {
-	Key() string
-	Size() int64
-	Open(ctx context.Context, offset int64) (io.ReadCloser, error)
-	Digest(ctx context.Context) (digest.Digest, error)
-}
-
 // An upload is one call of PushFrom or PushStream.
 //
 // Every registry takes a blob whose digest is known in one PUT, so that is
