@@ -33,6 +33,7 @@ type PullPlan struct {
 // manifest, the config and the signature, and no blob with files of the model;
 // it changes nothing on the disk.
 func (h *Hub) PlanPull(ctx context.Context, r ref.Reference, dir string, opts PullOptions) (*PullPlan, error) {
+	opts.plan = true
 	p, err := h.pulled(ctx, r, opts)
 	if err != nil {
 		return nil, err

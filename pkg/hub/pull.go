@@ -75,6 +75,8 @@ type PullOptions struct {
 
 	// NoStore neither reads nor fills the local store.
 	NoStore bool
+
+	plan bool // nothing is to change on the disk
 }
 
 // PullResult says what [Hub.Pull] did. Sizes are bytes.

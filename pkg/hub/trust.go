@@ -107,7 +107,7 @@ func (h *Hub) Verify(ctx context.Context, r ref.Reference, trust signing.Trust, 
 		}
 		return res, fmt.Errorf("verify %s: %w", t.ref, err)
 	}
-	if err := h.accept(ctx, r, t, opts.AllowDowngrade); err != nil {
+	if err := h.accept(ctx, r, t, acceptOptions{downgrade: opts.AllowDowngrade}); err != nil {
 		res.Failures = append(res.Failures, VerifyFailure{Rule: "rollback", Reason: err.Error()})
 		return res, fmt.Errorf("verify %s: %w", t.ref, err)
 	}
@@ -115,15 +115,27 @@ func (h *Hub) Verify(ctx context.Context, r ref.Reference, trust signing.Trust, 
 	return res, nil
 }
 
+// acceptOptions adjusts accept.
+type acceptOptions struct {
+	downgrade bool // an older version will do
+	checkOnly bool // nothing is noted
+}
+
 // accept notes that the tag of r leads to t, which has been verified, and
 // refuses one that went back. Who gives a digest has chosen, and a tag beside
 // it decides nothing.
-func (h *Hub) accept(ctx context.Context, r ref.Reference, t *target, downgrade bool) error {
+func (h *Hub) accept(ctx context.Context, r ref.Reference, t *target, opts acceptOptions) error {
 	if h.opts.Seen == nil || r.Digest != "" || r.Prefix != "" || r.Range != "" {
 		return nil
 	}
 	v := signing.SeenVersion{Digest: t.signed.Digest, Created: created(t)}
-	err := h.opts.Seen.Accept(ctx, t.ref.Name()+":"+t.ref.Tag, v, downgrade)
+	name := t.ref.Name() + ":" + t.ref.Tag
+	var err error
+	if opts.checkOnly {
+		err = h.opts.Seen.Check(name, v, opts.downgrade)
+	} else {
+		err = h.opts.Seen.Accept(ctx, name, v, opts.downgrade)
+	}
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
 		// Where nothing can be remembered there is nothing to compare with.
 		h.warn("a tag that goes back to an older version will not be noticed: %v", err)
@@ -149,7 +161,7 @@ func created(t *target) time.Time {
 func (h *Hub) verify(ctx context.Context, r ref.Reference, t *target, opts PullOptions) (*Verified, error) {
 	report, err := signing.Verify(ctx, t.repo, signing.Target{Repository: t.ref.Name(), Descriptor: t.signed}, *opts.Trust)
 	if err == nil {
-		err = h.accept(ctx, r, t, opts.AllowDowngrade)
+		err = h.accept(ctx, r, t, acceptOptions{downgrade: opts.AllowDowngrade, checkOnly: opts.plan})
 	}
 	if err != nil {
 		return nil, fmt.Errorf("verify %s: %w", t.ref, err)

@@ -93,6 +93,20 @@ func (s *Seen) Accept(ctx context.Context, name string, v SeenVersion, downgrade
 	return nil
 }
 
+// Check tells what [Seen.Accept] would, and notes nothing: it makes no file and
+// no directory.
+func (s *Seen) Check(name string, v SeenVersion, downgrade bool) error {
+	// A list is replaced whole, so there is nothing to lock.
+	list, err := readSeen(filepath.Join(s.dir, seenName(name)), name)
+	if err != nil {
+		return fmt.Errorf("read list of seen versions of %s: %w", name, err)
+	}
+	if _, err := list.accept(v, downgrade); err != nil {
+		return fmt.Errorf("check %s: %w", name, err)
+	}
+	return nil
+}
+
 // accept returns the versions seen after v.
 func (l *seenFile) accept(v SeenVersion, downgrade bool) ([]SeenVersion, error) {
 	n := len(l.Versions)

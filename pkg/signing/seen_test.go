@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/modelreg/modelreg/pkg/signing"
@@ -43,6 +44,13 @@ func TestSeen(t *testing.T) {
 			dir := t.TempDir()
 			for i, s := range steps {
 				seen := signing.NewSeen(dir) // each time anew: what counts is on the disk
+				before := seenState(t, dir)
+				if err := seen.Check("host/org/m:prod", s.v, s.downgrade); errors.Is(err, signing.ErrRollback) != s.refused {
+					t.Fatalf("step %d: Check = %v, want refused %t", i, err, s.refused)
+				}
+				if diff := cmp.Diff(before, seenState(t, dir)); diff != "" {
+					t.Fatalf("step %d: Check changed the directory: %s", i, diff)
+				}
 				err := seen.Accept(t.Context(), "host/org/m:prod", s.v, s.downgrade)
 				if errors.Is(err, signing.ErrRollback) != s.refused || !s.refused && err != nil {
 					t.Fatalf("step %d: Accept = %v, want refused %t", i, err, s.refused)
@@ -53,6 +61,24 @@ func TestSeen(t *testing.T) {
 			}
 		})
 	}
+}
+
+// seenState reads what is in a directory of lists.
+func seenState(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	state := make(map[string]string)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		text, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		state[e.Name()] = string(text)
+	}
+	return state
 }
 
 // A damaged list must not be taken for an empty one, or anything passes.
