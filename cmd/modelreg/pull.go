@@ -63,6 +63,9 @@ for, and so is the first tag that is pulled. Nothing in the cache is removed.`,
 			if f.Trust, err = a.trust(f.verify, f.keys); err != nil {
 				return err
 			}
+			if err := f.check(); err != nil {
+				return err
+			}
 			if f.link != "auto" {
 				f.Link = artifact.Link(f.link)
 			}
@@ -95,6 +98,21 @@ func (f *pullFlags) add(cmd *cobra.Command) {
 	fl.BoolVar(&f.Variants, "variants", false, "fetch weights in fewer bytes where the version has codings of them (push --variants), and decode them")
 	fl.BoolVar(&f.NoStore, "no-cache", false, "neither use nor fill the local store")
 	_ = fl.MarkHidden("no-delta") // of use to those who look for a fault; there is such a flag
+}
+
+// check refuses flags of which one would do nothing.
+func (f *pullFlags) check() error {
+	switch {
+	case f.AllowDowngrade && !f.verify:
+		return usagef("--allow-downgrade goes with --verify --key FILE")
+	case f.Variants && f.link == string(artifact.LinkHard):
+		return usagef("--variants and --link hardlink do not go together: what is decoded is not in the store")
+	case f.Raw && f.Variants:
+		return usagef("--raw and --variants do not go together: --raw takes the blobs as they are")
+	case f.Raw && f.AllowCollisions:
+		return usagef("--raw and --allow-collisions do not go together: --raw gives one of two such names another")
+	}
+	return nil
 }
 
 // checkHome refuses to replace the user's home directory, or one above it, which

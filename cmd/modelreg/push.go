@@ -117,6 +117,9 @@ func (a *app) pushOptions(ctx context.Context, f *pushFlags) (err error) {
 	if f.Variants, err = a.variants(f.variants); err != nil {
 		return err
 	}
+	if f.DryRun && len(f.Variants) > 0 {
+		return usagef("--dry-run and --variants do not go together: codings are made while they are sent")
+	}
 	if f.Created, err = createdTime(f.created); err != nil {
 		return err
 	}
