@@ -113,7 +113,7 @@ func (u *unpacker) openBase(ctx context.Context, c CodedLayer) (format.ReaderAtC
 
 // fromCoding fetches a coding and decodes it to the layer of a job.
 func (u *unpacker) fromCoding(ctx context.Context, j transfer.Job, c CodedLayer) error {
-	name := blobName(c.Desc.Digest)
+	name := codedName(c.Desc.Digest)
 	defer u.stage.root.Remove(name) //nolint:errcheck // the stage is removed too
 	fetch := transfer.Job{Desc: c.Desc, Name: j.Name, Open: func() (transfer.Partial, error) {
 		return store.OpenPartial(u.stage.root, name, c.Desc)

@@ -61,7 +61,10 @@ func (u *unpacker) findLocals(ctx context.Context) error {
 			return err
 		}
 		for _, e := range blobs {
-			if info, err := e.Info(); err == nil && info.Mode().IsRegular() && !strings.Contains(e.Name(), ".") {
+			if strings.Contains(e.Name(), ".") || strings.HasPrefix(e.Name(), codedPrefix) {
+				continue
+			}
+			if info, err := e.Info(); err == nil && info.Mode().IsRegular() {
 				look(localFile{name: u.stage.name + "/" + stageBlobs + "/" + e.Name(), info: info, staged: true}, "")
 			}
 		}

@@ -23,6 +23,7 @@ import (
 //
 //	.modelreg-NAME.partial/lock
 //	.modelreg-NAME.partial/blobs/sha256-HEX[.partial, .journal]
+//	.modelreg-NAME.partial/blobs/coded-sha256-HEX[.partial, .journal]
 //	.modelreg-NAME.partial/tree/…     what becomes the target
 //	.modelreg-NAME.new                that tree on its way, then the old target
 type stage struct {
@@ -134,6 +135,15 @@ func (s *stage) prepare() error {
 // blobName is where a blob is staged, below the stage's root.
 func blobName(d digest.Digest) string {
 	return stageBlobs + "/" + d.Algorithm().String() + "-" + d.Encoded()
+}
+
+// codedPrefix is what the names of codings begin with. They lie apart from the
+// blobs of the artifact, since anybody may say what is a coding.
+const codedPrefix = "coded-"
+
+// codedName is where a coding is staged.
+func codedName(d digest.Digest) string {
+	return stageBlobs + "/" + codedPrefix + d.Algorithm().String() + "-" + d.Encoded()
 }
 
 // hasBlobs tells whether there is anything that the next process can use.
