@@ -33,7 +33,7 @@ func (u *unpacker) fromCodings(ctx context.Context, jobs []transfer.Job, whose [
 	}
 	done := make([]bool, len(jobs))
 	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(decoders)
+	g.SetLimit(min(decoders, cmp.Or(max(u.opts.Workers, 0), decoders)))
 	for i, j := range jobs {
 		for _, c := range u.codingsOf(gctx, j.Desc) {
 			g.Go(func() error {

@@ -10,7 +10,6 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
-	"oras.land/oras-go/v2/content"
 
 	"github.com/modelreg/modelreg/pkg/chunk"
 	"github.com/modelreg/modelreg/pkg/mediatypes"
@@ -152,7 +151,7 @@ func (d *delta) fetchIndex(ctx context.Context, desc ocispec.Descriptor, size in
 	if x := d.storedIndex(desc.Digest, size); x != nil {
 		return x
 	}
-	raw, err := readIndexBlob(ctx, d.u.src, desc)
+	raw, err := d.readIndexBlob(ctx, desc)
 	if err != nil {
 		return nil
 	}
@@ -165,8 +164,8 @@ func (d *delta) fetchIndex(ctx context.Context, desc ocispec.Descriptor, size in
 
 // readIndexBlob fetches an index. Memory grows with what comes, not with what
 // was promised.
-func readIndexBlob(ctx context.Context, src content.Fetcher, desc ocispec.Descriptor) ([]byte, error) {
-	rc, err := src.Fetch(ctx, desc)
+func (d *delta) readIndexBlob(ctx context.Context, desc ocispec.Descriptor) ([]byte, error) {
+	rc, err := d.u.limit.Fetch(ctx, d.u.src, desc)
 	if err != nil {
 		return nil, err
 	}

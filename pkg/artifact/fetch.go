@@ -57,7 +57,7 @@ func (u *unpacker) planAlone(ctx context.Context) (n need, over func(), err erro
 
 func (u *unpacker) pullOptions() transfer.PullOptions {
 	return transfer.PullOptions{
-		Workers: u.opts.Workers, Connections: u.opts.Connections, Bandwidth: u.opts.Bandwidth, Observe: u.observe,
+		Workers: u.opts.Workers, Limit: u.limit, Observe: u.observe,
 	}
 }
 

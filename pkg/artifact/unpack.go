@@ -126,6 +126,7 @@ type unpacker struct {
 	budget int // entries of archives left
 
 	delta *delta
+	limit *transfer.Limit // of everything that is fetched
 
 	fetching bool
 	kept     bool // what was fetched stays for the next run, whatever the error
@@ -136,6 +137,7 @@ type unpacker struct {
 }
 
 func (u *unpacker) run(ctx context.Context, dir string) (err error) {
+	u.limit = transfer.NewLimit(u.opts.Connections, u.opts.Bandwidth)
 	if err := u.choose(); err != nil {
 		return err
 	}

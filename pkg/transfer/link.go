@@ -17,10 +17,8 @@ import (
 // governor finds worth while.
 type link struct {
 	src      content.Fetcher
-	limit    *throttle
+	limit    *Limit
 	received atomic.Int64 // bytes, over all connections
-	slots    chan struct{}
-	waiting  atomic.Int32 // leaders that have no slot
 	helping  atomic.Int32 // helpers
 	buffers  buffers
 	helpers  sync.WaitGroup
@@ -32,31 +30,12 @@ type link struct {
 	delay time.Duration // from a request to its answer, lately
 }
 
-func newLink(src content.Fetcher, connections int, opts PullOptions) *link {
-	l := &link{src: src, limit: newThrottle(opts.Bandwidth), slots: make(chan struct{}, connections)}
-	l.gov.most = connections
-	l.gov.bandwidth = float64(max(opts.Bandwidth, 0))
+func newLink(src content.Fetcher, limit *Limit) *link {
+	l := &link{src: src, limit: limit}
+	l.gov.most = cap(limit.slots)
+	l.gov.bandwidth = float64(limit.bandwidth)
 	return l
 }
-
-// enter waits for a connection to be free. The caller calls exit.
-func (l *link) enter(ctx context.Context) error {
-	select {
-	case l.slots <- struct{}{}:
-		return nil
-	default:
-	}
-	l.waiting.Add(1)
-	defer l.waiting.Add(-1)
-	select {
-	case l.slots <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-func (l *link) exit() { <-l.slots }
 
 // add has helpers look at the blob.
 func (l *link) add(b *blob) {
@@ -143,7 +122,7 @@ func (l *link) refused(err error) {
 	defer l.mu.Unlock()
 	now := time.Now()
 	l.held = now.Add(wait)
-	l.gov.congested(now, len(l.slots), wait)
+	l.gov.congested(now, len(l.limit.slots), wait)
 }
 
 // patience is how long something may take before another connection is tried
@@ -190,7 +169,7 @@ func (l *link) adjust(ctx context.Context) {
 	})
 	target := l.gov.target
 	l.mu.Unlock()
-	for len(blobs)+int(l.helping.Load()) < target && l.waiting.Load() == 0 {
+	for len(blobs)+int(l.helping.Load()) < target && l.limit.waiting.Load() == 0 {
 		if !l.send(ctx) {
 			return
 		}
@@ -200,18 +179,18 @@ func (l *link) adjust(ctx context.Context) {
 // send sends one more helper, and reports whether there was something to do.
 func (l *link) send(ctx context.Context) bool {
 	select {
-	case l.slots <- struct{}{}:
+	case l.limit.slots <- struct{}{}:
 	default:
 		return false
 	}
 	b, r, within := l.work()
 	if r == nil {
-		l.exit()
+		l.limit.exit()
 		return false
 	}
 	l.helping.Add(1)
 	l.helpers.Go(func() {
-		defer l.exit()
+		defer l.limit.exit()
 		defer l.helping.Add(-1)
 		for r != nil {
 			err := b.stream(within, r)
@@ -249,7 +228,7 @@ func (l *link) work() (*blob, *run, context.Context) {
 func (l *link) surplus() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.blobs)+int(l.helping.Load()) > l.gov.target || l.waiting.Load() > 0
+	return len(l.blobs)+int(l.helping.Load()) > l.gov.target || l.limit.waiting.Load() > 0
 }
 
 // failed draws the lesson of a helper's error, which never is the blob's: the
@@ -266,5 +245,5 @@ func (l *link) failed(b *blob, err error) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.gov.congested(time.Now(), len(l.slots), 0)
+	l.gov.congested(time.Now(), len(l.limit.slots), 0)
 }

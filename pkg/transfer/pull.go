@@ -17,10 +17,6 @@ import (
 // defaultWorkers is how many blobs are fetched at once when nobody says.
 const defaultWorkers = 4
 
-// defaultConnections is how many requests are under way at once, at most, when
-// nobody says.
-const defaultConnections = 32
-
 // A Job is one blob to pull.
 type Job struct {
 	Desc ocispec.Descriptor
@@ -48,6 +44,10 @@ type PullOptions struct {
 	// Bandwidth is how many bytes are fetched in a second at most, over all
 	// connections. Zero means no limit.
 	Bandwidth int64
+
+	// Limit, if not nil, is shared with others who fetch at the same time, and
+	// stands for Connections and Bandwidth, which are not looked at then.
+	Limit *Limit
 
 	// Observe, if not nil, is told what happens.
 	Observe Observer
@@ -100,9 +100,12 @@ func Pull(ctx context.Context, src content.Fetcher, jobs []Job, opts PullOptions
 	if len(jobs) == 0 {
 		return nil
 	}
-	connections := cmp.Or(max(opts.Connections, 0), defaultConnections)
-	workers := min(cmp.Or(max(opts.Workers, 0), defaultWorkers), connections, len(jobs))
-	l := newLink(src, connections, opts)
+	limit := opts.Limit
+	if limit == nil {
+		limit = NewLimit(opts.Connections, opts.Bandwidth)
+	}
+	workers := min(cmp.Or(max(opts.Workers, 0), defaultWorkers), cap(limit.slots), len(jobs))
+	l := newLink(src, limit)
 	running, cancel := context.WithCancel(ctx)
 	var governing sync.WaitGroup
 	governing.Go(func() { l.run(running) })

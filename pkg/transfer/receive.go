@@ -66,14 +66,14 @@ func (c *conn) close() {
 func (c *conn) fill(buf []byte) (n int, err error) {
 	for began := time.Now(); n < len(buf); {
 		c.watch.Reset(stallTimeout)
-		m, err := c.Read(c.link.limit.piece(buf[n:]))
+		m, err := c.Read(c.link.limit.throttle.piece(buf[n:]))
 		c.watch.Stop()
 		n += m
 		c.link.received.Add(int64(m))
 		if err != nil {
 			return n, c.why(err)
 		}
-		if err := c.link.limit.wait(c.ctx, m); err != nil {
+		if err := c.link.limit.throttle.wait(c.ctx, m); err != nil {
 			return n, err
 		}
 		if time.Since(began) > fillTime {
@@ -108,11 +108,11 @@ func (c *conn) nothingMore(tell teller) error {
 
 // fetchRun fetches what the leader took.
 func (b *blob) fetchRun(ctx context.Context, r *run) error {
-	if err := b.link.enter(ctx); err != nil {
+	if err := b.link.limit.enter(ctx); err != nil {
 		b.leave(r)
 		return err
 	}
-	defer b.link.exit()
+	defer b.link.limit.exit()
 	if b.whole {
 		c, _, err := b.link.open(ctx, b, span{0, b.tell.desc.Size})
 		if err != nil {
