@@ -38,7 +38,8 @@ const (
 )
 
 // An IndexCache remembers the chunk indexes that this machine made of files, by
-// the digests of the files. It is called from several goroutines at once.
+// the digests of the files. What it tells becomes part of manifests unread, so it
+// must not tell what others say. It is called from several goroutines at once.
 type IndexCache interface {
 	Lookup(file digest.Digest) (index []byte, ok bool)
 	Record(file digest.Digest, index []byte)

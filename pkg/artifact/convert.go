@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2/content"
 	"oras.land/oras-go/v2/errdef"
 
@@ -67,16 +65,4 @@ func (a *Artifact) partOpener(src content.Fetcher, f File) func(context.Context,
 			io.Closer
 		}{io.LimitReader(rc, rest), rc}, nil
 	}
-}
-
-// NamedIndexes are the chunk indexes that a manifest names, by the digests of
-// the files that they are of.
-func NamedIndexes(m ocispec.Manifest) map[digest.Digest]ocispec.Descriptor {
-	named := make(map[digest.Digest]ocispec.Descriptor)
-	for _, l := range m.Layers {
-		if desc, ok := indexRef(l); ok {
-			named[l.Digest] = desc
-		}
-	}
-	return named
 }

@@ -46,12 +46,17 @@ type Input struct {
 }
 
 // PackFiles makes an artifact of files as [Pack] does of a directory: the same
-// files give the same artifact, but for the chunk indexes, which it does not
-// make. Only the beginnings and headers of large files
-// are read before the target is asked whether it has them; what it has not is
-// read once, from its source to the target, and nowhere put in between. A file
-// whose bytes do not have the digest that its input names is an error that
-// wraps content.ErrMismatchedDigest, before the last of them is sent.
+// files give the same artifact, whatever the target had of it before. Only the
+// beginnings and headers of large files are read before the target is asked
+// whether it has them; what it has not is read once, from its source to the
+// target, and nowhere put in between. A file whose bytes do not have the digest
+// that its input names is an error that wraps content.ErrMismatchedDigest,
+// before the last of them is sent.
+//
+// A file that has a chunk index, of which the bytes did not pass or not all, and
+// of which opts.Indexes knows none, is read once for it: from the target if that
+// is a content.Fetcher and gives the right bytes, else from its source. With
+// [Discard] as the target that is left out, see Packed.Unindexed.
 func PackFiles(ctx context.Context, files []Input, dst transfer.Target, opts PackOptions) (*Packed, error) {
 	opts.Digests = nil // of files on this machine
 	p := &packer{inputs: files, dst: dst, opts: opts, pushed: make(map[digest.Digest]bool)}
@@ -169,63 +174,6 @@ func (s *source) archive() *layer {
 		kind: s.input.kind, encoding: s.input.encoding, path: s.path,
 		title: archiveTitle(s.input.kind, strings.ReplaceAll(s.path, "/", "-")),
 		files: []*source{s}, body: body, diffID: s.input.diffID,
-	}
-}
-
-// opener opens the layer for its upload. That of an input, when it is really
-// read, makes its chunk index in passing.
-func (p *packer) opener(l *layer) transfer.Opener {
-	in := l.files[0].input
-	if in == nil || l.index != nil || !l.hasIndex() {
-		return l.body.open
-	}
-	return func(ctx context.Context, offset int64) (io.ReadCloser, error) {
-		in.mu.Lock()
-		begun := in.hashed > 0 || offset > 0
-		in.mu.Unlock()
-		if !begun {
-			x, err := p.newIndexer(ctx, l)
-			if err != nil {
-				return nil, err
-			}
-			in.mu.Lock()
-			in.index = x
-			in.mu.Unlock()
-		}
-		return l.body.open(ctx, offset)
-	}
-}
-
-// passed takes the index of an input whose bytes have all been seen.
-func (p *packer) passed(l *layer) error {
-	in := l.files[0].input
-	if in == nil || l.index != nil {
-		return nil
-	}
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	if in.index == nil || in.hashed != in.Size {
-		return nil
-	}
-	err := p.keepIndex(l, in.Digest, in.index)
-	l.desc.Annotations = l.annotations()
-	return err
-}
-
-// shareIndexes gives inputs with the same bytes the same index: only one of
-// them has been read.
-func (p *packer) shareIndexes() {
-	known := make(map[digest.Digest][]byte)
-	for _, l := range p.layers {
-		if l.index != nil {
-			known[l.desc.Digest] = l.index
-		}
-	}
-	for _, l := range p.layers {
-		if l.index == nil && l.hasIndex() && known[l.desc.Digest] != nil {
-			l.index = known[l.desc.Digest]
-			l.desc.Annotations = l.annotations()
-		}
 	}
 }
 

@@ -56,7 +56,7 @@ func (h *Hub) CatRange(ctx context.Context, r ref.Reference, path string, part R
 	if err != nil {
 		return err
 	}
-	f, err := a.ReaderAt(ctx, t.repo, path, artifact.ReaderOptions{Whole: wholeBytes, Indexes: h.chunkIndexes()})
+	f, err := h.readerAt(ctx, t, a, path)
 	if errors.Is(err, errors.ErrUnsupported) {
 		err = catMember(ctx, t, a, path, part, w)
 	}
@@ -68,6 +68,20 @@ func (h *Hub) CatRange(ctx context.Context, r ref.Reference, path string, part R
 		return fmt.Errorf("read %s of %s: %w", path, t.ref, err)
 	}
 	return nil
+}
+
+// readerAt opens a file for reading a part. No mirror is asked for what nobody
+// can check.
+func (h *Hub) readerAt(ctx context.Context, t *target, a *artifact.Artifact, path string) (*artifact.Reader, error) {
+	opts := artifact.ReaderOptions{Whole: wholeBytes, Indexes: h.chunkIndexes()}
+	f, err := a.ReaderAt(ctx, t.repo, path, opts)
+	if err != nil || f.Verified() {
+		return f, err
+	}
+	if err := f.Close(); err != nil {
+		return nil, err
+	}
+	return a.ReaderAt(ctx, t.repo.Origin(), path, opts)
 }
 
 func (h *Hub) catPart(t *target, f *artifact.Reader, path string, part Range, w io.Writer) error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -13,6 +14,8 @@ import (
 	"github.com/modelreg/modelreg/internal/testmodel"
 	"github.com/modelreg/modelreg/internal/testreg"
 	"github.com/modelreg/modelreg/pkg/hub"
+	"github.com/modelreg/modelreg/pkg/ref"
+	"github.com/modelreg/modelreg/pkg/remote"
 )
 
 func TestCat(t *testing.T) {
@@ -96,4 +99,46 @@ func TestCatRangeMovesLittle(t *testing.T) {
 	w.srv.Add(testreg.Rule{Path: "/blobs/", Range: testreg.With, Do: testreg.FlipBit(100)})
 	err := w.CatRange(t.Context(), w.ref("org/m:v1"), "model.safetensors", hub.Range{First: 9_000_000, Last: 9_000_099}, io.Discard)
 	wantErr(t, err, content.ErrMismatchedDigest)
+}
+
+// mirrored returns a hub without a store that reads through a mirror, which has
+// the model as what it is called, and lies about parts of its blobs.
+func (w *world) mirrored(model, name string) *hub.Hub {
+	w.t.Helper()
+	mirror := testreg.New(w.t, testreg.Options{})
+	to, err := ref.Parse(mirror.Host + "/" + name)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if _, err := w.Push(w.t.Context(), model, to, hub.PushOptions{}); err != nil {
+		w.t.Fatal(err)
+	}
+	mirror.Add(testreg.Rule{Method: "GET", Path: "/blobs/", Range: testreg.With, Do: testreg.Swap()})
+	client, err := remote.New(remote.Options{
+		AuthFile: filepath.Join(w.t.TempDir(), "config.json"),
+		Mirrors:  map[string][]remote.Mirror{w.srv.Host: {{URL: mirror.URL}}},
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(client.CloseIdle)
+	return hub.New(hub.Options{Remote: client, Warn: w.warn})
+}
+
+// Parts that cannot be verified are not read from a mirror.
+func TestCatRangeBelievesNoMirror(t *testing.T) {
+	w := newWorld(t)
+	large := string(testmodel.SafetensorsFile(testmodel.Transformer(1, 0), nil))
+	model := dir(t, files{"model.safetensors": large, "data.csv": strings.Repeat("0123456789", 1_000_000)})
+	if _, err := w.Push(t.Context(), model, w.ref("org/m:v1"), hub.PushOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	h := w.mirrored(model, "org/m:v1")
+	for name, want := range map[string]string{"data.csv": "56789", "model.safetensors": large[5_000_005:5_000_010]} {
+		var out bytes.Buffer
+		err := h.CatRange(t.Context(), w.ref("org/m:v1"), name, hub.Range{First: 5_000_005, Last: 5_000_009}, &out)
+		if err != nil || out.String() != want {
+			t.Errorf("%s: CatRange wrote %q, %v; want %q", name, out.String(), err, want)
+		}
+	}
 }

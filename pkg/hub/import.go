@@ -1,7 +1,6 @@
 package hub
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -63,8 +62,12 @@ type ImportResult struct {
 // The version is the one that [Hub.Push] would make of the same files, and its
 // annotations say where they came from. Bytes go from the source straight into
 // the registry; what the registry has, or has in a neighbouring repository, does
-// not move. Import can be stopped at any time: a further one goes on with what
+// not move; files that have a chunk index which this machine has not made yet are
+// read once all the same. Import can be stopped at any time: a further one goes on with what
 // has arrived.
+//
+// With opts.DryRun, Reference, Digest and Revision of the result are empty if
+// chunk indexes are missing: they are part of the manifest.
 func (h *Hub) Import(ctx context.Context, name string, r ref.Reference, opts ImportOptions) (_ *ImportResult, err error) {
 	if r.Digest != "" || r.Prefix != "" || r.Range != "" {
 		return nil, fmt.Errorf("%w: import to %s: import to a tag; the digest comes from the files", ErrUsage, r)
@@ -77,6 +80,7 @@ func (h *Hub) Import(ctx context.Context, name string, r ref.Reference, opts Imp
 	if err != nil {
 		return nil, err
 	}
+	repo = repo.Origin() // it is written to
 	if h.opts.Store != nil {
 		repo.SetMemory(uploads{h.opts.Store})
 	}
@@ -94,6 +98,9 @@ func (h *Hub) Import(ctx context.Context, name string, r ref.Reference, opts Imp
 	}
 	res := &ImportResult{PushResult: *pushResult(packed, r), Source: from.origin.Name, Commit: from.origin.Commit, Origin: from.origin}
 	if opts.DryRun {
+		if packed.Unindexed > 0 {
+			res.Reference, res.Digest, res.Revision = "", "", ""
+		}
 		return res, nil
 	}
 	h.remember(r, packed)
@@ -152,7 +159,8 @@ func (h *Hub) openForeign(ctx context.Context, name string, at, r ref.Reference)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", name, err)
 	}
-	inputs, err := a.Inputs(t.repo)
+	// Nobody can check a part of a file, so no mirror is asked for one.
+	inputs, err := a.Inputs(t.repo.Origin())
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", name, err)
 	}
@@ -216,8 +224,12 @@ func (h *Hub) packImport(ctx context.Context, from *importing, r ref.Reference, 
 			}
 			return append([]string{from.mountFrom}, known...)
 		},
-		Indexes: h.importIndexes(ctx, repo, cmp.Or(r.Tag, DefaultTag)),
 		Uploads: opts.Uploads, Check: h.preflight(r.Host, opts),
+	}
+	// Chunk indexes are those that this machine has made. What others say of a
+	// file, in the version that the tag points to or elsewhere, is not taken over.
+	if indexes := h.chunkIndexes(); indexes != nil {
+		po.Indexes = indexes
 	}
 	if opts.DryRun {
 		return artifact.PackFiles(ctx, from.inputs, artifact.Discard, po)

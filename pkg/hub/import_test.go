@@ -1,7 +1,10 @@
 package hub_test
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -18,6 +21,7 @@ import (
 	"github.com/modelreg/modelreg/internal/testhub"
 	"github.com/modelreg/modelreg/internal/testmodel"
 	"github.com/modelreg/modelreg/internal/testreg"
+	"github.com/modelreg/modelreg/pkg/chunk"
 	"github.com/modelreg/modelreg/pkg/hub"
 	"github.com/modelreg/modelreg/pkg/mediatypes"
 	"github.com/modelreg/modelreg/pkg/remote"
@@ -98,7 +102,8 @@ func TestImportIsPush(t *testing.T) {
 }
 
 // Somebody else who imports the same makes the same version, chunk indexes
-// included, although no bytes of the large file are read.
+// included, although no bytes of the large file come from its source: neither
+// what the tag pointed to nor what the registry had is part of what comes out.
 func TestImportElsewhereIsTheSame(t *testing.T) {
 	w := newWorld(t)
 	srv := testhub.New(t, testhub.Options{})
@@ -108,16 +113,96 @@ func TestImportElsewhereIsTheSame(t *testing.T) {
 		t.Fatal(err)
 	}
 	srv.Store.Reset()
-	other := hub.New(hub.Options{Remote: w.client})
-	second, err := other.Import(t.Context(), "hf://org/m", w.ref("org/m:v1"), importing(srv))
-	if err != nil || second.Digest != first.Digest || second.Created {
-		t.Errorf("first %+v, second %+v, %v", first, second, err)
+	for to, created := range map[string]bool{"org/m:v1": false, "org/m:other": true, "org/linked:v1": true} {
+		other := hub.New(hub.Options{Remote: w.client})
+		opts := importing(srv)
+		opts.MountFrom = []string{"org/m"}
+		second, err := other.Import(t.Context(), "hf://org/m", w.ref(to), opts)
+		if err != nil || second.Digest != first.Digest || second.Created != created {
+			t.Errorf("first %+v, to %s %+v, %v", first, to, second, err)
+		}
 	}
 	for _, r := range srv.Store.Requests() {
 		if r.Range == "" {
 			t.Errorf("%s was read whole", r.Path)
 		}
 	}
+}
+
+// Where the registry gives wrong bytes, those for the index come from the
+// source.
+func TestImportIndexesFromTheSource(t *testing.T) {
+	w := newWorld(t)
+	srv := testhub.New(t, testhub.Options{})
+	published(t, srv, "org/m", large(t))
+	first, err := w.Import(t.Context(), "hf://org/m", w.ref("org/m:v1"), importing(srv))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.srv.Add(testreg.Rule{Method: "GET", Path: "/blobs/", Do: testreg.FlipBit(5 << 20)})
+	other := hub.New(hub.Options{Remote: w.client})
+	second, err := other.Import(t.Context(), "hf://org/m", w.ref("org/m:v2"), importing(srv))
+	if err != nil || second.Digest != first.Digest {
+		t.Errorf("first %+v, second %+v, %v", first, second, err)
+	}
+}
+
+// A chunk index that somebody else has put into the version that the tag points
+// to is not believed: whoever imports signs only what is made of the bytes.
+func TestImportBelievesNoIndex(t *testing.T) {
+	w := newWorld(t)
+	srv := testhub.New(t, testhub.Options{})
+	published(t, srv, "org/m", large(t))
+	honest, err := w.Import(t.Context(), "hf://org/m", w.ref("org/m:v1"), importing(srv))
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged := w.forgeIndex("org/m", "v1", "model.safetensors", testmodel.SafetensorsFile(largeTensors(9), nil))
+	if forged == honest.Digest || w.digestOf("org/m", "v1") != forged {
+		t.Fatalf("nothing was forged")
+	}
+	other := hub.New(hub.Options{Remote: w.client})
+	got, err := other.Import(t.Context(), "hf://org/m", w.ref("org/m:v1"), importing(srv))
+	if err != nil || got.Digest != honest.Digest || !got.Created {
+		t.Errorf("imported %+v, %v; want %s", got, err, honest.Digest)
+	}
+}
+
+// forgeIndex makes a tag point to the same version with the chunk index of other
+// bytes for one file.
+func (w *world) forgeIndex(name, tag, file string, other []byte) string {
+	w.t.Helper()
+	repo := w.repo(name)
+	b := chunk.NewBuilder(int64(len(other)), nil)
+	if _, err := b.Write(other); err != nil {
+		w.t.Fatal(err)
+	}
+	raw, err := b.Finish()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	index := content.NewDescriptorFromBytes(mediatypes.LayerChunkIndex, raw)
+	if err := repo.Push(w.t.Context(), index, bytes.NewReader(raw)); err != nil {
+		w.t.Fatal(err)
+	}
+	_, text := w.manifest(name, tag)
+	m, err := mediatypes.ParseManifest(text)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, l := range m.Layers {
+		if l.Annotations[mediatypes.AnnotationFilepath] == file {
+			l.Annotations[mediatypes.AnnotationChunkIndex] = fmt.Sprintf("%s;%d", index.Digest, index.Size)
+		}
+	}
+	if text, err = json.Marshal(m); err != nil {
+		w.t.Fatal(err)
+	}
+	desc := content.NewDescriptorFromBytes(m.MediaType, text)
+	if err := repo.PushManifest(w.t.Context(), desc, text, tag); err != nil {
+		w.t.Fatal(err)
+	}
+	return desc.Digest.String()
 }
 
 func TestImportWrongBytes(t *testing.T) {
@@ -179,8 +264,17 @@ func TestImportGoesOnInsideAFile(t *testing.T) {
 	model := large(t)
 	published(t, srv, "org/m", model)
 	size := int64(len(read(t, model)["model.safetensors"]))
+	w := newWorld(t)
+	want, err := w.Import(t.Context(), "hf://org/m", w.ref("org/m:v1"), importing(srv))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for range 5 {
-		if again := newWorld(t).importTwice(srv); again <= size*3/4 {
+		again, got := newWorld(t).importTwice(srv)
+		if got != want.Digest {
+			t.Errorf("made %s, and %s in one go", got, want.Digest)
+		}
+		if again <= size*3/4 {
 			return
 		}
 	}
@@ -188,8 +282,9 @@ func TestImportGoesOnInsideAFile(t *testing.T) {
 }
 
 // importTwice imports a model of which the large file breaks off for good the
-// first time, and returns how many bytes were read of it the second time.
-func (w *world) importTwice(srv *testhub.Server) (again int64) {
+// first time, and returns how many bytes were read of it the second time, and
+// the version.
+func (w *world) importTwice(srv *testhub.Server) (again int64, dgst string) {
 	w.t.Helper()
 	srv.Store.Reset()
 	srv.Store.Add(
@@ -202,13 +297,14 @@ func (w *world) importTwice(srv *testhub.Server) (again int64) {
 	}
 	srv.Store.Reset()
 	other := hub.New(hub.Options{Remote: w.client, Store: w.store})
-	if _, err := other.Import(w.t.Context(), "hf://org/m", w.ref("org/m:v1"), importing(srv)); err != nil {
+	res, err := other.Import(w.t.Context(), "hf://org/m", w.ref("org/m:v1"), importing(srv))
+	if err != nil {
 		w.t.Fatal(err)
 	}
 	for _, r := range srv.Store.Requests() {
 		again += r.BytesOut
 	}
-	return again
+	return again, res.Digest
 }
 
 // annotationsOf are those that say where a version came from.
@@ -233,7 +329,7 @@ func TestImportDryRun(t *testing.T) {
 	opts := importing(srv)
 	opts.DryRun = true
 	res, err := w.Import(t.Context(), "hf://org/m", w.ref("org/m:v1"), opts)
-	if err != nil || res.Files != 3 {
+	if err != nil || res.Files != 3 || res.Digest != "" || res.Reference != "" || res.Revision != "" {
 		t.Errorf("%+v, %v", res, err)
 	}
 	if got := w.writes(); len(got) > 0 {
@@ -243,6 +339,43 @@ func TestImportDryRun(t *testing.T) {
 		if r.Range == "" {
 			t.Errorf("%s was read whole", r.Path)
 		}
+	}
+}
+
+// A dry run tells the digest that the import will have, or none.
+func TestImportDryRunTellsTheDigest(t *testing.T) {
+	w := newWorld(t)
+	srv := testhub.New(t, testhub.Options{})
+	published(t, srv, "org/m", large(t))
+	srv.Commit("org/small", map[string][]byte{"a.txt": []byte("a")})
+	for _, name := range []string{"hf://org/m", "hf://org/small"} {
+		opts := importing(srv)
+		want, err := w.Import(t.Context(), name, w.ref("org/m:v1"), opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		opts.DryRun = true
+		if got, err := w.Import(t.Context(), name, w.ref("org/m:v1"), opts); err != nil || got.Digest != want.Digest || got.Reference != want.Reference {
+			t.Errorf("told %+v, %v; imported %+v", got, err, want)
+		}
+	}
+}
+
+// Headers, of which no digest is known, are not read from a mirror.
+func TestImportBelievesNoMirror(t *testing.T) {
+	w := newWorld(t)
+	model := large(t)
+	if _, err := w.Push(t.Context(), model, w.ref("theirs/m:v1"), hub.PushOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	name := "oci://" + w.srv.Host + "/theirs/m:v1"
+	want, err := w.Import(t.Context(), name, w.ref("ours/m:v1"), hub.ImportOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := w.mirrored(model, "theirs/m:v1").Import(t.Context(), name, w.ref("ours/m:v2"), hub.ImportOptions{})
+	if err != nil || got.Digest != want.Digest {
+		t.Errorf("imported %+v, %v; without a mirror %+v", got, err, want)
 	}
 }
 
