@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -66,8 +65,6 @@ MODELSCOPE_API_TOKEN.`,
 	fl.BoolVar(&f.DryRun, "dry-run", false, "resolve, read the headers, and send nothing")
 	fl.BoolVar(&f.push.sign, "sign", false, "sign the version with --key")
 	fl.StringVar(&f.push.key, "key", "", "private key `FILE` for --sign")
-	fl.Bool("stream", true, "move bytes straight into the registry; it is the only way there is")
-	_ = fl.MarkHidden("stream") // it exists
 	return cmd
 }
 
@@ -106,7 +103,11 @@ func (a *app) importModel(cmd *cobra.Command, args []string, f importFlags) erro
 		a.printer.Note("note: %s", n)
 	}
 	a.printer.Note("%s", importSummary(res, f.DryRun, time.Since(started)))
-	return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, res.Reference) })
+	return a.printer.Result(res, func(w io.Writer) {
+		if res.Reference != "" { // of a dry run it may not be known
+			fmt.Fprintln(w, res.Reference)
+		}
+	})
 }
 
 // importOptions reads the flags that are not options as they stand, and the
@@ -119,40 +120,17 @@ func (a *app) importOptions(ctx context.Context, f *importFlags) error {
 	if f.push.layout == "raw" {
 		f.Layout = artifact.LayoutRaw
 	}
-	home := os.Getenv("HF_HOME")
-	if home == "" {
-		cache := os.Getenv("XDG_CACHE_HOME")
-		if cache == "" {
-			user, err := os.UserHomeDir()
-			if err != nil {
-				return fmt.Errorf("find the cache of Hugging Face's clients: %w", err)
-			}
-			cache = filepath.Join(user, ".cache")
-		}
-		home = filepath.Join(cache, "huggingface")
+	home, err := hfHome()
+	if err != nil {
+		return err
 	}
-	f.Source.Cache = firstSet(os.Getenv("HF_HUB_CACHE"), os.Getenv("HUGGINGFACE_HUB_CACHE"), filepath.Join(home, "hub"))
+	if f.Source.Cache, err = hfCacheDir(); err != nil {
+		return err
+	}
 	f.Source.Offline = f.Source.Offline || isTrue(os.Getenv("HF_HUB_OFFLINE"))
 	f.Source.HuggingFace = source.Hub{Endpoint: os.Getenv("HF_ENDPOINT"), Token: hfToken(home)}
 	f.Source.ModelScope = source.Hub{Endpoint: modelScopeEndpoint(), Token: os.Getenv("MODELSCOPE_API_TOKEN")}
 	return nil
-}
-
-// hfToken finds the token as huggingface_hub does. One that only lies in a file
-// is not used when the user has said that it should not be.
-func hfToken(home string) string {
-	token := firstSet(os.Getenv("HF_TOKEN"), os.Getenv("HUGGING_FACE_HUB_TOKEN"))
-	if token == "" && !isTrue(os.Getenv("HF_HUB_DISABLE_IMPLICIT_TOKEN")) {
-		const most = 4096
-		if f, err := os.Open(firstSet(os.Getenv("HF_TOKEN_PATH"), filepath.Join(home, "token"))); err == nil {
-			raw, err := io.ReadAll(io.LimitReader(f, most))
-			f.Close()
-			if err == nil {
-				token = string(raw)
-			}
-		}
-	}
-	return strings.TrimSpace(token)
 }
 
 // modelScopeEndpoint is the domain that ModelScope's client is told to use.
@@ -162,24 +140,6 @@ func modelScopeEndpoint() string {
 		return domain
 	}
 	return "https://" + domain
-}
-
-func firstSet(values ...string) string {
-	for _, v := range values {
-		if v != "" {
-			return v
-		}
-	}
-	return ""
-}
-
-// isTrue reads a switch as huggingface_hub does.
-func isTrue(s string) bool {
-	switch strings.ToUpper(s) {
-	case "1", "ON", "YES", "TRUE":
-		return true
-	}
-	return false
 }
 
 // sources proposes the schemes of other hubs.
@@ -209,6 +169,8 @@ func shortCommit(c string) string {
 func importSummary(res *hub.ImportResult, dry bool, took time.Duration) string {
 	size := ui.Files(res.Files) + ", " + ui.Bytes(res.Size)
 	switch {
+	case dry && res.Digest == "":
+		return "would import " + size + "; the digest is not known before chunk indexes are made of the bytes"
 	case dry:
 		return "would import " + size + " as " + res.Digest
 	case !res.Created && res.UploadedBytes == 0:

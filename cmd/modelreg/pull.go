@@ -192,22 +192,6 @@ func (f *pullFlags) place(r ref.Reference, dir []string) (string, error) {
 	return name, checkHome(name)
 }
 
-// hfCacheDir is where huggingface_hub keeps models (its constants.py).
-func hfCacheDir() (string, error) {
-	for _, place := range []struct{ variable, below string }{
-		{"HF_HUB_CACHE", ""}, {"HUGGINGFACE_HUB_CACHE", ""}, {"HF_HOME", "hub"}, {"XDG_CACHE_HOME", "huggingface/hub"},
-	} {
-		if dir := os.Getenv(place.variable); dir != "" {
-			return filepath.Join(dir, place.below), nil
-		}
-	}
-	home, err := os.UserHomeDir()
-	if err != nil {
-		return "", fmt.Errorf("find the Hugging Face cache: %w", err)
-	}
-	return filepath.Join(home, ".cache", "huggingface", "hub"), nil
-}
-
 func (a *app) noteSigners(v *hub.Verified) {
 	if v == nil {
 		return
