@@ -113,7 +113,10 @@ func (b *blob) fetchRun(ctx context.Context, r *run) error {
 		return err
 	}
 	defer b.link.limit.exit()
-	if b.whole {
+	if b.wholeNow() {
+		// A helper may have found out since the run was taken: what is in a run
+		// would not be taken out of the answer that has all.
+		b.leave(r)
 		c, _, err := b.link.open(ctx, b, span{0, b.tell.desc.Size})
 		if err != nil {
 			return err

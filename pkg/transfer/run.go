@@ -183,6 +183,13 @@ func (b *blob) wholeOnly() {
 	b.rejoin()
 }
 
+// wholeNow tells whether the source gives whole blobs only.
+func (b *blob) wholeNow() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.whole
+}
+
 // progress returns how many bytes are written.
 func (b *blob) progress() int64 {
 	b.mu.Lock()
