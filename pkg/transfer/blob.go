@@ -95,22 +95,41 @@ func (l *link) fetch(ctx context.Context, p Partial, j Job, tell teller) error {
 		if err == nil || !errors.Is(err, content.ErrMismatchedDigest) {
 			return err
 		}
-		reused := b.copied > 0
-		// Wrong bytes are never kept, or the next run would go on from them.
-		if failed := b.restart(); failed != nil {
-			return errors.Join(err, failed)
+		// What was copied is not the source's fault.
+		reused := false
+		if wrongBytes(err) {
+			reused = b.copied > 0
+			// Wrong bytes are never kept, or the next run would go on from them.
+			if failed := b.restart(); failed != nil {
+				return errors.Join(err, failed)
+			}
+			if !reused {
+				b.lonely() // a source that mixes up parts gets another chance
+			}
 		}
-		// What was copied is not the source's fault, and a source with several
-		// places to read from gets a try for each.
+		// A source with several places to read from gets a try for each.
 		if d, ok := l.src.(Distruster); !reused && (!ok || !d.Distrust(tell.desc)) {
 			if !again {
 				return err
 			}
 			again = false
 		}
-		b.alone = b.alone || !reused // a source that mixes up parts gets another chance
 		tell.event(Event{Action: Retry, Err: err})
 	}
+}
+
+// wrongBytes tells whether err says that what is written is of another blob. A
+// source that only announces something else has given nothing wrong.
+func wrongBytes(err error) bool {
+	_, wrong := errors.AsType[*DigestError](err)
+	return wrong
+}
+
+// lonely keeps helpers away for good.
+func (b *blob) lonely() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.alone = true
 }
 
 // resume takes what an earlier run left, or begins.
@@ -142,11 +161,13 @@ func (b *blob) resume() error {
 func (b *blob) restart() error {
 	b.tell.moved(-b.told)
 	b.tell.copied(-b.copied)
+	b.mu.Lock()
 	b.told, b.copied = 0, 0
 	b.local, b.claims, b.written = nil, nil, nil
 	b.missing = spans{}.add(span{0, b.tell.desc.Size})
 	b.hashed, b.handed, b.saved, b.done = 0, 0, 0, false
 	b.state = b.tell.desc.Digest.Algorithm().Hash()
+	b.mu.Unlock()
 	return b.p.Reset()
 }
 
@@ -170,7 +191,7 @@ func (b *blob) attempt(ctx context.Context) error {
 	b.mu.Unlock()
 	cancel(nil)
 	b.helpers.Wait()
-	if err != nil && !errors.Is(err, content.ErrMismatchedDigest) {
+	if err != nil && !wrongBytes(err) {
 		b.settle()
 		err = errors.Join(err, b.finish())
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"testing"
+	"testing/synctest"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -54,3 +55,61 @@ func TestPullFromSeveralPlaces(t *testing.T) {
 		t.Errorf("Pull from places that are all wrong = %v", err)
 	}
 }
+
+// An answer that announces something else is no reason to throw away what came
+// before it.
+func TestPullKeepsWhatCameBeforeAWrongAnnouncement(t *testing.T) {
+	desc, data := content(2, 40<<20)
+	local := func(context.Context) ([]transfer.Segment, error) {
+		return []transfer.Segment{segment(data, 30<<20, 6<<20)}, nil
+	}
+	tests := map[string]struct {
+		wrong int // answers
+		err   error
+		local func(context.Context) ([]transfer.Segment, error)
+	}{
+		"once":          {1, nil, nil},
+		"with segments": {1, nil, local},
+		"for ever":      {1000, orascontent.ErrMismatchedDigest, nil},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				src, p := newSource(data), newPartial()
+				answers := 0
+				src.wrap = func(_ context.Context, offset int64, rc io.ReadCloser) (io.ReadCloser, error) {
+					answers++
+					switch {
+					case answers == 1: // breaks
+						return io.NopCloser(io.MultiReader(io.LimitReader(rc, 20<<20), errReader{io.ErrUnexpectedEOF})), nil
+					case answers <= 1+tt.wrong:
+						return nil, orascontent.ErrMismatchedDigest
+					}
+					return rc, nil
+				}
+				j := job(desc, p)
+				j.Local = tt.local
+				var l ledger
+				err := transfer.Pull(t.Context(), src, []transfer.Job{j}, transfer.PullOptions{Observe: l.observe, Connections: 1})
+				if !errors.Is(err, tt.err) || (err == nil) != (tt.err == nil) {
+					t.Fatalf("Pull = %v, want %v", err, tt.err)
+				}
+				if err == nil && (!bytes.Equal(p.data, data) || l.moved() != desc.Size) {
+					t.Errorf("%d bytes told", l.moved())
+				}
+				for _, r := range src.ranges[1:] {
+					if r[0] < 20<<20 {
+						t.Errorf("asked for %v again", r)
+					}
+				}
+				if err != nil && p.kept < 16<<20 {
+					t.Errorf("%d bytes are kept", p.kept)
+				}
+			})
+		})
+	}
+}
+
+type errReader struct{ error }
+
+func (r errReader) Read([]byte) (int, error) { return 0, r.error }

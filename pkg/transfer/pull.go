@@ -85,9 +85,11 @@ func (e *DigestError) Unwrap() error { return content.ErrMismatchedDigest }
 // A fetch that breaks goes on where it stopped, after a wait; six failures
 // without a byte between them are final. Wrong bytes are fetched once more from
 // the start, and once more for each other place that a [Distruster] has; then
-// they are a [DigestError], and nothing of them is kept. The
-// first error ends the other fetches: their partials are closed and keep what
-// they have. Pull returns after all it started has ended.
+// they are a [DigestError], and nothing of them is kept. A source that only
+// announces something else, with an error that wraps
+// [content.ErrMismatchedDigest], gets as many tries, and what came before is
+// kept. The first error ends the other fetches: their partials are closed and
+// keep what they have. Pull returns after all it started has ended.
 //
 // Memory is about one buffer of 1 MiB a connection and four a blob under way,
 // whatever the blobs' sizes.

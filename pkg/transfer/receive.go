@@ -97,11 +97,8 @@ func (c *conn) nothingMore(tell teller) error {
 	c.watch.Reset(stallTimeout)
 	var extra [1]byte
 	n, err := io.ReadFull(c, extra[:])
-	if n > 0 {
+	if n > 0 || errors.Is(err, content.ErrMismatchedDigest) {
 		return &DigestError{Name: tell.title(), Desc: tell.desc, Size: tell.desc.Size + 1}
-	}
-	if errors.Is(err, content.ErrMismatchedDigest) {
-		return err
 	}
 	return nil
 }

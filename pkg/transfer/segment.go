@@ -80,15 +80,15 @@ func (b *blob) copyLocal(ctx context.Context) error {
 	var t tally
 	for i, s := range b.local {
 		pos, err := b.copySegment(ctx, s, &t)
-		if err != nil {
-			b.local = slices.Clone(b.local[i:]) // for nobody, but the rest is not held
-			return err
-		}
 		if pos < s.span().end {
 			b.mu.Lock()
 			b.missing = b.missing.add(span{pos, s.span().end})
 			b.mu.Unlock()
 			signal(b.news)
+		}
+		if err != nil {
+			b.local = slices.Clone(b.local[i+1:]) // for another attempt
+			return err
 		}
 	}
 	b.local = nil
