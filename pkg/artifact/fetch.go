@@ -83,7 +83,10 @@ func (u *unpacker) fromStore(ctx context.Context, f File) (bool, error) {
 }
 
 // storeClones tells whether files of the store and the stage can share bytes.
-func (u *unpacker) storeClones() bool {
+func (u *unpacker) storeClones() bool { return u.storeClonesTo(u.stage.root) }
+
+// storeClonesTo tells so of files in a directory.
+func (u *unpacker) storeClonesTo(root *os.Root) bool {
 	if u.opts.Store == nil {
 		return false
 	}
@@ -93,13 +96,13 @@ func (u *unpacker) storeClones() bool {
 	}
 	defer src.Close()
 	const probe = "probe"
-	dst, err := u.stage.root.OpenFile(probe, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	dst, err := root.OpenFile(probe, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return false
 	}
 	defer func() {
 		dst.Close()
-		_ = u.stage.root.Remove(probe)
+		_ = root.Remove(probe)
 	}()
 	return store.Clone(dst, src) == nil
 }

@@ -87,6 +87,9 @@ func PlanUnpackHF(ctx context.Context, a *Artifact, src content.Fetcher, hf HFOp
 	if err != nil {
 		return nil, fmt.Errorf("plan for cache %s: %w", hf.Cache, err)
 	}
+	if err := h.checkForeignAhead(ctx); err != nil {
+		return nil, fmt.Errorf("plan for cache %s: %w", hf.Cache, err)
+	}
 	u := &unpacker{a: a, src: src, opts: h.opts, blobs: hfBlobs}
 	p, err := u.foresee(ctx, h.staging())
 	if err != nil {
@@ -225,6 +228,19 @@ func (h *hfCache) checkForeign(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// checkForeignAhead does so, where the model's directory may not be there yet.
+func (h *hfCache) checkForeignAhead(ctx context.Context) (err error) {
+	h.root, err = os.OpenRoot(h.dir())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer h.root.Close()
+	return h.checkForeign(ctx)
 }
 
 // place gives the files their names in the cache.

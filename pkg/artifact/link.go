@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -40,17 +41,48 @@ const linkedMode fs.FileMode = 0o444
 
 // checkLink tells, before anything is fetched, whether files can be linked as
 // they should.
-func (u *unpacker) checkLink() error {
+func (u *unpacker) checkLink() error { return u.checkLinkIn(u.stage.root, u.stagePath()) }
+
+// checkLinkAhead tells so before there is a stage, by trying it in a directory
+// that is removed again.
+func (u *unpacker) checkLinkAhead() (err error) {
+	if u.opts.Store == nil || u.opts.Link != LinkReflink && u.opts.Link != LinkHard {
+		return u.checkLinkIn(nil, "")
+	}
+	above := filepath.Dir(u.target.dir)
+	for !isDir(above) && filepath.Dir(above) != above {
+		above = filepath.Dir(above)
+	}
+	dir, err := os.MkdirTemp(above, controlPrefix+"-probe-*")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return u.checkLinkIn(root, dir)
+}
+
+func isDir(name string) bool {
+	info, err := os.Stat(name)
+	return err == nil && info.IsDir()
+}
+
+// checkLinkIn tells so of files in root, which is the directory dir.
+func (u *unpacker) checkLinkIn(root *os.Root, dir string) error {
 	if u.opts.Link != LinkReflink && u.opts.Link != LinkHard {
 		return nil
 	}
 	switch {
 	case u.opts.Store == nil:
 		return fmt.Errorf("%s: %w: without a store there is nothing to link to", u.target.dir, ErrTarget)
-	case u.opts.Link == LinkReflink && !u.storeClones():
+	case u.opts.Link == LinkReflink && !u.storeClonesTo(root):
 		return fmt.Errorf("%s: %w: its files cannot share bytes with those of the store in %s", u.target.dir, ErrTarget, u.opts.Store.Dir())
 	case u.opts.Link == LinkHard:
-		if err := u.opts.Store.CanLink(u.stagePath()); err != nil {
+		if err := u.opts.Store.CanLink(dir); err != nil {
 			return fmt.Errorf("%s: %w: its files cannot be links to those of the store in %s: %w", u.target.dir, ErrTarget, u.opts.Store.Dir(), err)
 		}
 	}

@@ -26,8 +26,9 @@ type UnpackPlan struct {
 }
 
 // PlanUnpack tells what [Unpack] with the same arguments would do. It fetches nothing
-// and changes nothing, and fails where Unpack would before it fetched. Files of
-// the target are read as Unpack would read them; what an interrupted run left in
+// and changes nothing, and fails where Unpack would before it fetched, unless
+// for want of space: whether the files can be linked as asked is tried in a
+// directory that is removed again. Files of the target are read as Unpack would read them; what an interrupted run left in
 // the middle of a blob is not counted as reused.
 func PlanUnpack(ctx context.Context, a *Artifact, src content.Fetcher, dir string, opts UnpackOptions) (*UnpackPlan, error) {
 	u := &unpacker{a: a, src: src, opts: opts}
@@ -48,6 +49,9 @@ func (u *unpacker) foresee(ctx context.Context, dir string) (_ *UnpackPlan, err 
 	if u.target, err = findTarget(dir); err != nil {
 		return nil, err
 	}
+	if err := u.checkLinkAhead(); err != nil {
+		return nil, err
+	}
 	u.locals = newLocals()
 	u.target.parent, err = os.OpenRoot(filepath.Dir(u.target.dir))
 	switch {
@@ -59,6 +63,9 @@ func (u *unpacker) foresee(ctx context.Context, dir string) (_ *UnpackPlan, err 
 		if err := u.lookRound(ctx); err != nil {
 			return nil, err
 		}
+	}
+	if u.a.manifestIsFile { // it has been read
+		u.locals.add(u.a.Descriptor.Digest, localFile{staged: true}, "")
 	}
 	n, err := u.plan(ctx)
 	if err != nil {

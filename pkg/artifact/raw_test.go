@@ -53,7 +53,14 @@ func TestUnpackRaw(t *testing.T) {
 		t.Fatal(err)
 	}
 	out := filepath.Join(t.TempDir(), "out")
+	plan, err := artifact.PlanUnpack(t.Context(), a, b, out, artifact.UnpackOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	u := mustUnpack(t, a, b, out, artifact.UnpackOptions{})
+	if plan.Blobs != len(a.Files)-1 || plan.Fetch != u.Fetched || plan.Reuse != u.Reused {
+		t.Errorf("plan %+v, result %+v", plan, u)
+	}
 	want := map[string]string{
 		"manifest.json": manifest, "config.json": `{"name":"x"}`, rawName(string(archive)): string(archive), "dir/x.prov": "prov",
 		rawName("up"): "up", rawName("manifest"): "manifest", rawName("control"): "control", rawName("last"): "liar", rawName("last") + "-1": "last",
