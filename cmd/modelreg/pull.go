@@ -51,7 +51,8 @@ others; a later pull without them completes it and fetches only what is missing.
 huggingface_hub would use (HF_HUB_CACHE, HF_HOME, ~/.cache/huggingface/hub), so that
 loaders with HF_HUB_OFFLINE=1 find it as ORG/MODEL, the end of the repository's name,
 or as --repo-id says. Tags are its revisions; "latest" is also main, which loaders ask
-for, and so is the first tag that is pulled. Nothing in the cache is removed.`,
+for, and so is the first tag that is pulled. Nothing in the cache is removed, and a ref
+that another program wrote moves with --force only.`,
 		Example: `  modelreg pull ghcr.io/acme/support:v1 ./model
   modelreg pull ghcr.io/acme/support@sha256:… ./model --verify --key cosign.pub
   modelreg pull ghcr.io/acme/support:v1 --include '*.safetensors' --include '*.json' --exclude 'onnx/'

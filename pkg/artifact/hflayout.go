@@ -58,6 +58,10 @@ type HFUnpacked struct {
 	Snapshot string // the directory with the files
 	Revision string // the first 40 digits of the version's digest
 	Main     string // the revision that the branch main points to now
+
+	// Kept are the refs that were left as they are, and the revisions of
+	// another hub that they point to.
+	Kept map[string]string
 }
 
 // UnpackHF puts the files of a into a cache of huggingface_hub, in such a way
@@ -65,7 +69,9 @@ type HFUnpacked struct {
 // snapshot of links to them named by the revision, and a file for each ref. The
 // cache may have been made by huggingface_hub, and is only added to: a file that
 // is there and is another is an error that wraps [ErrNotOurs] unless opts.Force
-// is set, and nothing is removed. Blobs that are there are not fetched again.
+// is set, and nothing is removed. Blobs that are there are not fetched again. Nor
+// is a ref moved, without opts.Force, that points to a revision which UnpackHF
+// did not make: it makes models--NAME/.modelreg/REVISION beside each of its own.
 //
 // Everything is verified before it has a name in the cache; a snapshot that was
 // not there appears as a whole, and refs move last. [ErrBusy] means that another
@@ -253,9 +259,13 @@ func (h *hfCache) place(ctx context.Context, files []recordedFile) error {
 	if err := syncRoot(h.root, hfBlobs); err != nil {
 		return err
 	}
+	if err := h.mark(); err != nil {
+		return err
+	}
 	if err := h.snapshot(ctx, files); err != nil {
 		return err
 	}
+	h.out.Kept = make(map[string]string)
 	h.out.Revision, h.out.Snapshot = h.revision, filepath.Join(h.dir(), hfSnapshots, h.revision)
 	return h.setRefs()
 }
@@ -405,42 +415,6 @@ func (h *hfCache) link(ctx context.Context, snapshot string, f recordedFile) err
 	// Where links are not allowed huggingface_hub has the files themselves in
 	// the snapshot.
 	return h.root.Link(hfBlobs+"/"+f.Digest.Encoded(), name)
-}
-
-// setRefs moves the refs to the revision.
-func (h *hfCache) setRefs() error {
-	refs := []string{h.hf.Ref}
-	if _, err := h.root.Lstat(hfRefs + "/" + hfDefaultRef); h.hf.Main || errors.Is(err, fs.ErrNotExist) {
-		refs = append(refs, hfDefaultRef)
-	}
-	for _, name := range refs {
-		if name == "" {
-			continue
-		}
-		if err := h.setRef(hfRefs + "/" + name); err != nil {
-			return err
-		}
-	}
-	main, err := h.root.ReadFile(hfRefs + "/" + hfDefaultRef)
-	h.out.Main = strings.TrimSpace(string(main))
-	return err
-}
-
-func (h *hfCache) setRef(name string) error {
-	if err := h.root.MkdirAll(path.Dir(name), 0o755); err != nil {
-		return err
-	}
-	temp := controlPrefix + "-" + h.revision + ".ref"
-	if err := h.root.WriteFile(temp, []byte(h.revision), mode); err != nil {
-		return err
-	}
-	if err := settleFile(h.root, temp); err != nil {
-		return err
-	}
-	if err := h.root.Rename(temp, name); err != nil {
-		return errors.Join(err, h.root.Remove(temp))
-	}
-	return syncRoot(h.root, path.Dir(name))
 }
 
 // syncRoot makes the names in a directory durable, where that can be asked for.

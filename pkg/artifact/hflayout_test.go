@@ -71,7 +71,7 @@ func TestUnpackHF(t *testing.T) {
 		model + "blobs/" + hexOf("{}"): "{}", model + "blobs/" + hexOf("onnx"): "onnx", model + "blobs/" + hexOf(""): "",
 		snapshot + "config.json": "-> ../../blobs/" + hexOf("{}"), snapshot + "copy.json": "-> ../../blobs/" + hexOf("{}"),
 		snapshot + "empty": "-> ../../blobs/" + hexOf(""), snapshot + "onnx/q/model.onnx": "-> ../../../../blobs/" + hexOf("onnx"),
-		model + "refs/feature/x": rev, model + "refs/main": rev,
+		model + "refs/feature/x": rev, model + "refs/main": rev, model + ".modelreg/" + rev: a.Descriptor.Digest.String() + "\n",
 	}
 	if diff := cmp.Diff(want, readCache(t, cache)); diff != "" {
 		t.Errorf("cache (-want +got):\n%s", diff)
@@ -132,7 +132,7 @@ func TestUnpackHFExtends(t *testing.T) {
 		t.Errorf("the rest of v1: %+v, %v", u, err)
 	}
 	tiny.Ref, tiny.Main = "v2", true
-	if u, err = artifact.UnpackHF(t.Context(), v2, b, tiny, artifact.UnpackOptions{}); err != nil || u.Fetched != 3 || u.Main != u.Revision {
+	if u, err = artifact.UnpackHF(t.Context(), v2, b, tiny, artifact.UnpackOptions{Force: true}); err != nil || u.Fetched != 3 || u.Main != u.Revision {
 		t.Errorf("v2: %+v, %v", u, err)
 	}
 	got := readCache(t, cache)
@@ -150,8 +150,68 @@ func TestUnpackHFExtends(t *testing.T) {
 			}
 		}
 	}
-	if n := len(got); n != len(theirs)+3+3+2+2 {
+	if n := len(got); n != len(theirs)+3+3+2+2+2 {
 		t.Errorf("%d files in the cache: %v", n, got)
+	}
+}
+
+// A ref that another program wrote moves by force only; one of ours, and one that
+// is not there, moves without.
+func TestUnpackHFKeepsRefs(t *testing.T) {
+	b := newBlobs()
+	pack := func(text string) (*artifact.Artifact, string) {
+		a := mustOpen(t, b, mustPack(t, writeTree(t, t.TempDir(), map[string]string{"a.bin": text}), b, artifact.PackOptions{}).Descriptor)
+		return a, a.Descriptor.Digest.Encoded()[:40]
+	}
+	v1, rev1 := pack("one")
+	v2, rev2 := pack("two")
+	theirs := strings.Repeat("0", 40)
+	for name, text := range map[string]string{"a commit": theirs, "something else": "../../x", "much": strings.Repeat("1", 5000)} {
+		t.Run(name, func(t *testing.T) {
+			cache := t.TempDir()
+			writeTree(t, cache, map[string]string{"models--m/refs/main": text, "models--m/refs/v9": text})
+			unpack := func(a *artifact.Artifact, ref string, force bool) *artifact.HFUnpacked {
+				t.Helper()
+				hf := artifact.HFOptions{Cache: cache, RepoID: "m", Ref: ref, Main: true}
+				u, err := artifact.UnpackHF(t.Context(), a, b, hf, artifact.UnpackOptions{Force: force, Reference: "host/m:" + ref})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return u
+			}
+			refs := func(main, v1, v9 string) {
+				t.Helper()
+				got := readCache(t, cache)
+				got = map[string]string{"main": got["models--m/refs/main"], "v1": got["models--m/refs/v1"], "v9": got["models--m/refs/v9"]}
+				if diff := cmp.Diff(map[string]string{"main": main, "v1": v1, "v9": v9}, got); diff != "" {
+					t.Errorf("refs (-want +got):\n%s", diff)
+				}
+			}
+			u := unpack(v1, "v1", false)
+			refs(text, rev1, text)
+			if len(u.Kept) != 1 || !strings.HasPrefix(text, u.Kept["main"]) || u.Main != u.Kept["main"] {
+				t.Errorf("result %+v", u)
+			}
+			if u = unpack(v2, "v1", false); len(u.Kept) != 1 {
+				t.Errorf("result %+v", u)
+			}
+			refs(text, rev2, text)
+			if u = unpack(v1, "v9", false); len(u.Kept) != 2 {
+				t.Errorf("result %+v", u)
+			}
+			refs(text, rev2, text)
+			if u = unpack(v1, "v9", true); len(u.Kept) != 0 || u.Main != rev1 {
+				t.Errorf("result %+v", u)
+			}
+			refs(rev1, rev2, rev1)
+			if u = unpack(v2, "v9", false); len(u.Kept) != 0 {
+				t.Errorf("result %+v", u)
+			}
+			refs(rev2, rev2, rev2)
+			if got := readCache(t, cache)["models--m/.modelreg/"+rev1]; got != "host/m:v9\n" {
+				t.Errorf("marker %q", got)
+			}
+		})
 	}
 }
 
@@ -247,7 +307,7 @@ func TestUnpackHFResumes(t *testing.T) {
 	if err != nil || u.Fetched > 500 {
 		t.Errorf("%+v, %v", u, err)
 	}
-	if left := leftovers(t, filepath.Join(cache, "models--m"), "blobs", "refs", "snapshots"); left != nil {
+	if left := leftovers(t, filepath.Join(cache, "models--m"), "blobs", "refs", "snapshots", ".modelreg"); left != nil {
 		t.Errorf("left: %v", left)
 	}
 }

@@ -3,7 +3,9 @@ package hub
 import (
 	"context"
 	"fmt"
+	"maps"
 	"path"
+	"slices"
 
 	"github.com/modelreg/modelreg/pkg/artifact"
 	"github.com/modelreg/modelreg/pkg/ref"
@@ -34,9 +36,13 @@ func pullHF(ctx context.Context, p pulled, res *PullResult) (*artifact.Unpacked,
 		return nil, err
 	}
 	res.Directory, res.RepoID, res.Revision = u.Snapshot, p.hf.RepoID, u.Revision
+	for _, name := range slices.Sorted(maps.Keys(u.Kept)) {
+		res.Notes = append(res.Notes, fmt.Sprintf(
+			"the ref %s is kept as it is: it is %s, which is from another hub; --force replaces it", name, u.Kept[name]))
+	}
 	if u.Main != u.Revision {
 		revision := p.hf.Ref
-		if revision == "" {
+		if _, kept := u.Kept[revision]; kept || revision == "" {
 			revision = u.Revision
 		}
 		res.Notes = append(res.Notes, fmt.Sprintf("loaders that ask for no revision get main, which is %.12s: ask for %s", u.Main, revision))
