@@ -108,8 +108,7 @@ func (r *Registry) putManifest(w http.ResponseWriter, req *http.Request, rt rout
 	p.serve(w)
 }
 
-// mediaTypeOf returns the Content-Type without its parameters, which
-// Distribution does not look at either.
+// mediaTypeOf returns the Content-Type without its parameters.
 func mediaTypeOf(req *http.Request) string {
 	mediaType, _, err := mime.ParseMediaType(req.Header.Get("Content-Type"))
 	if err != nil {

@@ -36,8 +36,7 @@ type reader = func(ctx context.Context, offset int64) (io.ReadCloser, error)
 // An upload is one call of PushFrom or PushStream.
 //
 // Every registry takes a blob whose digest is known in one PUT, so that is
-// tried first; some take no PATCH (Google), or none of more than 4 MiB
-// (GitHub). What a registry refuses leads to the next way, and is remembered.
+// tried first; some take no PATCH, or none of more than 4 MiB. What a registry refuses leads to the next way, and is remembered.
 // When a request breaks, what the registry kept is asked for and the rest sent
 // in another. distribution keeps the bytes of a broken PUT as well as of a
 // broken PATCH; a registry that keeps none gets them again.

@@ -15,9 +15,8 @@ import (
 // A modelScope lists a model of ModelScope, by the HTTP API that its own client
 // uses.
 //
-// The API has no call that turns a branch into a commit. What it has is the
-// beginning of the last commit's name in the list of files, and for each file
-// the commit that changed it last. Files are fetched by those: that is what
+// The list of files has the beginning of the last commit's name, and for each
+// file the commit that changed it last. Files are fetched by those: that is what
 // pins them.
 type modelScope struct {
 	client *client
@@ -67,7 +66,7 @@ func (s *modelScope) list(ctx context.Context) error {
 		return e
 	}
 	if len(doc.Data.Files) == 0 {
-		// It says "success" of a revision that it does not know.
+		// An empty list is the answer for a revision that there is not.
 		return &Error{Op: "list files of " + s.m.ID, Text: remote.CleanText("no revision " + s.m.Revision), Class: errdef.ErrNotFound}
 	}
 	if len(doc.Data.Files) > maxFiles {
