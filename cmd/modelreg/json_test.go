@@ -75,11 +75,11 @@ func TestJSONKeys(t *testing.T) {
 			"uploadedBytes", "mountedBytes", "skippedBytes", "signatures",
 		}},
 		{"pull", json("pull", name+":v1", filepath.Join(u.home, "out")), []string{
-			"reference", "digest", "directory", "files", "size", "fetchedBytes", "reusedBytes", "verified",
+			"reference", "digest", "directory", "files", "size", "fetchedBytes", "reusedBytes", "skippedFiles", "verified",
 		}},
 		{"pull --verify", json("pull", name+":v1", filepath.Join(u.home, "out2"), "--verify", "--key", public), append(
 			under("verified", append(signers, "policy", "attestations")),
-			"reference", "digest", "directory", "files", "size", "fetchedBytes", "reusedBytes", "verified",
+			"reference", "digest", "directory", "files", "size", "fetchedBytes", "reusedBytes", "skippedFiles", "verified",
 		)},
 		{"import", json("import", "oci://"+name+":v1", reg.Host+"/acme/imported:v1"), []string{
 			"reference", "digest", "revision", "tag", "created", "files", "size",
@@ -91,6 +91,14 @@ func TestJSONKeys(t *testing.T) {
 		}},
 		{"pull --include", json("pull", name+":v1", filepath.Join(u.home, "out4"), "--include", "*.json"), []string{
 			"reference", "digest", "directory", "files", "size", "fetchedBytes", "reusedBytes", "skippedFiles", "verified",
+		}},
+		{"pull --layout hf", json("pull", name+":v1", filepath.Join(u.home, "hub"), "--layout", "hf"), []string{
+			"reference", "digest", "directory", "files", "size", "fetchedBytes", "reusedBytes", "skippedFiles", "verified",
+			"repoId", "revision",
+		}},
+		{"pull --layout hf --dry-run", json("pull", name+":v1", filepath.Join(u.home, "hub"), "--layout", "hf", "--dry-run"), []string{
+			"reference", "digest", "directory", "files", "size", "skippedFiles", "blobs", "fetchBytes", "reuseBytes",
+			"bytesPerSecond", "seconds", "verified", "repoId", "revision",
 		}},
 		{"resolve", json("resolve", name+":v1"), []string{
 			"reference", "repository", "tag", "digest", "mediaType", "artifactType", "size",

@@ -87,8 +87,16 @@ func UnpackHF(ctx context.Context, a *Artifact, src content.Fetcher, hf HFOption
 	return &h.out, nil
 }
 
+// An HFPlan is what an [UnpackHF] would do now.
+type HFPlan struct {
+	UnpackPlan
+
+	Snapshot string // the directory that the files will be in
+	Revision string // the first 40 digits of the version's digest
+}
+
 // PlanUnpackHF is [PlanUnpack] for [UnpackHF].
-func PlanUnpackHF(ctx context.Context, a *Artifact, src content.Fetcher, hf HFOptions, opts UnpackOptions) (*UnpackPlan, error) {
+func PlanUnpackHF(ctx context.Context, a *Artifact, src content.Fetcher, hf HFOptions, opts UnpackOptions) (*HFPlan, error) {
 	h, err := newHFCache(a, hf, opts)
 	if err != nil {
 		return nil, fmt.Errorf("plan for cache %s: %w", hf.Cache, err)
@@ -101,7 +109,7 @@ func PlanUnpackHF(ctx context.Context, a *Artifact, src content.Fetcher, hf HFOp
 	if err != nil {
 		return nil, fmt.Errorf("plan for cache %s: %w", hf.Cache, err)
 	}
-	return p, nil
+	return &HFPlan{UnpackPlan: *p, Snapshot: h.snapshotDir(), Revision: h.revision}, nil
 }
 
 // An hfCache is one model in a cache while an artifact is added to it.
@@ -156,6 +164,9 @@ func newHFCache(a *Artifact, hf HFOptions, opts UnpackOptions) (*hfCache, error)
 
 // dir is the model's directory.
 func (h *hfCache) dir() string { return filepath.Join(h.cache, h.name) }
+
+// snapshotDir is where the files will be.
+func (h *hfCache) snapshotDir() string { return filepath.Join(h.dir(), hfSnapshots, h.revision) }
 
 // staging is where the artifact is unpacked first.
 func (h *hfCache) staging() string { return filepath.Join(h.dir(), h.stagingName()) }
@@ -266,7 +277,7 @@ func (h *hfCache) place(ctx context.Context, files []recordedFile) error {
 		return err
 	}
 	h.out.Kept = make(map[string]string)
-	h.out.Revision, h.out.Snapshot = h.revision, filepath.Join(h.dir(), hfSnapshots, h.revision)
+	h.out.Revision, h.out.Snapshot = h.revision, h.snapshotDir()
 	return h.setRefs()
 }
 

@@ -31,7 +31,7 @@ func hfOptions(r ref.Reference, opts artifact.HFOptions) (artifact.HFOptions, er
 
 // pullHF unpacks into a Hugging Face cache, and says what is in it now.
 func pullHF(ctx context.Context, p pulled, res *PullResult) (*artifact.Unpacked, error) {
-	u, err := artifact.UnpackHF(ctx, p.artifact, p.target.repo, p.hf, p.unpack)
+	u, err := artifact.UnpackHF(ctx, p.artifact, p.target.repo, *p.hf, p.unpack)
 	if err != nil {
 		return nil, err
 	}

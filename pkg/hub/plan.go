@@ -27,6 +27,8 @@ type PullPlan struct {
 	BytesPerSecond *int64    `json:"bytesPerSecond"`
 	Seconds        *float64  `json:"seconds"`
 	Verified       *Verified `json:"verified"`
+	RepoID         string    `json:"repoId,omitempty"`   // of a Hugging Face cache
+	Revision       string    `json:"revision,omitempty"` // of a Hugging Face cache
 }
 
 // PlanPull tells what [Hub.Pull] with the same arguments would do. It reads the
@@ -42,20 +44,13 @@ func (h *Hub) PlanPull(ctx context.Context, r ref.Reference, dir string, opts Pu
 		dir = path.Base(r.Repository)
 	}
 	t := p.target
-	var n *artifact.UnpackPlan
-	if opts.HF != nil {
-		p.hf.Cache = dir
-		n, err = artifact.PlanUnpackHF(ctx, p.artifact, t.repo, p.hf, p.unpack)
-	} else {
-		n, err = artifact.PlanUnpack(ctx, p.artifact, t.repo, dir, p.unpack)
-	}
+	plan := &PullPlan{Reference: t.ref.String(), Digest: t.desc.Digest.String(), Directory: dir, Verified: p.verified}
+	n, err := planUnpack(ctx, p, plan)
 	if err != nil {
 		return nil, fmt.Errorf("pull %s: %w", t.ref, err)
 	}
-	plan := &PullPlan{
-		Reference: t.ref.String(), Digest: t.desc.Digest.String(), Directory: dir, Verified: p.verified,
-		Files: n.Files, Size: n.Size, SkippedFiles: n.LeftOut, Blobs: n.Blobs, FetchBytes: n.Fetch, ReuseBytes: n.Reuse,
-	}
+	plan.Files, plan.Size, plan.SkippedFiles = n.Files, n.Size, n.LeftOut
+	plan.Blobs, plan.FetchBytes, plan.ReuseBytes = n.Blobs, n.Fetch, n.Reuse
 	rate := opts.Bandwidth
 	if s := h.opts.Store; s != nil {
 		if known := s.Rate(t.ref.Host); known > 0 && (rate == 0 || known < rate) {
@@ -67,4 +62,19 @@ func (h *Hub) PlanPull(ctx context.Context, r ref.Reference, dir string, opts Pu
 		plan.BytesPerSecond, plan.Seconds = &rate, &seconds
 	}
 	return plan, nil
+}
+
+// planUnpack plans for the layout that is asked for, and notes the directory of
+// the files.
+func planUnpack(ctx context.Context, p pulled, plan *PullPlan) (*artifact.UnpackPlan, error) {
+	if p.hf == nil {
+		return artifact.PlanUnpack(ctx, p.artifact, p.target.repo, plan.Directory, p.unpack)
+	}
+	p.hf.Cache = plan.Directory
+	n, err := artifact.PlanUnpackHF(ctx, p.artifact, p.target.repo, *p.hf, p.unpack)
+	if err != nil {
+		return nil, err
+	}
+	plan.Directory, plan.RepoID, plan.Revision = n.Snapshot, p.hf.RepoID, n.Revision
+	return &n.UnpackPlan, nil
 }

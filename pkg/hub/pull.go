@@ -86,12 +86,12 @@ type PullResult struct {
 	Directory    string    `json:"directory"`
 	Files        int       `json:"files"`
 	Size         int64     `json:"size"`
-	FetchedBytes int64     `json:"fetchedBytes"`           // of the files, read from the network
-	ReusedBytes  int64     `json:"reusedBytes"`            // from the store or files that were there
-	Verified     *Verified `json:"verified"`               // null when no signature was asked for
-	SkippedFiles int       `json:"skippedFiles,omitempty"` // that were not selected
-	RepoID       string    `json:"repoId,omitempty"`       // of a Hugging Face cache
-	Revision     string    `json:"revision,omitempty"`     // of a Hugging Face cache
+	FetchedBytes int64     `json:"fetchedBytes"`       // of the files, read from the network
+	ReusedBytes  int64     `json:"reusedBytes"`        // from the store or files that were there
+	Verified     *Verified `json:"verified"`           // null when no signature was asked for
+	SkippedFiles int       `json:"skippedFiles"`       // that were not selected
+	RepoID       string    `json:"repoId,omitempty"`   // of a Hugging Face cache
+	Revision     string    `json:"revision,omitempty"` // of a Hugging Face cache
 	Notes        []string  `json:"notes,omitempty"`
 
 	// Mirrors is how many of the bytes read each mirror gave, by host.
@@ -115,7 +115,7 @@ func (h *Hub) Pull(ctx context.Context, r ref.Reference, dir string, opts PullOp
 	res := &PullResult{Reference: t.ref.String(), Digest: t.desc.Digest.String(), Directory: dir, Verified: p.verified}
 	started := time.Now()
 	var u *artifact.Unpacked
-	if opts.HF != nil {
+	if p.hf != nil {
 		p.hf.Cache = dir
 		u, err = pullHF(ctx, p, res)
 	} else {
@@ -142,7 +142,7 @@ type pulled struct {
 	verified *Verified
 	artifact *artifact.Artifact
 	unpack   artifact.UnpackOptions
-	hf       artifact.HFOptions
+	hf       *artifact.HFOptions // nil unless a Hugging Face cache is asked for
 }
 
 func (h *Hub) pulled(ctx context.Context, r ref.Reference, opts PullOptions) (p pulled, err error) {
@@ -161,9 +161,11 @@ func (h *Hub) pulled(ctx context.Context, r ref.Reference, opts PullOptions) (p 
 		}
 	}
 	if opts.HF != nil {
-		if p.hf, err = hfOptions(t.ref, *opts.HF); err != nil {
+		hf, err := hfOptions(t.ref, *opts.HF)
+		if err != nil {
 			return p, err
 		}
+		p.hf = &hf
 	}
 	if p.artifact, err = openPulled(ctx, t, opts); err != nil {
 		return p, fmt.Errorf("pull %s: %w", t.ref, err)
