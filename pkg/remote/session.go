@@ -252,8 +252,8 @@ func (u *upload) resync(ctx context.Context) (done bool, err error) {
 			}
 		}
 		kept, err = u.settle(ctx)
-		if e, ok := errors.AsType[*Error](err); ok && !e.again {
-			kept, err = 0, nil // the registry does not know it, or does not tell
+		if over(err) {
+			kept, err = 0, nil
 		}
 		if err != nil {
 			return false, err
@@ -274,6 +274,32 @@ func (u *upload) resync(ctx context.Context) (done bool, err error) {
 	return false, nil
 }
 
+// errNoStatus says that a registry cannot tell how far an upload has come.
+var errNoStatus = errors.New("no status of the upload")
+
+// over tells whether err, from asking for an upload's status, means that
+// the upload cannot go on. A registry that is down, busy, or does not let us in
+// just now has said nothing about it.
+func over(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	if !ok {
+		return false
+	}
+	switch e.Status {
+	case http.StatusNotFound, http.StatusGone, // it knows none
+		http.StatusBadRequest,                                  // nor what its address says
+		http.StatusMethodNotAllowed, http.StatusNotImplemented: // it does not tell
+		return true
+	}
+	return e.Code == codeUnsupported || errors.Is(err, errNoStatus)
+}
+
+// noStatus returns err, with the mark that [over] looks for.
+func noStatus(err *Error) error {
+	err.cause = errNoStatus
+	return err
+}
+
 // settle asks how many bytes the registry has until it says the same number
 // twice: it may still be busy with those that came before the connection
 // broke, and two requests writing to one upload spoil it.
@@ -289,14 +315,14 @@ func (u *upload) settle(ctx context.Context) (int64, error) {
 			return 0, err
 		}
 	}
-	return 0, protocolError(u.repo.op("resume upload to"), "its status does not come to rest")
+	return 0, noStatus(protocolError(u.repo.op("resume upload to"), "its status does not come to rest"))
 }
 
 func (u *upload) status(ctx context.Context) (int64, error) {
 	resp, err := u.repo.do(ctx, call{
 		method: http.MethodGet, url: u.to,
-		scopes: pushScopes(),
-		want:   []int{http.StatusNoContent, http.StatusAccepted, http.StatusOK},
+		scopes: pushScopes(), pace: long,
+		want: []int{http.StatusNoContent, http.StatusAccepted, http.StatusOK},
 	})
 	if err != nil {
 		return 0, err
@@ -304,12 +330,14 @@ func (u *upload) status(ctx context.Context) (int64, error) {
 	drain(resp.Body)
 	kept, ok := parseKept(resp.Header.Get("Range"))
 	if !ok {
-		return 0, protocolError(opOf(resp.Request), "status with Range %q", resp.Header.Get("Range"))
+		return 0, noStatus(protocolError(opOf(resp.Request), "status with Range %q", resp.Header.Get("Range")))
 	}
-	if resp.Header.Get("Location") != "" {
-		if u.to, err = u.repo.location(resp); err != nil {
-			return 0, err
+	if said := resp.Header.Get("Location"); said != "" {
+		to, err := u.repo.parseLocation(resp.Request.URL, said)
+		if err != nil {
+			return 0, noStatus(protocolError(opOf(resp.Request), "%v", err))
 		}
+		u.to = to
 		u.keep()
 	}
 	return kept, nil

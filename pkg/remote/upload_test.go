@@ -244,6 +244,45 @@ func TestUploadGoesOnElsewhere(t *testing.T) {
 	}
 }
 
+// TestUploadOutlivesOutage has a registry that cannot tell how far an upload has
+// come, for a while: that is no reason to send all of it again.
+func TestUploadOutlivesOutage(t *testing.T) {
+	const size = 8 << 20
+	desc, data := content(20, size)
+	tests := map[string]struct {
+		status testreg.Action
+		want   error
+	}{
+		"unauthorized": {testreg.Status(http.StatusUnauthorized, nil, ""), remote.ErrUnauthorized},
+		"forbidden":    {testreg.Status(http.StatusForbidden, nil, ""), remote.ErrForbidden},
+		"busy":         {testreg.Status(http.StatusTooManyRequests, nil, ""), remote.ErrUnreachable},
+		"failing":      {testreg.Status(http.StatusInternalServerError, nil, ""), remote.ErrUnreachable},
+		"resets":       {testreg.Reset(), remote.ErrUnreachable},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := testreg.New(t, testreg.Options{Data: t.TempDir()})
+			m := newMemory()
+			s.Add(testreg.Rule{Method: "PUT", Path: "/blobs/uploads/", To: 1, Do: testreg.TakeThenDrop(size * 3 / 4)},
+				testreg.Rule{Method: "GET", Path: "/blobs/uploads/", Do: tt.status})
+			if err := remembering(t, s, m).PushFrom(t.Context(), desc, opener(data), nil); !errors.Is(err, tt.want) {
+				t.Errorf("push in the outage: %v, want %v", err, tt.want)
+			}
+			if len(m.at) != 1 {
+				t.Errorf("the upload is not remembered: %v", m.at)
+			}
+			s.Reset()
+			if err := remembering(t, s, m).PushFrom(t.Context(), desc, opener(data), nil); err != nil {
+				t.Fatal(err)
+			}
+			if n := bytesIn(s); n > size/2 {
+				t.Errorf("%d bytes sent, want at most %d", n, size/2)
+			}
+		})
+	}
+}
+
 func forgotten() testreg.Rule {
 	return testreg.Rule{Method: "GET", Path: "/blobs/uploads/", Do: testreg.ForgetUpload()}
 }
