@@ -51,22 +51,37 @@ func (r *Repository) keepSession(key string, s session) {
 	r.sessions[key] = s
 }
 
-// recall finds the session of an earlier call or process.
+// recall finds the session of an earlier call or process. One that is noted
+// comes before one in memory, which may be what a declined mount has left:
+// that holds nothing yet.
 func (u *upload) recall() {
-	if u.repo.memory != nil && u.key != "" && u.size >= notedBlob {
+	if u.key == "" {
+		return
+	}
+	if u.repo.memory != nil && u.size >= notedBlob {
 		u.note = u.repo.memory.Upload(u.repo.Name(), u.key)
 	}
-	if s, ok := u.repo.takeSession(u.key); ok && u.key != "" {
-		u.to, u.unsure = s.at, s.unsure
+	s, begun := u.repo.takeSession(u.key)
+	if at := u.noted(); at != nil {
+		u.to, u.unsure = at, true
 		return
 	}
+	if begun {
+		u.to, u.unsure = s.at, s.unsure
+		u.keep()
+	}
+}
+
+// noted returns where the note says that the upload goes on, or nil.
+func (u *upload) noted() *url.URL {
 	if u.note == nil || u.note.Location() == "" {
-		return
+		return nil
 	}
 	at, err := u.repo.parseLocation(u.repo.at.url(u.repo.ref.Repository, "/blobs/uploads/", nil), u.note.Location())
-	if err == nil {
-		u.to, u.unsure = at, true
+	if err != nil {
+		return nil
 	}
+	return at
 }
 
 // keep notes where the upload goes on.

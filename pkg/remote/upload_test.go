@@ -283,6 +283,48 @@ func TestUploadOutlivesOutage(t *testing.T) {
 	}
 }
 
+// TestDeclinedMountAndNote asks for a mount of a blob that was uploaded in part
+// before: what is there is not sent again, and what the registry begins in
+// place of a mount is noted if nothing is.
+func TestDeclinedMountAndNote(t *testing.T) {
+	const size = 8 << 20
+	desc, data := content(21, size)
+	s := testreg.New(t, testreg.Options{Data: t.TempDir()})
+	m := newMemory()
+	push := func() error {
+		r := remembering(t, s, m)
+		if ok, err := r.MountFrom(t.Context(), desc, "org/other"); ok || err != nil {
+			t.Fatalf("MountFrom = %v, %v", ok, err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		s.Add(testreg.Rule{Method: "PUT", Path: "/blobs/uploads/", To: 1, Do: func(x testreg.Exchange) {
+			defer cancel()
+			testreg.TakeThenDrop(size / 4)(x)
+		}})
+		return r.PushFrom(ctx, desc, opener(data), nil)
+	}
+	for i := range 2 {
+		if err := push(); !errors.Is(err, context.Canceled) || len(m.at) != 1 {
+			t.Fatalf("push %d: %v, want context.Canceled; noted %v", i, err, m.at)
+		}
+		s.Reset()
+	}
+	r := remembering(t, s, m)
+	if ok, err := r.MountFrom(t.Context(), desc, "org/other"); ok || err != nil {
+		t.Fatalf("MountFrom = %v, %v", ok, err)
+	}
+	if err := r.PushFrom(t.Context(), desc, opener(data), nil); err != nil {
+		t.Fatal(err)
+	}
+	if n := bytesIn(s); n > size*5/8 {
+		t.Errorf("%d bytes sent, want half of %d", n, size)
+	}
+	if len(m.at) > 0 {
+		t.Errorf("an upload that is over is remembered: %v", m.at)
+	}
+}
+
 func forgotten() testreg.Rule {
 	return testreg.Rule{Method: "GET", Path: "/blobs/uploads/", Do: testreg.ForgetUpload()}
 }
