@@ -29,6 +29,10 @@ func openRange(op string, resp *http.Response, want byteRange) (*exactReader, er
 		return wholeAnswer(op, resp, want, body)
 	case http.StatusPartialContent:
 		got, ok := parseContentRange(resp.Header.Get("Content-Range"))
+		// The total may be unknown to who answers (RFC 9110 section 14.4).
+		if got.total < 0 {
+			got.total = want.total
+		}
 		if !ok || got != want {
 			return nil, noRange(op, ErrProtocol, fmt.Sprintf("asked for %s, answered %q", want.request(), resp.Header.Get("Content-Range")))
 		}

@@ -86,6 +86,33 @@ func TestFetchRange(t *testing.T) {
 	}
 }
 
+// A registry may not know, or not say, how long a blob is that it gives a part
+// of. Where the part begins it must say.
+func TestFetchRangeOfUnknownTotal(t *testing.T) {
+	s := testreg.New(t, testreg.Options{})
+	r := newRepo(t, s)
+	_, data := content(2, 100_000)
+	desc := put(t, r, data)
+	for said, right := range map[string]bool{
+		"bytes 500-1499/*":      true,
+		"bytes 500-1499/100000": true,
+		"bytes 500-1499/100001": false,
+		"bytes 501-1500/*":      false,
+		"bytes 500-1500/*":      false,
+		"":                      false,
+	} {
+		s.Reset()
+		s.Add(testreg.Rule{Method: "GET", Do: testreg.SetHeader(map[string]string{"Content-Range": said})})
+		got, err := readAll(r.FetchRange(t.Context(), desc, 500, 1000))
+		if right && (err != nil || !bytes.Equal(got, data[500:1500])) {
+			t.Errorf("Content-Range %q: %d bytes, %v", said, len(got), err)
+		}
+		if !right && !errors.Is(err, errdef.ErrUnsupported) {
+			t.Errorf("Content-Range %q: %v, want ErrUnsupported", said, err)
+		}
+	}
+}
+
 func TestManifestRoundTrip(t *testing.T) {
 	s := testreg.New(t, testreg.Options{})
 	r := newRepo(t, s)
