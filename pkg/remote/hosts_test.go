@@ -271,6 +271,45 @@ func TestHostsRegistry(t *testing.T) {
 	}
 }
 
+// A file of containerd's cannot send the registry's password without TLS.
+func TestHostsServerWithoutTLS(t *testing.T) {
+	yes := func(string) bool { return true }
+	no := func(string) bool { return false }
+	tests := map[string]struct {
+		host, server string
+		plain        func(string) bool
+		want         string
+		warns        bool
+	}{
+		"refused":          {"registry.example", "http", nil, "https", true},
+		"refused too":      {"registry.example", "http", no, "https", true},
+		"allowed":          {"registry.example", "http", yes, "http", false},
+		"loopback":         {"127.0.0.1:5000", "http", no, "http", false},
+		"loopback, to TLS": {"127.0.0.1:5000", "https", nil, "https", false},
+		"TLS":              {"registry.example", "https", no, "https", false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			var scheme, warned string
+			c := newClient(t, remote.Options{
+				HostsDir:  writeHosts(t, map[string]string{"_default/hosts.toml": "server = \"" + tt.server + "://" + tt.host + "\""}),
+				PlainHTTP: tt.plain,
+				Warn:      func(s string) { warned += s },
+				Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
+					scheme = req.URL.Scheme
+					return status(200, nil, nil)(req)
+				}),
+			})
+			if err := c.Ping(t.Context(), tt.host); err != nil {
+				t.Fatal(err)
+			}
+			if scheme != tt.want || (warned != "") != tt.warns {
+				t.Errorf("spoken to by %s, warned %q; want %s, a warning: %v", scheme, warned, tt.want, tt.warns)
+			}
+		})
+	}
+}
+
 func TestMirrors(t *testing.T) {
 	works, broken := testreg.New(t, testreg.Options{}), testreg.New(t, testreg.Options{Rules: []testreg.Rule{{Do: testreg.Status(502, nil, "")}}})
 	dir := writeHosts(t, map[string]string{"_default/hosts.toml": "server = \"" + works.URL + "/below\"\n[host.\"" + broken.URL + "\"]"})

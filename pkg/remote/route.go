@@ -95,7 +95,10 @@ func (c *Client) serve(r *route, f *hostsFile, registry string) error {
 	if !proxied(parsed.host, registry) && parsed.root == "/v2" {
 		at := *r.registry
 		at.near, at.header = near, canonical(m.Header)
-		if c.opts.PlainHTTP == nil || !c.opts.PlainHTTP(registry) {
+		if plain := c.opts.PlainHTTP != nil && c.opts.PlainHTTP(registry); parsed.scheme == "http" && !plain && !isLoopback(registry) {
+			// The registry's password would go out readable.
+			c.warn(fmt.Errorf("%s: server of %s without TLS is not used: that must be allowed with --plain-http", f.name, registry))
+		} else if !plain {
 			at.scheme = parsed.scheme
 		}
 		r.registry, r.last, r.tags = &at, &at, &at
