@@ -30,12 +30,17 @@ func (r *Repository) FetchRange(ctx context.Context, desc ocispec.Descriptor, of
 	if want.empty() {
 		return io.NopCloser(bytes.NewReader(nil)), nil
 	}
-	return r.readBlob(ctx, desc.Digest, want, r.openBlob)
+	return r.readBlob(ctx, desc.Digest, want, func(ctx context.Context, at *endpoint, dgst digest.Digest, part byteRange) (io.ReadCloser, error) {
+		return r.openBlob(ctx, blobCall(at, dgst, quick), dgst, part)
+	})
 }
 
 // Locate returns a function that reads parts of one blob, as FetchRange does.
 // From a registry that gives whole blobs only it returns a reader of the whole
 // blob, and 0 for where that begins; otherwise from is the offset asked for.
+//
+// Each call makes one try: whoever reads many parts at once is the one to know
+// that a registry is busy, and to wait. An [Error] tells whether and how long.
 func (r *Repository) Locate(desc ocispec.Descriptor) func(ctx context.Context, offset, length int64) (rc io.ReadCloser, from int64, err error) {
 	return func(ctx context.Context, offset, length int64) (rc io.ReadCloser, from int64, err error) {
 		want, err := partOf(desc, offset, length)
@@ -47,10 +52,11 @@ func (r *Repository) Locate(desc ocispec.Descriptor) func(ctx context.Context, o
 		}
 		from = offset
 		rc, err = r.readBlob(ctx, desc.Digest, want, func(ctx context.Context, at *endpoint, dgst digest.Digest, part byteRange) (io.ReadCloser, error) {
+			k := blobCall(at, dgst, long)
 			if at.mirror != nil {
-				return r.openBlob(ctx, at, dgst, part)
+				return r.openBlob(ctx, k, dgst, part)
 			}
-			body, err := r.openPart(ctx, at, dgst, part)
+			body, err := r.openPart(ctx, k, dgst, part)
 			if err != nil {
 				return nil, err
 			}
@@ -77,9 +83,17 @@ func partOf(desc ocispec.Descriptor, offset, length int64) (byteRange, error) {
 	return byteRange{first: offset, last: offset + length - 1, total: desc.Size}, nil
 }
 
+// blobCall returns the request for a blob, to one place.
+func blobCall(at *endpoint, dgst digest.Digest, p pace) call {
+	return call{
+		at: at, method: http.MethodGet, path: "/blobs/" + dgst.String(), pace: p,
+		want: []int{http.StatusOK, http.StatusPartialContent, http.StatusBadRequest, http.StatusRequestedRangeNotSatisfiable},
+	}
+}
+
 // openBlob asks one place for a part of a blob.
-func (r *Repository) openBlob(ctx context.Context, at *endpoint, dgst digest.Digest, want byteRange) (io.ReadCloser, error) {
-	body, err := r.openPart(ctx, at, dgst, want)
+func (r *Repository) openBlob(ctx context.Context, k call, dgst digest.Digest, want byteRange) (io.ReadCloser, error) {
+	body, err := r.openPart(ctx, k, dgst, want)
 	if err != nil {
 		return nil, err
 	}
@@ -92,17 +106,13 @@ func (r *Repository) openBlob(ctx context.Context, at *endpoint, dgst digest.Dig
 
 // openPart asks one place for a part of a blob, or the host that it has led to
 // before. The answer may be the whole blob.
-func (r *Repository) openPart(ctx context.Context, at *endpoint, dgst digest.Digest, want byteRange) (*exactReader, error) {
-	k := call{
-		at: at, method: http.MethodGet, path: "/blobs/" + dgst.String(),
-		want: []int{http.StatusOK, http.StatusPartialContent, http.StatusBadRequest, http.StatusRequestedRangeNotSatisfiable},
-	}
+func (r *Repository) openPart(ctx context.Context, k call, dgst digest.Digest, want byteRange) (*exactReader, error) {
 	if want.last-want.first+1 < want.total {
 		k.header = map[string]string{"Range": want.request()}
 	}
-	if to := r.from.landing(at, dgst); to != nil {
-		body, err := r.openAt(ctx, k, to, want)
-		if err == nil || !r.from.leave(at, dgst, to, err) {
+	if to := r.from.landing(k.at, dgst); to != nil {
+		body, err := r.openAt(ctx, k, to.at, want)
+		if !r.from.leave(k.at, dgst, to, err) && (k.pace == long || !busy(err)) {
 			return body, err
 		}
 	}
@@ -114,7 +124,7 @@ func (r *Repository) openPart(ctx context.Context, at *endpoint, dgst digest.Dig
 	}
 	body, err := openAnswer(resp, dgst, want)
 	if err == nil && led != nil && !sameOrigin(led, resp.Request.URL) {
-		r.from.land(at, dgst, led)
+		r.from.land(k.at, dgst, led)
 	}
 	return body, err
 }
@@ -164,8 +174,14 @@ func openAnswer(resp *http.Response, dgst digest.Digest, want byteRange) (*exact
 	return body, nil
 }
 
+// A landing is where a place has led to for a blob.
+type landing struct {
+	at   *url.URL
+	busy bool // it said so last time
+}
+
 // landing returns where a place has led to for a blob, or nil.
-func (s *sources) landing(at *endpoint, dgst digest.Digest) *url.URL {
+func (s *sources) landing(at *endpoint, dgst digest.Digest) *landing {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if t, ok := s.trails[dgst.String()]; ok {
@@ -180,26 +196,37 @@ func (s *sources) land(at *endpoint, dgst digest.Digest, to *url.URL) {
 	defer s.mu.Unlock()
 	t := s.trail(dgst.String())
 	if t.led == nil {
-		t.led = make(map[*endpoint]*url.URL)
+		t.led = make(map[*endpoint]*landing)
 	}
-	t.led[at] = to
+	t.led[at] = &landing{at: to}
 }
 
-// leave forgets where a place has led to if the error is a reason for that: URLs
-// that are signed expire, and hosts go away. It reports whether the place is
-// worth being asked again at once.
-func (s *sources) leave(at *endpoint, dgst digest.Digest, to *url.URL, err error) bool {
+// busy tells whether err says that a host works and has too much to do.
+func busy(err error) bool {
 	e, ok := errors.AsType[*Error](err)
-	if !ok || e.Class == nil {
+	return ok && e.Overloaded()
+}
+
+// leave forgets where a place has led to if the outcome of asking there is a
+// reason for that: URLs that are signed expire, and hosts fail or go away. It
+// reports whether the place is worth being asked again at once.
+//
+// A host that is busy may be so for a moment. When it says so twice in a row,
+// the place may know a better one, but what it has asked to wait for comes
+// first.
+func (s *sources) leave(at *endpoint, dgst digest.Digest, to *landing, err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	if err != nil && (!ok || e.Class == nil) {
 		return false // nobody's fault: the request was given up
-	}
-	if e.Status != 0 && e.again {
-		return false // it is there, and busy
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if first := !to.busy; err == nil || busy(err) && first {
+		to.busy = err != nil
+		return false
+	}
 	if t := s.trail(dgst.String()); t.led[at] == to {
 		delete(t.led, at)
 	}
-	return true
+	return !busy(err)
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"maps"
-	"net/url"
 	"slices"
 	"sync"
 	"time"
@@ -38,7 +37,7 @@ type trail struct {
 	used []*endpoint // mirrors that gave bytes of it
 	bad  []*endpoint // mirrors that do not have it, or gave wrong bytes
 
-	led map[*endpoint]*url.URL // where places have redirected to
+	led map[*endpoint]*landing // where places have redirected to
 }
 
 // Origin returns the repository without its mirrors: what is read comes from
