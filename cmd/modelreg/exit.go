@@ -18,6 +18,7 @@ import (
 	"github.com/modelreg/modelreg/internal/ui"
 	"github.com/modelreg/modelreg/pkg/artifact"
 	"github.com/modelreg/modelreg/pkg/format"
+	"github.com/modelreg/modelreg/pkg/glob"
 	"github.com/modelreg/modelreg/pkg/hub"
 	"github.com/modelreg/modelreg/pkg/mediatypes"
 	"github.com/modelreg/modelreg/pkg/ref"
@@ -91,7 +92,7 @@ var classes = []class{
 		"choose another directory, or replace what is there with --force",
 		[]error{artifact.ErrNotOurs},
 	},
-	{exitUsage, "usage", "", "", []error{ref.ErrSyntax, hub.ErrUsage, source.ErrName, artifact.ErrNotModel, artifact.ErrTarget, artifact.ErrEmpty, artifact.ErrPattern}},
+	{exitUsage, "usage", "", "", []error{ref.ErrSyntax, hub.ErrUsage, source.ErrName, artifact.ErrNotModel, artifact.ErrTarget, artifact.ErrEmpty, glob.ErrPattern}},
 	{exitConflict, "conflict", "what was to be changed has changed underneath", "look at both versions, then decide which tag should stay", []error{hub.ErrConflict}},
 	{exitNoVariant, "no-variant", "no single variant fits", "", []error{hub.ErrNoVariant}},
 	{exitAuth, "auth", "authentication required, or refused", "log in with \"modelreg login HOST\"", []error{remote.ErrUnauthorized}},
@@ -147,8 +148,8 @@ func hint(err error) string {
 	switch {
 	case errors.Is(err, artifact.ErrNotModel):
 		return "\"modelreg pull --raw\" takes what is no model as it is"
-	case errors.Is(err, artifact.ErrNoMatch):
-		return "\"modelreg ls REF\" lists the files; a pattern matches the whole path, and case counts"
+	case errors.Is(err, glob.ErrNoMatch):
+		return "a pattern matches the whole path, and case counts; \"modelreg inspect REF\" lists the files of a version"
 	case errors.Is(err, artifact.ErrDotfile):
 		return "if you trust who made it, take such files with --allow-dotfiles"
 	case errors.Is(err, artifact.ErrCollision):

@@ -39,10 +39,10 @@ var Packages = []Package{
 	{Path: "pkg/lineage", May: "pkg/artifact pkg/card pkg/ref"},
 	{Path: "pkg/signing", May: "pkg/mediatypes pkg/ref"},
 	{Path: "pkg/index"},
-	{Path: "pkg/artifact", May: "pkg/transfer pkg/chunk pkg/coding pkg/store pkg/format pkg/format/shard pkg/card pkg/mediatypes", Why: "unpacking takes files from a store, and uses its partial files for those that are not in it"},
+	{Path: "pkg/artifact", May: "pkg/transfer pkg/chunk pkg/coding pkg/store pkg/format pkg/format/shard pkg/card pkg/glob pkg/mediatypes", Why: "unpacking takes files from a store, and uses its partial files for those that are not in it"},
 	{Path: "pkg/registry", May: "pkg/mediatypes"},
 
-	{Path: "pkg/source", May: "pkg/remote", Why: "other hubs are reached by remote's transport, and fail in its classes"},
+	{Path: "pkg/source", May: "pkg/remote pkg/glob", Why: "other hubs are reached by remote's transport, and fail in its classes"},
 
 	{Path: "pkg/transfer"},
 	{Path: "pkg/chunk"},
@@ -64,6 +64,7 @@ var Packages = []Package{
 	{Path: "pkg/coding"},
 	{Path: "pkg/ref"},
 	{Path: "pkg/card"},
+	{Path: "pkg/glob"},
 
 	{Path: "pkg/store/storetest", May: "pkg/transfer", Why: "for tests: the suite that every store passes"},
 	{Path: "internal/testreg", May: "pkg/registry internal/testmodel", Why: "for tests"},

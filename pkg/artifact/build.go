@@ -16,6 +16,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/modelreg/modelreg/pkg/glob"
 	"github.com/modelreg/modelreg/pkg/mediatypes"
 	"github.com/modelreg/modelreg/pkg/store"
 	"github.com/modelreg/modelreg/pkg/transfer"
@@ -46,7 +47,7 @@ func (u *unpacker) build(ctx context.Context) error {
 		}
 	}
 	if len(u.record.Files) == 0 && u.out.LeftOut > 0 {
-		return ErrNoMatch
+		return glob.ErrNoMatch
 	}
 	if len(u.record.Files) == 0 {
 		return fmt.Errorf("%w: no files in it", ErrNotModel)

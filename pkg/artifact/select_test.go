@@ -17,6 +17,7 @@ import (
 	"oras.land/oras-go/v2/errdef"
 
 	"github.com/modelreg/modelreg/pkg/artifact"
+	"github.com/modelreg/modelreg/pkg/glob"
 	"github.com/modelreg/modelreg/pkg/mediatypes"
 )
 
@@ -209,7 +210,7 @@ func TestUnpackSelectionOfArchive(t *testing.T) {
 			t.Errorf("%s: a directory that nothing is in: %v", enc, err)
 		}
 		_, err := artifact.Unpack(t.Context(), a, b, filepath.Join(t.TempDir(), "out"), include("x/"))
-		if !errors.Is(err, artifact.ErrNoMatch) {
+		if !errors.Is(err, glob.ErrNoMatch) {
 			t.Errorf("%s: error %v, want ErrNoMatch", enc, err)
 		}
 	}
@@ -222,7 +223,7 @@ func TestUnpackSelectionRefused(t *testing.T) {
 	a := mustOpen(t, b, mustPack(t, writeTree(t, t.TempDir(), map[string]string{"a.bin": "a"}), b, artifact.PackOptions{}).Descriptor)
 	parent := t.TempDir()
 	before := b.fetches()
-	for pattern, want := range map[string]error{"A.bin": artifact.ErrNoMatch, "": artifact.ErrPattern} {
+	for pattern, want := range map[string]error{"A.bin": glob.ErrNoMatch, "": glob.ErrPattern} {
 		if _, err := artifact.Unpack(t.Context(), a, b, filepath.Join(parent, "new", "out"), include(pattern)); !errors.Is(err, want) {
 			t.Errorf("%q: error %v, want %v", pattern, err, want)
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/modelreg/modelreg/internal/testhub"
 	"github.com/modelreg/modelreg/internal/testreg"
+	"github.com/modelreg/modelreg/pkg/glob"
 	"github.com/modelreg/modelreg/pkg/remote"
 	"github.com/modelreg/modelreg/pkg/source"
 )
@@ -81,7 +82,6 @@ func TestOpenChooses(t *testing.T) {
 		"star and slashes": {[]string{"s*.txt"}, nil, []string{"sub/dir/a b#1.txt"}},
 		"exclude":          {nil, []string{"sub/*", "*.json", "[!R]*"}, []string{"README.md"}},
 		"both":             {[]string{"*.md"}, []string{"README*"}, []string{"sub/übersicht.md"}},
-		"nothing left":     {[]string{"*.gguf"}, nil, nil},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -95,6 +95,18 @@ func TestOpenChooses(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+func TestOpenChoosesRefuses(t *testing.T) {
+	hub := testhub.New(t, testhub.Options{})
+	hub.Commit("org/m", tiny())
+	for pattern, want := range map[string]error{"*.gguf": glob.ErrNoMatch, "": glob.ErrPattern} {
+		opts := options(t, hub)
+		opts.Include = []string{pattern}
+		if _, err := source.Open(t.Context(), "hf://org/m", opts); !errors.Is(err, want) {
+			t.Errorf("%q: error %v, want %v", pattern, err, want)
+		}
 	}
 }
 

@@ -38,6 +38,8 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/modelreg/modelreg/pkg/glob"
 )
 
 // Schemes of the names that [Open] takes. A path on disk has none.
@@ -89,9 +91,8 @@ type Options struct {
 	// (HF_HUB_CACHE). It is used with Offline.
 	Cache string
 
-	// Include and Exclude choose files by patterns, as huggingface_hub's
-	// allow_patterns and ignore_patterns do: "*" also matches slashes, and
-	// "dir/" means all that is in dir.
+	// Include and Exclude choose files by the patterns of package glob. That
+	// they choose none is an error that wraps glob.ErrNoMatch.
 	Include, Exclude []string
 
 	// TempDir is where small files are kept while the model is open. Empty
@@ -179,6 +180,10 @@ func open(ctx context.Context, name string, opts Options) (_ *Model, err error) 
 			err = errors.Join(err, m.Close())
 		}
 	}()
+	wanted, err := glob.Matcher(opts.Include, opts.Exclude)
+	if err != nil {
+		return nil, err
+	}
 	list, err := lister(m, name, opts)
 	if err != nil {
 		return nil, err
@@ -186,11 +191,10 @@ func open(ctx context.Context, name string, opts Options) (_ *Model, err error) 
 	if err := list(ctx); err != nil {
 		return nil, err
 	}
-	match, err := newMatcher(opts.Include, opts.Exclude)
-	if err != nil {
-		return nil, err
+	m.Files = slices.DeleteFunc(m.Files, func(f File) bool { return !wanted(f.Path) })
+	if len(m.Files) == 0 && len(opts.Include)+len(opts.Exclude) > 0 {
+		return nil, glob.ErrNoMatch
 	}
-	m.Files = slices.DeleteFunc(m.Files, func(f File) bool { return !match.keeps(f.Path) })
 	slices.SortFunc(m.Files, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
 	m.Name = m.Hub + "://" + m.ID + "@" + m.Commit
 	if err := m.settle(ctx, opts.TempDir); err != nil {

@@ -1,15 +1,15 @@
-package artifact_test
+package glob_test
 
 import (
 	"errors"
 	"strings"
 	"testing"
 
-	"github.com/modelreg/modelreg/pkg/artifact"
+	"github.com/modelreg/modelreg/pkg/glob"
 )
 
 // What the patterns of Python's fnmatch match: the rows were checked with it.
-func TestSelectionPatterns(t *testing.T) {
+func TestPatterns(t *testing.T) {
 	tests := []struct {
 		pattern string
 		yes, no []string
@@ -39,7 +39,7 @@ func TestSelectionPatterns(t *testing.T) {
 		{"größe*", []string{"größe.txt"}, []string{"grosse.txt"}},
 	}
 	for _, tt := range tests {
-		match, err := artifact.Selection{Include: []string{tt.pattern}}.Matcher()
+		match, err := glob.Matcher([]string{tt.pattern}, nil)
 		if err != nil {
 			t.Errorf("%q: %v", tt.pattern, err)
 			continue
@@ -57,23 +57,23 @@ func TestSelectionPatterns(t *testing.T) {
 	}
 }
 
-func TestSelectionRefuses(t *testing.T) {
-	for _, s := range []artifact.Selection{
-		{Include: []string{""}},
-		{Exclude: []string{"a", ""}},
-		{Include: []string{"\xff"}},
-		{Include: []string{strings.Repeat("x", 5000)}},
-		{Exclude: make([]string, 2000)},
+func TestRefuses(t *testing.T) {
+	for _, s := range []struct{ include, exclude []string }{
+		{include: []string{""}},
+		{exclude: []string{"a", ""}},
+		{include: []string{"\xff"}},
+		{include: []string{strings.Repeat("x", 5000)}},
+		{exclude: make([]string, 2000)},
 	} {
-		if _, err := s.Matcher(); !errors.Is(err, artifact.ErrPattern) {
+		if _, err := glob.Matcher(s.include, s.exclude); !errors.Is(err, glob.ErrPattern) {
 			t.Errorf("error %v, want ErrPattern", err)
 		}
 	}
 }
 
 // A long pattern on a long name is done soon.
-func TestSelectionSlowPattern(t *testing.T) {
-	match, err := artifact.Selection{Include: []string{strings.Repeat("*a", 2000) + "b"}}.Matcher()
+func TestSlowPattern(t *testing.T) {
+	match, err := glob.Matcher([]string{strings.Repeat("*a", 2000) + "b"}, nil)
 	if err != nil || match(strings.Repeat("a", 1024)) {
 		t.Errorf("error %v, or a match", err)
 	}
@@ -81,12 +81,12 @@ func TestSelectionSlowPattern(t *testing.T) {
 
 // Any text that is a pattern matches itself when it has no special letters, and
 // a star takes anything; nothing panics.
-func FuzzSelection(f *testing.F) {
+func FuzzMatcher(f *testing.F) {
 	for _, p := range []string{"*.bin", "[!a-z]*", "a/", "[", "[]", "[!", "?ü*", "***"} {
 		f.Add(p, "sub/model.bin")
 	}
 	f.Fuzz(func(t *testing.T, pattern, name string) {
-		match, err := artifact.Selection{Include: []string{pattern}}.Matcher()
+		match, err := glob.Matcher([]string{pattern}, nil)
 		if err != nil {
 			return
 		}
@@ -94,7 +94,7 @@ func FuzzSelection(f *testing.F) {
 		if !strings.ContainsAny(pattern, "*?[") && !strings.HasSuffix(pattern, "/") && got != (pattern == name) {
 			t.Errorf("%q matches %q: %v", pattern, name, got)
 		}
-		all, err := artifact.Selection{Include: []string{pattern, "*"}, Exclude: []string{pattern}}.Matcher()
+		all, err := glob.Matcher([]string{pattern, "*"}, []string{pattern})
 		if err != nil || all(name) == got {
 			t.Errorf("%q both selects and leaves out %q: %v", pattern, name, err)
 		}
