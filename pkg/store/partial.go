@@ -226,17 +226,19 @@ func (p *Partial) Reset() error {
 	return p.reset()
 }
 
+// reset forgets the parts first and takes the bytes last, so that a kill in
+// between never leaves a part that agrees with bytes that were to go.
 func (p *Partial) reset() error {
-	if err := p.record(mark{}, mark{}); err != nil {
-		return err
-	}
-	p.last, p.bad, p.parts, p.records, p.slots = mark{}, nil, nil, 0, nil
-	p.saved = false
 	if p.log != nil {
 		if err := p.log.Truncate(journalBlock); err != nil {
 			return err
 		}
 	}
+	p.parts, p.records, p.slots = nil, 0, nil
+	if err := p.record(mark{}, mark{}); err != nil {
+		return err
+	}
+	p.last, p.bad, p.saved = mark{}, nil, false
 	return p.data.Truncate(0)
 }
 

@@ -184,3 +184,26 @@ func FuzzParts(f *testing.F) {
 		}
 	})
 }
+
+// What stops in the middle of a reset leaves no part that the bytes agree with.
+func TestResetBroken(t *testing.T) {
+	b := blobOf(1, 8*step)
+	root := openRoot(t)
+	p := openPartial(t, root, "f", storetest.Blob(b))
+	keep(t, p, b, 2, 4)
+	p.SetDisk(&badDisk{})
+	if err := p.Reset(); err == nil {
+		t.Error("Reset on a full disk is no error")
+	}
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	p = openPartial(t, root, "f", storetest.Blob(b))
+	n, _, err := p.Resume()
+	if steps := kept(t, p, b); n != 0 || err != nil || steps != nil {
+		t.Errorf("Resume = %d, %v with the parts %v, want nothing", n, err, steps)
+	}
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
