@@ -18,6 +18,10 @@ const (
 	// tried again after they were of no use.
 	firstHold   = 2 * time.Second
 	longestHold = time.Minute
+
+	// shyTrials is how many trials must be worth it, after the source has
+	// complained, before more than one connection is tried at a time.
+	shyTrials = 3
 )
 
 // A governor decides how many connections there are to be. It tries more, and
@@ -36,7 +40,8 @@ type governor struct {
 	start   int64     // bytes when it did; -1 before
 	hold    time.Time // no trial before
 	wait    time.Duration
-	timid   bool // one more at a time: the source has complained
+	eased   time.Time // until then complaints are taken for the last one
+	timid   int       // as many trials to come are of one connection: the source has complained
 }
 
 // A sight is what the governor sees.
@@ -83,6 +88,7 @@ func (g *governor) judge(s sight, rate float64) {
 			g.hold = s.now.Add(g.wait)
 		} else {
 			g.wait = 0
+			g.timid = max(g.timid-1, 0)
 		}
 		g.proven = 0
 	}
@@ -99,7 +105,7 @@ func (g *governor) judge(s sight, rate float64) {
 // step returns how many connections to try more.
 func (g *governor) step() int {
 	switch {
-	case g.timid:
+	case g.timid > 0:
 		return 1
 	case g.rate < slowConnection*float64(g.target):
 		return g.target
@@ -116,10 +122,24 @@ func (g *governor) reopen(s sight) {
 	}
 }
 
-// congested takes back what the source cannot bear, of so many connections.
+// congested takes back what the source cannot bear, of so many connections. Of
+// complaints that come together only one counts, and the longest wait.
 func (g *governor) congested(now time.Time, active int, wait time.Duration) {
+	calm := now.Add(wait + firstHold)
+	g.hold = later(g.hold, calm)
+	g.opens = later(g.opens, now.Add(wait))
+	if now.Before(g.eased) {
+		return
+	}
+	g.eased = calm
 	g.target = max(min(g.target, active)/2, 1)
-	g.proven, g.start, g.timid = 0, -1, true
-	g.opens = now.Add(wait)
-	g.hold = now.Add(wait + firstHold)
+	g.proven, g.start, g.timid = 0, -1, shyTrials
+}
+
+// later returns the later of two times.
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }

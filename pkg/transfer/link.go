@@ -12,6 +12,13 @@ import (
 	"oras.land/oras-go/v2/errdef"
 )
 
+// longestDelay and leastUsual bound what one answer that took long says about
+// the others: a source may have waited and asked again by itself.
+const (
+	longestDelay = 2 * time.Second
+	leastUsual   = 100 * time.Millisecond
+)
+
 // A link is all connections to a source: one for each blob that is being
 // fetched, and helpers that take parts of the blobs off those, as many as the
 // governor finds worth while.
@@ -94,14 +101,16 @@ func (l *link) hold(ctx context.Context) error {
 	}
 }
 
-// answered notes how long an answer took.
+// answered notes how long an answer took. One that took far longer than the
+// others counts for a few times as much as they do.
 func (l *link) answered(d time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	d = min(d, longestDelay)
 	if l.delay == 0 {
 		l.delay = d
 	}
-	l.delay += (d - l.delay) / 4
+	l.delay += (min(d, max(4*l.delay, leastUsual)) - l.delay) / 4
 }
 
 // An overloader is an error that knows whether it says that there are too many
@@ -111,17 +120,22 @@ type overloader interface {
 	Overloaded() bool
 }
 
+// busy tells whether err says that there are too many requests.
+func busy(err error) bool {
+	e, ok := errors.AsType[overloader](err)
+	return ok && e.Overloaded()
+}
+
 // refused has all connections be fewer, and wait, if the source says so.
 func (l *link) refused(err error) {
-	e, ok := errors.AsType[overloader](err)
-	if !ok || !e.Overloaded() {
+	if !busy(err) {
 		return
 	}
 	wait, _ := transient(err)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
-	l.held = now.Add(wait)
+	l.held = later(l.held, now.Add(wait))
 	l.gov.congested(now, len(l.limit.slots), wait)
 }
 
@@ -194,12 +208,11 @@ func (l *link) send(ctx context.Context) bool {
 		defer l.helping.Add(-1)
 		for r != nil {
 			err := b.stream(within, r)
-			b.helpers.Done()
-			if err != nil {
+			if err != nil && within.Err() == nil { // not because the attempt is over
 				l.failed(b, err)
-				return
 			}
-			if ctx.Err() != nil || l.surplus() {
+			b.helpers.Done() // from here the blob is no longer ours
+			if err != nil || ctx.Err() != nil || l.surplus() {
 				return
 			}
 			b, r, within = l.work()
@@ -232,16 +245,18 @@ func (l *link) surplus() bool {
 }
 
 // failed draws the lesson of a helper's error, which never is the blob's: the
-// leader will meet it again if there is no way around it.
+// leader will meet it again if there is no way around it. What a busy source
+// means has been drawn before ([link.refused]).
 func (l *link) failed(b *blob, err error) {
 	if errors.Is(err, errdef.ErrUnsupported) {
 		b.wholeOnly()
 		return
 	}
+	if busy(err) {
+		return
+	}
 	if _, ok := transient(err); !ok {
-		b.mu.Lock()
-		b.alone = true
-		b.mu.Unlock()
+		b.lonely()
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
