@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"hash"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -338,4 +340,47 @@ func TestPullManyGaps(t *testing.T) {
 			t.Errorf("%d bytes fetched and %d copied", seen.sum(transfer.Progress), seen.sum(transfer.Copied))
 		}
 	})
+}
+
+// A checkpoints is a partial that notes them.
+type checkpoints struct {
+	*partial
+	at []int64
+}
+
+func (p *checkpoints) Checkpoint(n int64, state hash.Hash) error {
+	p.at = append(p.at, n)
+	return p.partial.Checkpoint(n, state)
+}
+
+// Wherever segments and answers end, there is a checkpoint after each part.
+func TestPullCheckpoints(t *testing.T) {
+	const part = 16 * mib
+	desc, data := content(81, 4*part+5)
+	tests := map[string][]transfer.Segment{
+		"none":   nil,
+		"chunks": {segment(data, 0, part-100), segment(data, part-100, 1000), segment(data, part+900, mib), segment(data, 2*part-5, part+mib/2)},
+		"all":    {segment(data, 0, desc.Size)},
+	}
+	for name, segs := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newNetwork(data)
+				n.perConnection = 350e3 // a buffer is not filled in one go
+				p := &checkpoints{partial: newPartial()}
+				j := transfer.Job{
+					Desc: desc, Open: func() (transfer.Partial, error) { return p, nil },
+					Local: func(context.Context) ([]transfer.Segment, error) { return segs, nil },
+				}
+				if err := transfer.Pull(t.Context(), n, []transfer.Job{j}, transfer.PullOptions{Connections: 2}); err != nil || !bytes.Equal(p.data, data) {
+					t.Fatalf("Pull = %v", err)
+				}
+				for _, want := range []int64{part, 2 * part, 3 * part, 4 * part} {
+					if !slices.Contains(p.at, want) {
+						t.Errorf("checkpoints at %d, none at %d", p.at, want)
+					}
+				}
+			})
+		})
+	}
 }

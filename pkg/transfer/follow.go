@@ -84,7 +84,8 @@ func (f *follower) readBack() (went bool, err error) {
 	f.mu.Lock()
 	end := f.hashed
 	if f.handed == f.hashed {
-		end = min(f.written.from(f.hashed), f.hashed+bufferBytes)
+		// Not past the end of a part, where there is a checkpoint.
+		end = min(f.written.from(f.hashed), f.hashed+bufferBytes, nextPart(f.hashed))
 	}
 	if len(f.claims) > 0 && f.claims[0].off < end {
 		end = min(end, f.claims[0].end)

@@ -126,7 +126,7 @@ func (b *blob) fetchRun(ctx context.Context, r *run) error {
 
 // stream fetches a run over one connection, and gives it back.
 func (b *blob) stream(ctx context.Context, r *run) error {
-	c, from, err := b.link.open(ctx, b, span{r.pos, r.end})
+	c, from, err := b.link.open(ctx, b, b.wanted(r))
 	if err != nil {
 		b.leave(r)
 		return err
@@ -168,6 +168,13 @@ func (b *blob) step(ctx context.Context, c *conn, r *run) (done bool, err error)
 		return true, io.ErrUnexpectedEOF
 	}
 	return false, err
+}
+
+// wanted returns what is to be asked for: others may take over some of it.
+func (b *blob) wanted(r *run) span {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return span{r.pos, r.end}
 }
 
 // share returns how much of the run is to be read at once.
@@ -214,7 +221,7 @@ func (b *blob) absorb(ctx context.Context, c *conn) error {
 	buf := b.link.buffers.take()
 	defer b.link.buffers.give(buf)
 	for pos := int64(0); pos < size; {
-		n, err := c.fill(buf[:min(bufferBytes, size-pos)])
+		n, err := c.fill(buf[:min(bufferBytes, size-pos, nextPart(pos)-pos)])
 		more, failed := b.pick(ctx, pos, buf[:n])
 		pos += int64(n)
 		switch {

@@ -108,9 +108,10 @@ func (b *blob) copySegment(ctx context.Context, s Segment, t *tally) (pos int64,
 		if ctx.Err() != nil {
 			return pos, context.Cause(ctx)
 		}
-		n := min(bufferBytes, end-pos)
-		// A segment that fills no more than the buffer is in it since intact.
-		if s.Length > bufferBytes {
+		// Not past the end of a part, where there is a checkpoint.
+		n := min(bufferBytes, end-pos, nextPart(pos)-pos)
+		// A segment of one piece is in the buffer since intact.
+		if n < s.Length {
 			if got, _ := s.From.ReadAt(buf[:n], s.At+pos-s.Offset); int64(got) < n {
 				return pos, nil // it could be read a moment ago
 			}
