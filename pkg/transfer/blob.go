@@ -5,6 +5,7 @@ import (
 	"errors"
 	"hash"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	"oras.land/oras-go/v2/content"
@@ -236,12 +237,10 @@ func (b *blob) lead(ctx context.Context) error {
 			return nil
 		}
 		if r == nil {
-			select {
-			case <-b.news:
-				continue
-			case <-ctx.Done():
-				return context.Cause(ctx)
+			if err := b.idle(ctx); err != nil {
+				return err
 			}
+			continue
 		}
 		err := b.fetchRun(ctx, r)
 		if err == nil {
@@ -256,5 +255,20 @@ func (b *blob) lead(ctx context.Context) error {
 		if stop := b.again(ctx, &pace, err); stop != nil {
 			return stop
 		}
+	}
+}
+
+// idle waits until there may be something to fetch: because of news, or because
+// a helper has turned out to be slow.
+func (b *blob) idle(ctx context.Context) error {
+	t := time.NewTimer(b.link.patience())
+	defer t.Stop()
+	select {
+	case <-b.news:
+		return nil
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }

@@ -342,6 +342,24 @@ func TestPullManyGaps(t *testing.T) {
 	})
 }
 
+// A helper that stalls after the leader has nothing more to do is relieved.
+func TestPullStallsAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, data := content(71, 48*mib)
+		n := newNetwork(data)
+		n.delay = 100 * time.Millisecond
+		n.speed = func(number int) float64 {
+			if number == 2 {
+				return 100e3
+			}
+			return 100e6
+		}
+		if took := n.pull(t, transfer.PullOptions{Connections: 2}); took > 30*time.Second {
+			t.Errorf("took %v", took)
+		}
+	})
+}
+
 // A checkpoints is a partial that notes them.
 type checkpoints struct {
 	*partial
