@@ -2,7 +2,9 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -130,10 +132,30 @@ func TestJSONKeys(t *testing.T) {
 	}
 	for _, s := range steps {
 		slices.Sort(s.want)
+		for _, key := range s.want {
+			if name := key[strings.LastIndex(key, ".")+1:]; !documented(t, name) {
+				t.Errorf("%s: docs/json.md says nothing of %s", s.name, key)
+			}
+		}
 		if diff := cmp.Diff(s.want, keys(t, s.run())); diff != "" {
 			t.Errorf("%s: %s", s.name, diff)
 		}
 	}
+}
+
+// documented tells whether the manual of the JSON results names a key.
+func documented(t *testing.T, key string) bool {
+	t.Helper()
+	manual, err := os.ReadFile(filepath.Join("..", "..", "docs", "json.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, form := range []string{"`%s`", "`%s[]`", "`error.%s`"} {
+		if strings.Contains(string(manual), fmt.Sprintf(form, key)) {
+			return true
+		}
+	}
+	return key == "error"
 }
 
 // A version that is not verified has a result all the same.
