@@ -21,7 +21,7 @@ var validRevision = regexp.MustCompile(`^[0-9a-f]{40}$`)
 func marker(revision string) string { return controlPrefix + "/" + revision }
 
 // mark makes the marker of the revision. It holds the reference that was asked
-// for, for people to read.
+// for, from which package source tells where the revision is from.
 func (h *hfCache) mark() error {
 	if err := h.root.MkdirAll(controlPrefix, 0o755); err != nil {
 		return err

@@ -33,7 +33,7 @@ type ImportOptions struct {
 // An Origin is a model elsewhere, at the commit that it was resolved to.
 type Origin struct {
 	Name    string // what was asked for, with the commit
-	Hub     string // "hf", "ms" or "oci"
+	Hub     string // "hf", "ms" or "oci"; "" if not known
 	ID      string // on that hub
 	Commit  string // or the digest of a manifest
 	License string // identifier; "" if not known
@@ -138,6 +138,9 @@ func (h *Hub) openImport(ctx context.Context, name string, r ref.Reference, opts
 			mediatypes.AnnotationOrigin: m.Hub + ":" + m.ID + "@" + m.Commit,
 		},
 		close: m.Close,
+	}
+	if m.Hub == "" { // it is not known where it came from
+		from.annotations = nil
 	}
 	for _, f := range m.Files {
 		from.inputs = append(from.inputs, artifact.Input{Path: f.Path, Size: f.Size, Digest: f.Digest, Open: f.Open})

@@ -21,6 +21,7 @@ import (
 	"github.com/modelreg/modelreg/internal/testhub"
 	"github.com/modelreg/modelreg/internal/testmodel"
 	"github.com/modelreg/modelreg/internal/testreg"
+	"github.com/modelreg/modelreg/pkg/artifact"
 	"github.com/modelreg/modelreg/pkg/chunk"
 	"github.com/modelreg/modelreg/pkg/hub"
 	"github.com/modelreg/modelreg/pkg/mediatypes"
@@ -493,5 +494,26 @@ func TestImportRefuses(t *testing.T) {
 	}
 	if slices.Contains(w.writes(), "PUT /v2/org/m/manifests/v1") {
 		t.Error("a tag was moved")
+	}
+}
+
+// What was pulled into a Hugging Face cache comes from where it was pulled.
+func TestImportFromOwnCache(t *testing.T) {
+	w := newWorld(t)
+	w.push("org/m:v1", "one")
+	cache := t.TempDir()
+	pulled, err := w.Pull(t.Context(), w.ref("org/m:v1"), cache, hub.PullOptions{HF: &artifact.HFOptions{RepoID: "acme/m"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Import(t.Context(), filepath.Join(cache, "models--acme--m"), w.ref("org/back:v1"), hub.ImportOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{
+		ocispec.AnnotationSource: "", ocispec.AnnotationRevision: pulled.Digest,
+		mediatypes.AnnotationOrigin: "oci:" + w.srv.Host + "/org/m@" + pulled.Digest,
+	}
+	if diff := cmp.Diff(want, annotationsOf(t, w, "org/back", "v1")); diff != "" {
+		t.Error(diff)
 	}
 }

@@ -23,6 +23,8 @@ const (
 	cachePrefix   = "models--"
 	snapshotsDir  = "snapshots"
 	refsDir       = "refs"
+	originsDir    = ".modelreg" // see artifact.UnpackHF
+	maxOrigin     = 1024
 	maxRefBytes   = 256
 	maxCacheDepth = 64
 )
@@ -84,7 +86,10 @@ func (m *Model) listCached(ctx context.Context, name, revision string) error {
 		return fmt.Errorf("%w: %.80q is no commit", ErrName, commit)
 	}
 	m.Commit = commit
-	c := cached{m: m, root: root, top: snapshotsDir + "/" + commit}
+	if err := m.trueOrigin(root); err != nil {
+		return err
+	}
+	c := cached{m: m, root: root, commit: commit}
 	return c.dir(ctx, "", 0)
 }
 
@@ -111,9 +116,40 @@ func (m *Model) cachedCommit(root *os.Root) (string, error) {
 // A cached lists the files of one snapshot. Links are followed inside the
 // model's directory and not out of it.
 type cached struct {
-	m    *Model
-	root *os.Root
-	top  string
+	m      *Model
+	root   *os.Root
+	commit string
+}
+
+func (c *cached) name(rel string) string { return path.Join(snapshotsDir, c.commit, rel) }
+
+// trueOrigin corrects what the model says of itself if the commit is none of the
+// Hugging Face Hub's: modelreg has pulled a version from a registry into the
+// cache.
+func (m *Model) trueOrigin(root *os.Root) error {
+	f, err := root.Open(originsDir + "/" + m.Commit)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxOrigin))
+	if err != nil {
+		return err
+	}
+	m.Hub, m.Page = "", ""
+	name, dgst, _ := strings.Cut(strings.TrimSpace(string(text)), "@")
+	d, err := digest.Parse(dgst)
+	if err != nil || !strings.HasPrefix(d.Encoded(), m.Commit) {
+		return nil // it came from a registry, and which is not known
+	}
+	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
+		name = name[:i] // the tag
+	}
+	m.Hub, m.ID, m.Commit = SchemeRegistry, name, dgst
+	return nil
 }
 
 func (c *cached) dir(ctx context.Context, rel string, depth int) error {
@@ -123,9 +159,9 @@ func (c *cached) dir(ctx context.Context, rel string, depth int) error {
 	if depth > maxCacheDepth {
 		return fmt.Errorf("%w: %q is too deep", ErrName, rel)
 	}
-	d, err := c.root.Open(path.Join(c.top, rel))
+	d, err := c.root.Open(c.name(rel))
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("commit %s is not in the cache: %w", c.m.Commit, errdef.ErrNotFound)
+		return fmt.Errorf("commit %s is not in the cache: %w", c.commit, errdef.ErrNotFound)
 	}
 	if err != nil {
 		return err
@@ -150,7 +186,7 @@ func (c *cached) dir(ctx context.Context, rel string, depth int) error {
 }
 
 func (c *cached) file(rel string) error {
-	name := path.Join(c.top, rel)
+	name := c.name(rel)
 	info, err := c.root.Stat(name)
 	if err != nil {
 		return err

@@ -80,6 +80,31 @@ func TestOpenCached(t *testing.T) {
 	}
 }
 
+// What modelreg has pulled into a cache is not said to come from the Hugging Face
+// Hub, of which its revision is no commit.
+func TestOpenCachedFromRegistry(t *testing.T) {
+	dgst := "sha256:" + cachedCommit + strings.Repeat("0", 24)
+	for text, want := range map[string]source.Model{
+		"localhost:5000/org/m:v1@" + dgst + "\n":   {Name: "oci://localhost:5000/org/m@" + dgst, Hub: "oci", ID: "localhost:5000/org/m", Commit: dgst},
+		"host/m@" + dgst:                           {Name: "oci://host/m@" + dgst, Hub: "oci", ID: "host/m", Commit: dgst},
+		"host/m@sha256:" + strings.Repeat("0", 64): {Name: "org/tiny@" + cachedCommit, ID: "org/tiny", Commit: cachedCommit},
+		"\n": {Name: "org/tiny@" + cachedCommit, ID: "org/tiny", Commit: cachedCommit},
+	} {
+		dir := writeCache(t, t.TempDir(), "org/tiny", tiny())
+		if err := os.Mkdir(filepath.Join(dir, ".modelreg"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, ".modelreg", cachedCommit), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		m := mustOpen(t, dir, source.Options{})
+		check(t, m, tiny())
+		if m.Name != want.Name || m.Hub != want.Hub || m.ID != want.ID || m.Commit != want.Commit || m.Page != "" {
+			t.Errorf("%q: opened %+v", text, m)
+		}
+	}
+}
+
 func TestOpenCachedRefuses(t *testing.T) {
 	cache := t.TempDir()
 	outside := filepath.Join(t.TempDir(), "secret")

@@ -48,6 +48,10 @@ const (
 	SchemeModelScope  = "ms"
 )
 
+// SchemeRegistry is the Hub of a model in a cache that came there from a
+// registry. [Open] takes no such names.
+const SchemeRegistry = "oci"
+
 // Endpoints of the hubs.
 const (
 	HuggingFace = "https://huggingface.co"
@@ -132,14 +136,17 @@ type Model struct {
 	// "hf://org/model@0123…".
 	Name string
 
-	// ID is the model's name on its hub, and Hub the hub: "hf" or "ms".
+	// ID is the model's name on its hub, and Hub the hub: "hf" or "ms". Of a
+	// model that modelreg has pulled into a cache they are the repository and
+	// "oci", or, if that is not known, the name there and "".
 	ID, Hub string
 
 	// Revision is what was asked for, Commit what that was when it was
-	// opened. ModelScope may tell only the first digits.
+	// opened: of a model from a registry, the digest. ModelScope may tell only
+	// the first digits.
 	Revision, Commit string
 
-	// Page is the URL at which people see the model.
+	// Page is the URL at which people see the model, "" if there is none.
 	Page string
 
 	// License is the identifier that the hub shows, "" if none.
@@ -196,7 +203,9 @@ func open(ctx context.Context, name string, opts Options) (_ *Model, err error) 
 		return nil, glob.ErrNoMatch
 	}
 	slices.SortFunc(m.Files, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
-	m.Name = m.Hub + "://" + m.ID + "@" + m.Commit
+	if m.Name = m.ID + "@" + m.Commit; m.Hub != "" {
+		m.Name = m.Hub + "://" + m.Name
+	}
 	if err := m.settle(ctx, opts.TempDir); err != nil {
 		return nil, err
 	}
