@@ -119,12 +119,53 @@ func (m memberSource) FetchRange(ctx context.Context, desc ocispec.Descriptor, o
 	if !ok {
 		return nil, fmt.Errorf("fetch %s: %w", shortDigest(desc.Digest), errdef.ErrNotFound)
 	}
-	if rest := f.Size - offset; length < 0 || length > rest {
-		length = rest
+	return m.src.FetchRange(ctx, layerOf(f), f.Offset+offset, f.rest(offset, length))
+}
+
+// Locate implements [transfer.Locator]: a source that has it may leave it to
+// its caller when to ask again, which FetchRange does not.
+func (m memberSource) Locate(desc ocispec.Descriptor) func(ctx context.Context, offset, length int64) (io.ReadCloser, int64, error) {
+	f, known := m.files[desc.Digest]
+	l, ok := m.src.(transfer.Locator)
+	if !known || !ok {
+		return func(ctx context.Context, offset, length int64) (io.ReadCloser, int64, error) {
+			rc, err := m.FetchRange(ctx, desc, offset, length)
+			return rc, offset, err
+		}
 	}
+	open := l.Locate(layerOf(f))
+	return func(ctx context.Context, offset, length int64) (io.ReadCloser, int64, error) {
+		rc, from, err := open(ctx, f.Offset+offset, f.rest(offset, length))
+		if err == nil && from != f.Offset+offset { // all of the archive
+			rc.Close()
+			rc, err = m.FetchRange(ctx, desc, offset, length)
+		}
+		return rc, offset, err
+	}
+}
+
+// Distrust implements [transfer.Distruster]: wrong bytes of a file are wrong
+// bytes of the layer that it is in.
+func (m memberSource) Distrust(desc ocispec.Descriptor) bool {
+	f, ok := m.files[desc.Digest]
+	d, other := m.src.(transfer.Distruster)
+	return ok && other && d.Distrust(layerOf(f))
+}
+
+// layerOf describes the layer of a file, as sources are asked for it.
+func layerOf(f File) ocispec.Descriptor {
 	layer := f.Layer
 	layer.Annotations, layer.Data = nil, nil
-	return m.src.FetchRange(ctx, layer, f.Offset+offset, length)
+	return layer
+}
+
+// rest returns how many of length bytes there are from offset; a negative
+// length means all.
+func (f File) rest(offset, length int64) int64 {
+	if n := f.Size - offset; length < 0 || length > n {
+		return n
+	}
+	return length
 }
 
 // wantsMember tells whether a member of an archive is selected. Of a selection

@@ -9,9 +9,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2/content"
 	"oras.land/oras-go/v2/errdef"
@@ -188,6 +190,69 @@ func TestUnpackSelectionFallsBack(t *testing.T) {
 		}
 		if err := os.RemoveAll(out); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// A failing mirror gives wrong bytes of a layer until it is distrusted.
+type failingMirror struct {
+	*blobs
+	layers     map[digest.Digest]bool
+	distrusted atomic.Int64
+}
+
+func (m *failingMirror) FetchRange(ctx context.Context, desc ocispec.Descriptor, off, n int64) (io.ReadCloser, error) {
+	if m.distrusted.Load() < 3 {
+		off++
+	}
+	return ranged{m.blobs}.FetchRange(ctx, desc, off, n)
+}
+
+func (m *failingMirror) Distrust(desc ocispec.Descriptor) bool {
+	return m.layers[desc.Digest] && m.distrusted.Add(1) <= 3
+}
+
+// Wrong bytes of a file in a layer have the places distrusted that gave them.
+func TestUnpackSelectionDistrusts(t *testing.T) {
+	b := newBlobs()
+	a := mustOpen(t, b, mustPack(t, writeTree(t, t.TempDir(), manyFiles()), b, artifact.PackOptions{}).Descriptor)
+	src := &failingMirror{blobs: b, layers: make(map[digest.Digest]bool)}
+	for _, l := range a.Manifest.Layers {
+		src.layers[l.Digest] = true
+	}
+	u := mustUnpack(t, a, src, filepath.Join(t.TempDir(), "out"), include("data/005.txt"))
+	if u.Files != 1 || u.Fetched >= 1e6 || src.distrusted.Load() != 3 {
+		t.Errorf("%+v after %d of 3 distrusts", u, src.distrusted.Load())
+	}
+}
+
+// A located source gives parts as [transfer.Locator] says, or all of a blob.
+type located struct {
+	ranged
+	whole bool
+	asked *atomic.Int64
+}
+
+func (l located) Locate(desc ocispec.Descriptor) func(context.Context, int64, int64) (io.ReadCloser, int64, error) {
+	return func(ctx context.Context, off, n int64) (io.ReadCloser, int64, error) {
+		l.asked.Add(1)
+		if l.whole {
+			rc, err := l.Fetch(ctx, desc)
+			return rc, 0, err
+		}
+		rc, err := l.FetchRange(ctx, desc, off, n)
+		return rc, off, err
+	}
+}
+
+func TestUnpackSelectionLocates(t *testing.T) {
+	b := newBlobs()
+	a := mustOpen(t, b, mustPack(t, writeTree(t, t.TempDir(), manyFiles()), b, artifact.PackOptions{}).Descriptor)
+	for _, whole := range []bool{false, true} {
+		src := located{ranged{b}, whole, new(atomic.Int64)}
+		u := mustUnpack(t, a, src, filepath.Join(t.TempDir(), "out"), include("data/005.txt"))
+		if u.Files != 1 || u.Fetched >= 1e6 || src.asked.Load() == 0 {
+			t.Errorf("whole %v: %+v, %d parts", whole, u, src.asked.Load())
 		}
 	}
 }
