@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -289,10 +290,13 @@ func TestSmallFilesAreCompared(t *testing.T) {
 func TestRedirectsToThisMachineAreRefused(t *testing.T) {
 	hub := testhub.New(t, testhub.Options{})
 	hub.Commit("org/m", tiny())
+	var mu sync.Mutex
 	var dialled []string
 	c, err := remote.New(remote.Options{AuthFile: "/nonexistent", Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
 		// hub.example stands for the hub, as DNS would say.
+		mu.Lock()
 		dialled = append(dialled, r.URL.Host)
+		mu.Unlock()
 		out := r.Clone(r.Context())
 		if r.URL.Host == "hub.example" {
 			out.URL.Host = hub.Hub.Host
