@@ -8,6 +8,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -258,9 +259,10 @@ func pullSummary(res *hub.PullResult, took time.Duration) string {
 	if res.FetchedBytes < res.Size {
 		fetched += " of " + ui.Bytes(res.Size)
 	}
-	s := fmt.Sprintf("pulled %s, into %s in %s: %s fetched", size, res.Directory, ui.Duration(took), fetched)
+	var s strings.Builder
+	s.WriteString(fmt.Sprintf("pulled %s, into %s in %s: %s fetched", size, res.Directory, ui.Duration(took), fetched))
 	for _, host := range slices.Sorted(maps.Keys(res.Mirrors)) {
-		s += fmt.Sprintf("; %s came from mirror %s", ui.Bytes(res.Mirrors[host]), host)
+		s.WriteString(fmt.Sprintf("; %s came from mirror %s", ui.Bytes(res.Mirrors[host]), host))
 	}
-	return s
+	return s.String()
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -16,9 +17,7 @@ import (
 func answers(status int, header http.Header, body string) http.RoundTripper {
 	return roundTripper(func(r *http.Request) (*http.Response, error) {
 		h := http.Header{}
-		for k, v := range header {
-			h[k] = v
-		}
+		maps.Copy(h, header)
 		return &http.Response{
 			StatusCode: status, Header: h, Body: io.NopCloser(strings.NewReader(body)),
 			ContentLength: int64(len(body)), Request: r, ProtoMajor: 1, ProtoMinor: 1,
