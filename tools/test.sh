@@ -14,7 +14,7 @@ fi
 echo "test: downloading modules"
 go mod download
 echo "test: go test $race ./..."
-go test $race -timeout 10m ./...
+go test $race -timeout 20m ./...
 go -C tools test $race ./bench
 echo "test: command-line scripts against the built binary"
 CGO_ENABLED=0 make -s test-bin
