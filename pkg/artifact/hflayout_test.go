@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -258,7 +259,10 @@ func TestUnpackHFStaysInside(t *testing.T) {
 	outside, cache := t.TempDir(), t.TempDir()
 	writeTree(t, cache, map[string]string{"models--m/snapshots/" + rev + "/x": ""})
 	if err := os.Symlink(outside, filepath.Join(cache, "models--m", "snapshots", rev, "d")); err != nil {
-		t.Skip(err)
+		if runtime.GOOS == "windows" {
+			t.Skip("links need a privilege there")
+		}
+		t.Fatal(err)
 	}
 	if _, err := artifact.UnpackHF(t.Context(), a, b, artifact.HFOptions{Cache: cache, RepoID: "m"}, artifact.UnpackOptions{}); err == nil {
 		t.Error("no error")

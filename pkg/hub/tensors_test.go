@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -104,7 +105,10 @@ func TestLocalTensorsFollowsLinks(t *testing.T) {
 		filepath.Join(blobs, "gone"):              filepath.Join(model, "gone.safetensors"),
 	} {
 		if err := os.Symlink(to, from); err != nil {
-			t.Skip(err)
+			if runtime.GOOS == "windows" {
+				t.Skip("links need a privilege there")
+			}
+			t.Fatal(err)
 		}
 	}
 	for _, name := range []string{model, link} {

@@ -102,11 +102,14 @@ func TestKnownFilesAreBounded(t *testing.T) {
 	for i := range 1500 {
 		f, ok := store.NewKnownFile(path, fi, digest.FromString("index"))
 		if !ok {
-			t.Skip("nothing tells a file from another here")
+			if runtime.GOOS == "windows" {
+				t.Skip("nothing tells a file from another there")
+			}
+			t.Fatal("nothing tells a file from another here")
 		}
 		f.Path = fmt.Sprintf("%s%d", path, i)
 		if err := os.Link(path, f.Path); err != nil {
-			t.Skip(err)
+			t.Fatal(err)
 		}
 		many = append(many, f)
 	}

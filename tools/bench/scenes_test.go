@@ -11,20 +11,19 @@ import (
 )
 
 // Every scene, once, with models of next to nothing. It needs the binary of
-// "make build" and the peers of "make peers".
+// "make build" and the peers of "make peers", which "make e2e" sees to.
 func TestScenes(t *testing.T) {
 	bin, err := filepath.Abs("../../bin/modelreg")
 	if err != nil {
 		t.Fatal(err)
 	}
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		t.Skip(err)
+	peers := os.Getenv("MODELREG_E2E_PEERS")
+	if peers == "" {
+		t.Fatal("MODELREG_E2E_PEERS does not say where the peers are: run make e2e")
 	}
-	peers := filepath.Join(cache, "modelreg-peers", "bin")
 	for _, need := range []string{bin, filepath.Join(peers, "registry"), filepath.Join(peers, "oras")} {
 		if _, err := os.Stat(need); err != nil {
-			t.Skipf("not built: %v", err)
+			t.Fatalf("not built: %v", err)
 		}
 	}
 	s, err := newSuite(config{
