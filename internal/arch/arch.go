@@ -28,16 +28,21 @@ type Package struct {
 
 // Packages is the map, from the top down.
 var Packages = []Package{
-	{Path: "cmd/modelreg", May: "internal/ui pkg/*"},
+	{Path: "cmd/modelreg", May: "internal/ui pkg/* pkg/signing/policy pkg/signing/policy/admission pkg/signing/oms pkg/format/scan"},
 	{Path: "examples/...", May: "pkg/*"},
 	{Path: "tools/...", May: "pkg/* internal/testmodel", Why: "generators of test data live there too"},
 	{Path: "internal/ui", May: "pkg/transfer", Why: "progress is drawn from its events"},
 
 	{Path: "pkg/server/...", May: "pkg/hub pkg/registry pkg/index pkg/card"},
-	{Path: "pkg/hub", May: "pkg/lineage pkg/signing pkg/index pkg/source pkg/artifact pkg/card pkg/format pkg/transfer pkg/remote pkg/store pkg/mediatypes pkg/ref"},
+	{Path: "pkg/hub", May: "pkg/lineage pkg/signing pkg/signing/oms pkg/signing/policy pkg/provenance pkg/lock pkg/layout pkg/format/scan pkg/index pkg/source pkg/artifact pkg/card pkg/format pkg/transfer pkg/remote pkg/store pkg/mediatypes pkg/ref"},
 
 	{Path: "pkg/lineage", May: "pkg/artifact pkg/card pkg/ref"},
 	{Path: "pkg/signing", May: "pkg/mediatypes pkg/ref"},
+	{Path: "pkg/signing/oms", May: "pkg/signing", Why: "a signature over a directory, by the same keys"},
+	{Path: "pkg/signing/policy", May: "pkg/signing pkg/glob", Why: "it decides on what signing found"},
+	{Path: "pkg/signing/policy/admission", May: "pkg/signing/policy", Why: "it writes a policy in the language of a cluster"},
+	{Path: "pkg/provenance"},
+	{Path: "pkg/lock", May: "pkg/ref"},
 	{Path: "pkg/index"},
 	{Path: "pkg/artifact", May: "pkg/transfer pkg/chunk pkg/coding pkg/store pkg/format pkg/format/shard pkg/card pkg/glob pkg/mediatypes", Why: "unpacking takes files from a store, and uses its partial files for those that are not in it"},
 	{Path: "pkg/registry", May: "pkg/mediatypes"},
@@ -48,8 +53,10 @@ var Packages = []Package{
 	{Path: "pkg/chunk"},
 	{Path: "pkg/remote", May: "pkg/ref"},
 	{Path: "pkg/store", May: "pkg/mediatypes"},
+	{Path: "pkg/layout", May: "pkg/mediatypes"},
 
 	{Path: "pkg/format", May: readers + " pkg/format/malformed"},
+	{Path: "pkg/format/scan", May: readers + " pkg/format/malformed pkg/format/internal/zipdir", Why: "it looks at the same files, for what they could do"},
 	{Path: "pkg/format/shard", May: "pkg/format/safetensors pkg/format/gguf pkg/format/malformed", Why: "it writes what these read"},
 	{Path: "pkg/format/safetensors", May: below},
 	{Path: "pkg/format/gguf", May: below},
@@ -90,7 +97,7 @@ type Owner struct {
 // Owners are the dependencies with a weight, a surface for attacks, or a state
 // of their own, each behind one package's API.
 var Owners = []Owner{
-	{"github.com/sigstore/", "pkg/signing"},
+	{"github.com/sigstore/", "pkg/signing pkg/signing/oms"},
 	{"github.com/google/go-containerregistry", "pkg/signing"}, // what cosign speaks
 	{"github.com/distribution/distribution", "pkg/registry"},
 	{"github.com/vbauerster/mpb", "internal/ui"},
@@ -112,7 +119,7 @@ var Owners = []Owner{
 	{"oras.land/oras-go/v2/errdef", orasUsers + " pkg/source pkg/store/storetest cmd/modelreg pkg/server"},
 }
 
-const orasUsers = "pkg/remote pkg/store pkg/artifact pkg/transfer pkg/signing pkg/hub"
+const orasUsers = "pkg/remote pkg/store pkg/layout pkg/artifact pkg/transfer pkg/signing pkg/hub"
 
 // VagueNames are names for packages that say nothing of what is in them.
 var VagueNames = []string{"util", "utils", "common", "helper", "helpers", "manager", "managers", "types", "constants", "misc", "shared", "base", "core", "lib"}

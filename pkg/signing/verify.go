@@ -39,10 +39,17 @@ type Report struct {
 
 // A Signatory is a trusted party whose signature was found good.
 type Signatory struct {
-	Kind           string // "key"
-	KeyFingerprint string // see [PublicKey.Fingerprint]
+	Kind           string // "key" or "certificate"
+	KeyFingerprint string // see [PublicKey.Fingerprint]; empty for a certificate
 	Identity       string // who a certificate was issued to; empty for a key
 	Issuer         string // who vouched for the identity; empty for a key
+
+	// Time is when it was signed, as far as a trusted party says so; zero if
+	// none does.
+	Time time.Time
+
+	// Logged says that a transparency log was seen to hold the signature.
+	Logged bool
 
 	// Format and Descriptor tell where the signature is: the manifest of a
 	// referrer, or a layer behind the signature tag.
