@@ -1,7 +1,6 @@
 package signing
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/hex"
@@ -10,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-json-experiment/json"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	sgbundle "github.com/sigstore/sigstore-go/pkg/bundle"
 	"github.com/sigstore/sigstore-go/pkg/root"
@@ -25,26 +23,9 @@ const (
 	mediaTypeBundle  = "application/vnd.dev.sigstore.bundle.v0.3+json"
 	bundlePrefix     = "application/vnd.dev.sigstore.bundle"
 	payloadInToto    = "application/vnd.in-toto+json"
-	statementV1      = "https://in-toto.io/Statement/v1"
-	statementV01     = "https://in-toto.io/Statement/v0.1" // cosign 3 writes it for attestations
-	predicateSign    = "https://sigstore.dev/cosign/sign/v1"
 	annotationPred   = "dev.sigstore.bundle.predicateType"
 	annotationBundle = "dev.sigstore.bundle.content"
 )
-
-// A statement is an in-toto statement as far as a signature goes.
-type statement struct {
-	Type          string    `json:"_type"`
-	Subject       []subject `json:"subject"`
-	PredicateType string    `json:"predicateType"`
-	Predicate     struct{}  `json:"predicate"`
-}
-
-type subject struct {
-	Name        string            `json:"name,omitempty"`
-	Digest      map[string]string `json:"digest"`
-	Annotations map[string]any    `json:"annotations,omitempty"`
-}
 
 // bundles looks at the referrers.
 func (v *verification) bundles(ctx context.Context) error {
@@ -102,7 +83,7 @@ func (v *verification) bundle(ctx context.Context, desc ocispec.Descriptor) (*Pu
 	if err != nil {
 		return nil, nil, err
 	}
-	raw, err := fetch(ctx, v.repo, layer, MaxBundleBytes)
+	raw, err := fetch(ctx, v.repo, layer, v.bundleLimit())
 	if err != nil {
 		return nil, nil, err
 	}
@@ -142,7 +123,8 @@ func (v *verification) bundleLayer(ctx context.Context, desc ocispec.Descriptor)
 	return m.Layers[0], nil
 }
 
-// checkBundle checks all that makes a bundle a signature of the target.
+// checkBundle checks all that makes a bundle a signature of the target, or an
+// attestation about it.
 func (v *verification) checkBundle(raw []byte) (*PublicKey, *statement, error) {
 	var b sgbundle.Bundle
 	if err := b.UnmarshalJSON(raw); err != nil {
@@ -170,41 +152,6 @@ func (v *verification) checkBundle(raw []byte) (*PublicKey, *statement, error) {
 	}
 	key, err := v.bundleKey(&b)
 	return key, st, err
-}
-
-// parseStatement decodes a statement. Members that are not a signature's are
-// passed over; one that comes twice is not.
-func parseStatement(payload []byte) (*statement, error) {
-	var st statement
-	if err := json.Unmarshal(payload, &st); err != nil {
-		return nil, reject("not an in-toto statement: %v", err)
-	}
-	if st.Type != statementV1 && st.Type != statementV01 {
-		return nil, reject("not an in-toto statement of a known version but %q", st.Type)
-	}
-	return &st, nil
-}
-
-// checkStatement tells whether a statement, if it is to be believed, is a
-// signature of the target.
-func (v *verification) checkStatement(st *statement) error {
-	if st.PredicateType != predicateSign {
-		return reject("an attestation of type %q, not a signature", st.PredicateType)
-	}
-	if len(st.Subject) > maxSubjects {
-		return reject("statement about %d subjects, more than %d", len(st.Subject), maxSubjects)
-	}
-	dgst := v.target.Descriptor.Digest
-	for _, s := range st.Subject {
-		if s.Digest[dgst.Algorithm().String()] != dgst.Encoded() {
-			continue
-		}
-		if v.trust.MatchRepository && s.Name != v.target.Repository {
-			return reject("signed for repository %q, not %q", s.Name, v.target.Repository)
-		}
-		return nil
-	}
-	return reject("signature of another artifact")
 }
 
 // bundleKey finds the trusted key that signed the bundle. The key that a bundle
@@ -252,16 +199,4 @@ func fingerprintOf(hint string) string {
 		return hex.EncodeToString(sum)
 	}
 	return fmt.Sprintf("hint %q", hint[:min(len(hint), maxHint)])
-}
-
-// same tells whether two statements say the same.
-func (st *statement) same(other *statement) bool {
-	a, errA := st.encode()
-	b, errB := other.encode()
-	return errA == nil && errB == nil && bytes.Equal(a, b)
-}
-
-// encode returns the statement as bytes, the same each time.
-func (st *statement) encode() ([]byte, error) {
-	return json.Marshal(st, json.Deterministic(true))
 }

@@ -4,10 +4,10 @@ import (
 	"bytes"
 	"context"
 	stdjson "encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	cosignbundle "github.com/sigstore/cosign/v2/pkg/cosign/bundle"
@@ -61,17 +61,29 @@ func Sign(ctx context.Context, repo Repository, t Target, s *Signer, opts SignOp
 	return made, nil
 }
 
-// signBundle attaches a bundle, unless it is there.
+// signBundle attaches a signature as a bundle, unless it is there.
 func signBundle(ctx context.Context, repo Repository, t Target, s *Signer, annotations map[string]string) (ocispec.Descriptor, error) {
+	st := newStatement(t, Predicate{Type: predicateSign, Raw: emptyPredicate()}).annotate(annotations)
+	v := verification{repo: repo, target: t, trust: Trust{Keys: []*PublicKey{s.public}}}
+	return v.attach(ctx, repo, s, st)
+}
+
+// emptyPredicate is that of a signature.
+func emptyPredicate() jsontext.Value { return jsontext.Value("{}") }
+
+// attach attaches a statement as a bundle, unless v finds it there.
+func (v *verification) attach(ctx context.Context, repo Repository, s *Signer, st *statement) (ocispec.Descriptor, error) {
 	none := ocispec.Descriptor{}
-	st := newStatement(t, annotations)
-	found, err := findBundle(ctx, repo, t, s.public, st)
+	found, err := v.findBundle(ctx, st)
 	if err != nil || found {
 		return none, err
 	}
 	raw, err := makeBundle(ctx, s, st)
 	if err != nil {
 		return none, err
+	}
+	if int64(len(raw)) > v.bundleLimit() {
+		return none, fmt.Errorf("make bundle: %d bytes, more than %d", len(raw), v.bundleLimit())
 	}
 	layer := content.NewDescriptorFromBytes(mediaTypeBundle, raw)
 	if err := push(ctx, repo, layer, bytes.NewReader(raw)); err != nil {
@@ -81,37 +93,22 @@ func signBundle(ctx context.Context, repo Repository, t Target, s *Signer, annot
 	if err := push(ctx, repo, empty, bytes.NewReader(empty.Data)); err != nil {
 		return none, err
 	}
-	manifest, err := referrer(t, layer)
+	manifest, err := referrer(v.target, layer, st.PredicateType)
 	if err != nil {
 		return none, err
 	}
-	if err := repo.PushReferrer(ctx, manifest, t.Descriptor); err != nil {
-		return none, fmt.Errorf("push referrer of %s: %w", t.Descriptor.Digest, err)
+	if err := repo.PushReferrer(ctx, manifest, v.target.Descriptor); err != nil {
+		return none, fmt.Errorf("push referrer of %s: %w", v.target.Descriptor.Digest, err)
 	}
 	return content.NewDescriptorFromBytes(ocispec.MediaTypeImageManifest, manifest), nil
 }
 
-// newStatement returns what a signature of the target says. Unlike cosign it
-// names the repository, which is the only place where a bundle can.
-func newStatement(t Target, annotations map[string]string) *statement {
-	dgst := t.Descriptor.Digest
-	sub := subject{Name: t.Repository, Digest: map[string]string{dgst.Algorithm().String(): dgst.Encoded()}}
-	if len(annotations) > 0 {
-		sub.Annotations = make(map[string]any, len(annotations))
-		for k, v := range annotations {
-			sub.Annotations[k] = v
-		}
-	}
-	return &statement{Type: statementV1, Subject: []subject{sub}, PredicateType: predicateSign}
-}
-
-// findBundle tells whether the key has signed the statement already.
-func findBundle(ctx context.Context, repo Reader, t Target, key *PublicKey, st *statement) (bool, error) {
-	candidates, err := bundleReferrers(ctx, repo, t)
+// findBundle tells whether those whom v trusts have signed the statement already.
+func (v *verification) findBundle(ctx context.Context, st *statement) (bool, error) {
+	candidates, err := bundleReferrers(ctx, v.repo, v.target)
 	if err != nil {
 		return false, err
 	}
-	v := verification{repo: repo, target: t, trust: Trust{Keys: []*PublicKey{key}}}
 	for _, desc := range candidates {
 		_, there, err := v.bundle(ctx, desc)
 		if err != nil && !isOwnFault(err) {
@@ -140,16 +137,13 @@ func makeBundle(ctx context.Context, s *Signer, st *statement) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make bundle: %w", err)
 	}
-	if len(raw) > MaxBundleBytes {
-		return nil, errors.New("make bundle: too many annotations")
-	}
 	return raw, nil
 }
 
 // referrer returns the manifest that attaches a bundle, as cosign's
 // WriteAttestationNewBundleFormat writes it. That function itself talks to a
 // registry, past the repository that this package is given.
-func referrer(t Target, layer ocispec.Descriptor) ([]byte, error) {
+func referrer(t Target, layer ocispec.Descriptor, predicateType string) ([]byte, error) {
 	config := ocispec.DescriptorEmptyJSON
 	config.Data = nil
 	config.ArtifactType = mediaTypeBundle
@@ -164,7 +158,7 @@ func referrer(t Target, layer ocispec.Descriptor) ([]byte, error) {
 		},
 		Annotations: map[string]string{
 			annotationBundle:          "dsse-envelope",
-			annotationPred:            predicateSign,
+			annotationPred:            predicateType,
 			ocispec.AnnotationCreated: time.Now().UTC().Format(time.RFC3339),
 		},
 	})

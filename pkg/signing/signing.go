@@ -40,7 +40,7 @@ const (
 	MaxReferrers     = 64               // referrers that may be bundles, for one artifact
 	MaxClassic       = 64               // layers behind one signature tag
 	MaxReferrerBytes = 64 << 10         // of a referrer's manifest
-	MaxBundleBytes   = 1 << 20          // of a sigstore bundle
+	MaxBundleBytes   = 1 << 20          // of a sigstore bundle that is a signature
 	MaxPayloadBytes  = 64 << 10         // of a simple signing payload
 	MaxDuration      = 2 * time.Minute  // of one call of Verify
 	maxSubjects      = 1024             // of an in-toto statement, as in sigstore-go

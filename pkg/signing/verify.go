@@ -115,12 +115,24 @@ func (r *Report) verdict() error {
 	return fmt.Errorf("%w: %s", ErrUntrusted, strings.Join(reasons, "; "))
 }
 
-// verification is one call of Verify.
+// verification is one call of Verify or Attestations.
 type verification struct {
 	repo   Reader
 	target Target
 	trust  Trust
 	report Report
+
+	// attestations looks for statements that are no signatures.
+	attestations bool
+}
+
+// bundleLimit is how many bytes a bundle may have. Attestations hold reports and
+// bills of material; only who asks for them is to spend the memory.
+func (v *verification) bundleLimit() int64 {
+	if v.attestations {
+		return MaxAttestationBytes
+	}
+	return MaxBundleBytes
 }
 
 // record takes what came out for one candidate. Only an error that is not the
