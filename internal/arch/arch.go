@@ -44,7 +44,7 @@ var Packages = []Package{
 	{Path: "pkg/provenance"},
 	{Path: "pkg/lock", May: "pkg/ref"},
 	{Path: "pkg/index"},
-	{Path: "pkg/artifact", May: "pkg/transfer pkg/chunk pkg/coding pkg/store pkg/format pkg/format/shard pkg/card pkg/glob pkg/mediatypes", Why: "unpacking takes files from a store, and uses its partial files for those that are not in it"},
+	{Path: "pkg/artifact", May: "pkg/transfer pkg/chunk pkg/coding pkg/store pkg/format pkg/format/shard pkg/card pkg/glob pkg/secrets pkg/mediatypes", Why: "unpacking takes files from a store, and uses its partial files for those that are not in it"},
 	{Path: "pkg/registry", May: "pkg/mediatypes"},
 
 	{Path: "pkg/source", May: "pkg/remote pkg/glob", Why: "other hubs are reached by remote's transport, and fail in its classes"},
@@ -56,7 +56,7 @@ var Packages = []Package{
 	{Path: "pkg/layout", May: "pkg/mediatypes"},
 
 	{Path: "pkg/format", May: readers + " pkg/format/malformed"},
-	{Path: "pkg/format/scan", May: readers + " pkg/format/malformed pkg/format/internal/zipdir", Why: "it looks at the same files, for what they could do"},
+	{Path: "pkg/format/scan", May: readers + " pkg/format/malformed pkg/format/internal/zipdir pkg/card pkg/secrets", Why: "it looks at the same files, for what they could do"},
 	{Path: "pkg/format/shard", May: "pkg/format/safetensors pkg/format/gguf pkg/format/malformed", Why: "it writes what these read"},
 	{Path: "pkg/format/safetensors", May: below},
 	{Path: "pkg/format/gguf", May: below},
@@ -72,6 +72,7 @@ var Packages = []Package{
 	{Path: "pkg/ref"},
 	{Path: "pkg/card"},
 	{Path: "pkg/glob"},
+	{Path: "pkg/secrets"},
 
 	{Path: "pkg/store/storetest", May: "pkg/transfer", Why: "for tests: the suite that every store passes"},
 	{Path: "internal/testreg", May: "pkg/registry internal/testmodel", Why: "for tests"},

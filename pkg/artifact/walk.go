@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/modelreg/modelreg/pkg/mediatypes"
+	"github.com/modelreg/modelreg/pkg/secrets"
 )
 
 // maxFiles bounds the files of a directory that is packed, and the entries of
@@ -298,7 +299,7 @@ func (w *walker) examine(ctx context.Context) ([]Secret, error) {
 	}
 	found := make([]string, len(w.files))
 	asked := make([]mediatypes.File, len(w.files))
-	bufs := sync.Pool{New: func() any { return new([maxSecretBytes]byte) }}
+	bufs := sync.Pool{New: func() any { return new([secrets.MaxBytes]byte) }}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(examiners)
 	for i := range w.files {
@@ -311,13 +312,14 @@ func (w *walker) examine(ctx context.Context) ([]Secret, error) {
 			if s.input.archived() {
 				return nil
 			}
-			buf := bufs.Get().(*[maxSecretBytes]byte)
+			buf := bufs.Get().(*[secrets.MaxBytes]byte)
 			defer bufs.Put(buf)
 			data, err := readHead(ctx, w.root, s, buf[:])
 			if err != nil {
 				return err
 			}
-			found[i] = findSecret(s.path, s.info.Size(), data)
+			m, _ := secrets.Find(s.path, s.info.Size(), data)
+			found[i] = m.What
 			if int64(len(data)) == s.info.Size() && s.digest == "" {
 				s.digest = digest.FromBytes(data)
 			}
@@ -332,7 +334,7 @@ func (w *walker) examine(ctx context.Context) ([]Secret, error) {
 }
 
 // classify sorts the files into kinds, and lists the secrets in them.
-func (w *walker) classify(asked []mediatypes.File, found []string) (secrets []Secret) {
+func (w *walker) classify(asked []mediatypes.File, found []string) (list []Secret) {
 	for i, c := range mediatypes.Classify(asked) {
 		s := &w.files[i]
 		s.class = c
@@ -340,24 +342,24 @@ func (w *walker) classify(asked []mediatypes.File, found []string) (secrets []Se
 			s.class = mediatypes.Class{Kind: s.input.kind}
 		}
 		if found[i] != "" {
-			secrets = append(secrets, Secret{Path: s.path, What: found[i]})
+			list = append(list, Secret{Path: s.path, What: found[i]})
 		}
 	}
-	return secrets
+	return list
 }
 
 // examiners is how many files are looked at at once. It is more than there are
 // CPUs, because where files are elsewhere the way to them is what takes time.
 const examiners = 8
 
-// readHead reads as much of a file as [findSecret] wants to see of it, into buf.
+// readHead reads as much of a file as [secrets.Find] wants to see of it, into buf.
 func readHead(ctx context.Context, root *os.Root, s *source, buf []byte) ([]byte, error) {
 	f, err := s.open(ctx, root)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	if s.info.Size() > maxSecretBytes {
+	if s.info.Size() > secrets.MaxBytes {
 		buf = buf[:mediatypes.HeadBytes]
 	}
 	n, err := io.ReadFull(io.NewSectionReader(f, 0, int64(len(buf))), buf)
