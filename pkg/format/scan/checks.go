@@ -1,0 +1,161 @@
+package scan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"strings"
+)
+
+// A check looks at one input and reports by [session.add]. Its error is one of
+// reading or of a context, never of what the bytes are. Checks are told what
+// the input is by its kind, and return at once where they have no say.
+type check struct {
+	name string
+	run  func(*session, *input) error
+}
+
+// checks is the table of checks. All are asked for each input, in this order.
+func checks() []check { return slices.Concat(codeChecks(), contentChecks()) }
+
+// An input is a file, or a member of an archive, at any depth.
+type input struct {
+	path  string // for findings: "a.zip!data.pkl"
+	name  string // that of the member alone, or of the file
+	depth int    // 0 for a file
+	size  int64  // -1 for what is unpacked on the way and too long to be held
+	at    io.ReaderAt
+	r     io.Reader // instead of at if size is -1: what follows head. It can be read once
+
+	head    []byte // the first bytes, at most headLen
+	kind    kind   // what the content says it is
+	claimed kind   // what the name says it is, or what an archive has it for
+	raw     bool   // an archive has it for numbers: only what runs counts
+	torch   bool   // in a PyTorch archive
+}
+
+// headLen is how many bytes are looked at to tell what an input is.
+const headLen = 4 << 10
+
+// base returns the last element of the name, in lower case.
+func (in *input) base() string { return strings.ToLower(path.Base(in.name)) }
+
+// ext returns the extension of the name, in lower case and with its dot.
+func (in *input) ext() string { return path.Ext(in.base()) }
+
+// bytes returns all of the input if it is at most limit bytes long, else nil.
+func (in *input) bytes(limit int64) ([]byte, error) {
+	if in.at == nil || in.size > limit {
+		return nil, nil
+	}
+	if in.size == int64(len(in.head)) {
+		return in.head, nil
+	}
+	b := make([]byte, in.size)
+	return b, readAt(in.at, b, 0)
+}
+
+// readAt fills b, or fails.
+func readAt(r io.ReaderAt, b []byte, off int64) error {
+	n, err := r.ReadAt(b, off)
+	if n == len(b) {
+		return nil
+	}
+	if err == nil || errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return fmt.Errorf("read %d bytes at %d: %w", len(b), off, err)
+}
+
+// A session is the scan of one file with all that is in it.
+type session struct {
+	ctx      context.Context //nolint:containedctx // lives for one call
+	opts     Options
+	verdict  Verdict
+	findings []Finding
+	seen     map[string]bool // findings by rule, path and message
+
+	held     int64 // bytes of unpacked members in memory
+	inflated int64 // bytes unpacked so far
+	members  int   // of all archives so far
+	steps    int   // of all pickles so far
+}
+
+// maxFindings is how many findings of a file are listed.
+const maxFindings = 1000
+
+// add reports a finding at an offset of an input. The same finding at another
+// offset is not reported again.
+func (s *session) add(in *input, rule string, off int64, format string, args ...any) {
+	r, ok := ruleOf(rule)
+	if !ok {
+		r = Rule{ID: rule, Severity: High, Verdict: Unscannable}
+	}
+	s.verdict = s.verdict.Worse(r.Verdict)
+	f := Finding{Path: in.path, Rule: r.ID, Severity: r.Severity, Offset: off, Message: printable(fmt.Sprintf(format, args...))}
+	key := f.Rule + "\x00" + f.Path + "\x00" + f.Message
+	switch {
+	case s.seen[key] || len(s.findings) > maxFindings:
+		return
+	case len(s.findings) == maxFindings:
+		f = Finding{Path: in.path, Rule: "limit-findings", Severity: Medium, Message: "has more findings than are listed"}
+	}
+	s.seen[key] = true
+	s.findings = append(s.findings, f)
+}
+
+// maxMessage is how many bytes of a message are kept.
+const maxMessage = 400
+
+// printable makes one line of visible ASCII of a message.
+func printable(s string) string {
+	if len(s) > maxMessage {
+		s = s[:maxMessage] + "…"
+	}
+	var b strings.Builder
+	for _, c := range strings.ToValidUTF8(s, "?") {
+		switch {
+		case c == '\n' || c == '\t':
+			b.WriteByte(' ')
+		case c < ' ' || c > '~' && c != '…':
+			fmt.Fprintf(&b, "\\u%04x", c)
+		default:
+			b.WriteRune(c)
+		}
+	}
+	return b.String()
+}
+
+// look tells what an input is and asks all checks.
+func (s *session) look(in *input) error {
+	if err := s.ctx.Err(); err != nil {
+		return err
+	}
+	if in.head == nil {
+		in.head = make([]byte, min(in.size, headLen))
+		if err := readAt(in.at, in.head, 0); err != nil {
+			return err
+		}
+	}
+	in.kind = sniff(in.head)
+	if in.claimed == "" {
+		in.claimed = claim(in.base())
+	}
+	for _, c := range checks() {
+		if err := c.run(s, in); err != nil {
+			return fmt.Errorf("%s: %w", c.name, err)
+		}
+	}
+	return nil
+}
+
+// codeChecks are the checks for what runs when it is loaded.
+func codeChecks() []check {
+	return []check{
+		{"executable", checkExecutable},
+		{"closed", checkClosed},
+	}
+}

@@ -1,0 +1,27 @@
+package scan
+
+import "strings"
+
+// checkExecutable reports programs.
+func checkExecutable(s *session, in *input) error {
+	switch {
+	case in.raw: // numbers may begin with any bytes, and nobody starts them
+	case in.kind == kindELF || in.kind == kindPE || in.kind == kindMachO:
+		s.add(in, "executable", 0, "is a program (%s)", in.kind)
+	case in.kind == kindScript:
+		line, _, _ := strings.Cut(string(in.head), "\n")
+		s.add(in, "script", 0, "is a script (%.80s)", line)
+	}
+	return nil
+}
+
+// checkClosed reports what could hold anything and is not opened.
+func checkClosed(s *session, in *input) error {
+	switch in.kind {
+	case kind7z, kindRar, kindOther:
+		if !in.raw {
+			s.add(in, "archive-closed", 0, "is packed in a way that is not opened (%s)", in.kind)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,170 @@
+// Package scan says what the files of a model could do to whoever loads them.
+//
+// It looks at content and never at names alone: a pickle is one whatever its
+// file is called, and an archive is opened and its members are looked at in the
+// same way. It runs nothing, imports nothing, renders nothing, and writes
+// nothing to disk.
+//
+// What can be told to be harmless is [Safe]; what is known to be harmful is
+// [Dangerous]; what names code that this package does not know is [Unknown];
+// and what cannot be followed to its last byte is [Unscannable], which is never
+// a pass. Each verdict but the first comes with findings, which give the file,
+// the offset in it, and a rule of the table that [Rules] returns.
+//
+// Imports of pickles are decided by a list of exact names that are allowed. A
+// list of names that are known to be harmful only makes a better report.
+//
+// Bytes are taken to be hostile. Memory stays under 256 MiB and time under a
+// minute for each file, by limits that have names in this package; a file that
+// needs more is unscannable.
+package scan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"slices"
+	"time"
+)
+
+// A Verdict is what a scan comes to.
+type Verdict string
+
+// The verdicts, from the best to the worst.
+const (
+	Safe        Verdict = "safe"        // all of it was followed, and it does nothing
+	Unknown     Verdict = "unknown"     // names code that is not known to be harmless
+	Unscannable Verdict = "unscannable" // could not be followed to its end
+	Dangerous   Verdict = "dangerous"   // does what no model needs
+)
+
+// rank orders verdicts. What is not one counts as harmless, as an empty one does.
+func (v Verdict) rank() int {
+	return slices.Index([]Verdict{Safe, Unknown, Unscannable, Dangerous}, v)
+}
+
+// Worse returns the worse of two verdicts.
+func (v Verdict) Worse(w Verdict) Verdict {
+	if w.rank() > v.rank() {
+		return w
+	}
+	return v
+}
+
+// A Severity says how much a finding matters.
+type Severity string
+
+// The severities.
+const (
+	None     Severity = "none"
+	Low      Severity = "low"
+	Medium   Severity = "medium"
+	High     Severity = "high"
+	Critical Severity = "critical"
+)
+
+// A File is a file to be looked at.
+type File struct {
+	// Path is the name by which findings tell the file, slash-separated.
+	Path string
+
+	// Size is its length in bytes.
+	Size int64
+
+	// At reads it. It is used by one goroutine, and not after the scan has
+	// gone on to the next file. Over a network, each ReadAt is a request.
+	At io.ReaderAt
+}
+
+// A Finding is a place in a file and what is wrong there.
+type Finding struct {
+	// Path is that of the file. A member of an archive is told by the names
+	// of both with an exclamation mark between: "model.zip!data.pkl".
+	Path string `json:"path"`
+
+	Rule     string   `json:"rule"` // the ID of a [Rule]
+	Severity Severity `json:"severity"`
+
+	// Offset is that of the byte, in the file or unpacked member, at which
+	// it shows.
+	Offset int64 `json:"offset"`
+
+	// Message says what was found, in one line without control characters.
+	Message string `json:"message"`
+}
+
+// A Report is what a scan has found.
+type Report struct {
+	Verdict  Verdict   `json:"verdict"`
+	Files    int       `json:"files"`    // that were looked at, members of archives not counted
+	Findings []Finding `json:"findings"` // by file in the order given, never nil
+}
+
+// Options adjusts [Scan]. The zero value is for files on a local disk.
+type Options struct {
+	// Sparse is for files behind a network: big members of archives and big
+	// runs of numbers are passed over unread, so that their checksums are not
+	// compared. All that could be code is read all the same.
+	Sparse bool
+
+	// Timeout is how long a file may take. Zero means [DefaultTimeout].
+	Timeout time.Duration
+}
+
+// DefaultTimeout is how long a file may take before it is unscannable.
+const DefaultTimeout = time.Minute
+
+// Scan looks at files and reports on all of them. A file is done with when the
+// next one is asked for, so that it can be closed then.
+//
+// The error is one of reading: from files, from a [File], or that of ctx. What
+// is wrong with the bytes is in the report.
+func Scan(ctx context.Context, files iter.Seq2[File, error], opts Options) (*Report, error) {
+	report := &Report{Verdict: Safe, Findings: []Finding{}}
+	for f, err := range files {
+		if err != nil {
+			return nil, err
+		}
+		verdict, findings, err := scanFile(ctx, f, opts)
+		if err != nil {
+			return nil, fmt.Errorf("scan %s: %w", f.Path, err)
+		}
+		report.Files++
+		report.Verdict = report.Verdict.Worse(verdict)
+		report.Findings = append(report.Findings, findings...)
+	}
+	return report, nil
+}
+
+// Files is the argument of [Scan] for files that are all at hand.
+func Files(files ...File) iter.Seq2[File, error] {
+	return func(yield func(File, error) bool) {
+		for _, f := range files {
+			if !yield(f, nil) {
+				return
+			}
+		}
+	}
+}
+
+// scanFile looks at one file with all that is in it.
+func scanFile(ctx context.Context, f File, opts Options) (Verdict, []Finding, error) {
+	if opts.Timeout == 0 {
+		opts.Timeout = DefaultTimeout
+	}
+	inner, cancel := context.WithTimeout(ctx, opts.Timeout)
+	defer cancel()
+	s := &session{ctx: inner, opts: opts, verdict: Safe, seen: make(map[string]bool)}
+	in := &input{path: f.Path, name: f.Path, size: f.Size, at: f.At}
+	err := s.look(in)
+	switch {
+	case ctx.Err() != nil:
+		return "", nil, context.Cause(ctx)
+	case errors.Is(err, context.DeadlineExceeded) && inner.Err() != nil:
+		s.add(in, "limit-time", 0, "takes more than %v to follow", opts.Timeout)
+		err = nil
+	}
+	return s.verdict, s.findings, err
+}
