@@ -83,7 +83,7 @@ func (v *verification) bundle(ctx context.Context, desc ocispec.Descriptor) (*Pu
 	if err != nil {
 		return nil, nil, err
 	}
-	raw, err := fetch(ctx, v.repo, layer, v.bundleLimit())
+	raw, err := v.fetchBundle(ctx, layer)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -178,7 +178,7 @@ func (v *verification) verifyBundle(b *sgbundle.Bundle, verifier signature.Verif
 		return root.NewExpiringKey(verifier, time.Time{}, time.Time{}), nil
 	})
 	// A key has no time of its own, and no log is asked: nothing to observe.
-	sv, err := verify.NewVerifier(trusted, verify.WithNoObserverTimestamps())
+	sv, err := verify.NewVerifier(trusted, verify.WithNoObserverTimestamps(), verify.WithoutStatementPredicate())
 	if err != nil {
 		return err
 	}

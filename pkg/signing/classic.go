@@ -21,25 +21,36 @@ import (
 	"github.com/modelreg/modelreg/pkg/mediatypes"
 )
 
-// classicTag returns the tag of the signatures of a digest. Only sha256 has
+// What follows the digest in the tags behind which things are attached.
+const (
+	suffixSignatures   = ".sig"
+	suffixAttestations = ".att"
+)
+
+// attachedTag returns the tag of what is attached to a digest. Only sha256 has
 // one: the tag of a sha512 would be longer than tags may be.
-func classicTag(dgst digest.Digest) (string, bool) {
+func attachedTag(dgst digest.Digest, suffix string) (string, bool) {
 	if dgst.Algorithm() != digest.SHA256 {
 		return "", false
 	}
-	return "sha256-" + dgst.Encoded() + ".sig", true
+	return "sha256-" + dgst.Encoded() + suffix, true
 }
 
-// classicImage is the manifest behind a signature tag.
+// classicImage is the manifest behind such a tag.
 type classicImage struct {
 	raw      []byte
 	manifest ocispec.Manifest
 }
 
 // readClassic returns the signature image of the target, nil if there is none.
-// desc is set also when the image is refused.
 func readClassic(ctx context.Context, repo Reader, t Target) (desc ocispec.Descriptor, image *classicImage, err error) {
-	tag, ok := classicTag(t.Descriptor.Digest)
+	return readBehind(ctx, repo, t, suffixSignatures)
+}
+
+// readBehind returns the image behind one of the target's tags, nil if there is
+// none. desc is set also when the image is refused.
+func readBehind(ctx context.Context, repo Reader, t Target, suffix string) (desc ocispec.Descriptor, image *classicImage, err error) {
+	tag, ok := attachedTag(t.Descriptor.Digest, suffix)
 	if !ok {
 		return desc, nil, nil
 	}

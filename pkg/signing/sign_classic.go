@@ -29,7 +29,7 @@ const classicTries = 8
 // signClassic adds a signature to those behind the tag, unless it is there.
 func signClassic(ctx context.Context, repo Repository, t Target, s *Signer, annotations map[string]string) (ocispec.Descriptor, error) {
 	none := ocispec.Descriptor{}
-	tag, ok := classicTag(t.Descriptor.Digest)
+	tag, ok := attachedTag(t.Descriptor.Digest, suffixSignatures)
 	if !ok {
 		return none, fmt.Errorf("the classic format has no tag for a %s digest", t.Descriptor.Digest.Algorithm())
 	}
@@ -107,7 +107,8 @@ func (image *classicImage) holds(ctx context.Context, payload []byte, t Target, 
 	return false
 }
 
-// addClassic writes the image with one more signature and moves the tag to it.
+// addClassic writes the image with one more signature or attestation and moves
+// the tag to it.
 func addClassic(ctx context.Context, repo Repository, tag string, image *classicImage, sig oci.Signature) (ocispec.Descriptor, error) {
 	none := ocispec.Descriptor{}
 	base, err := image.open(ctx, repo)
@@ -134,11 +135,12 @@ func addClassic(ctx context.Context, repo Repository, tag string, image *classic
 	if err != nil {
 		return none, err
 	}
-	for mediaType, blob := range map[string][]byte{
-		cosigntypes.SimpleSigningMediaType: payload,
-		string(types.OCIConfigJSON):        config,
-	} {
-		if err := push(ctx, repo, content.NewDescriptorFromBytes(mediaType, blob), bytes.NewReader(blob)); err != nil {
+	layerType, err := sig.MediaType()
+	if err != nil {
+		return none, err
+	}
+	for mediaType, blob := range map[types.MediaType][]byte{layerType: payload, types.OCIConfigJSON: config} {
+		if err := push(ctx, repo, content.NewDescriptorFromBytes(string(mediaType), blob), bytes.NewReader(blob)); err != nil {
 			return none, err
 		}
 	}

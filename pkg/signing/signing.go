@@ -44,6 +44,7 @@ const (
 	MaxPayloadBytes  = 64 << 10         // of a simple signing payload
 	MaxDuration      = 2 * time.Minute  // of one call of Verify
 	maxSubjects      = 1024             // of an in-toto statement, as in sigstore-go
+	maxSubjectBytes  = 1 << 20          // of all of them
 	maxSignature     = 8 << 10          // of a signature in base64
 	maxConfigBytes   = MaxReferrerBytes // of a signature image's config
 	maxPEMBytes      = 64 << 10         // of a key file

@@ -2,6 +2,8 @@ package signing
 
 import (
 	"bytes"
+	"errors"
+	"io"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -51,9 +53,23 @@ func (st *statement) annotate(annotations map[string]string) *statement {
 // parseStatement decodes a statement. Members that are not a statement's are
 // passed over; one that comes twice is not.
 func parseStatement(payload []byte) (*statement, error) {
-	var st statement
-	if err := json.Unmarshal(payload, &st); err != nil {
+	var parts struct {
+		Type          string         `json:"_type"`
+		Subject       jsontext.Value `json:"subject"`
+		PredicateType string         `json:"predicateType"`
+		Predicate     jsontext.Value `json:"predicate"`
+	}
+	if err := json.Unmarshal(payload, &parts); err != nil {
 		return nil, reject("not an in-toto statement: %v", err)
+	}
+	st := statement{Type: parts.Type, PredicateType: parts.PredicateType, Predicate: parts.Predicate}
+	if n := len(parts.Subject); n > maxSubjectBytes {
+		return nil, reject("statement with subjects of %d bytes, more than %d", n, maxSubjectBytes)
+	}
+	if len(parts.Subject) > 0 {
+		if err := json.Unmarshal(parts.Subject, &st.Subject); err != nil {
+			return nil, reject("not an in-toto statement: %v", err)
+		}
 	}
 	if st.Type != statementV1 && st.Type != statementV01 {
 		return nil, reject("not an in-toto statement of a known version but %q", st.Type)
@@ -103,4 +119,28 @@ func (st *statement) same(other *statement) bool {
 // encode returns the statement as bytes, the same each time.
 func (st *statement) encode() ([]byte, error) {
 	return json.Marshal(st, json.Deterministic(true))
+}
+
+// longestString returns the length of the longest string of a JSON document.
+func longestString(raw []byte) (int, error) {
+	dec := jsontext.NewDecoder(bytes.NewBuffer(raw))
+	longest := 0
+	for {
+		kind := dec.PeekKind()
+		if kind == '"' {
+			v, err := dec.ReadValue()
+			if err != nil {
+				return 0, err
+			}
+			longest = max(longest, len(v))
+			continue
+		}
+		_, err := dec.ReadToken()
+		if errors.Is(err, io.EOF) {
+			return longest, nil
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
 }

@@ -122,8 +122,10 @@ type verification struct {
 	trust  Trust
 	report Report
 
-	// attestations looks for statements that are no signatures.
+	// attestations looks for statements that are no signatures. They may be
+	// large, and spent counts their bytes.
 	attestations bool
+	spent        int64
 }
 
 // bundleLimit is how many bytes a bundle may have. Attestations hold reports and
