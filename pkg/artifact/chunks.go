@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -46,7 +45,7 @@ type IndexCache interface {
 }
 
 // A ChunkIndex is where the file of a layer is cut into chunks, and their
-// digests, as package chunk encodes it.
+// hashes, as package chunk encodes it.
 type ChunkIndex struct {
 	Layer digest.Digest      // whose file it is of
 	Desc  ocispec.Descriptor // of the index itself
@@ -117,8 +116,8 @@ func indexRef(layer ocispec.Descriptor) (ocispec.Descriptor, bool) {
 	return ocispec.Descriptor{MediaType: mediatypes.LayerChunkIndex, Digest: dgst, Size: size}, true
 }
 
-// An indexer makes the chunk index of one file as its bytes pass. A nil one
-// does nothing.
+// An indexer makes the chunk index of one file as its bytes pass, and their
+// digest with it.
 type indexer struct {
 	builder *chunk.Builder
 	err     error
@@ -147,30 +146,18 @@ func newIndexer(ctx context.Context, r io.ReaderAt, size int64) (*indexer, error
 	return &indexer{builder: chunk.NewBuilder(size, cuts)}, nil
 }
 
-// Write takes the next bytes of the file. It does not fail: Finish does.
+// Write takes the next bytes of the file. It does not fail: finish does.
 func (x *indexer) Write(b []byte) (int, error) {
-	if x != nil && x.err == nil {
+	if x.err == nil {
 		_, x.err = x.builder.Write(b)
 	}
 	return len(b), nil
 }
 
-// beside is Write beside what the caller does until it calls wait, on another
-// processor if there is one. The bytes must stay as they are for so long.
-func (x *indexer) beside(b []byte) (wait func()) {
-	if x == nil || len(b) == 0 {
-		return func() {}
-	}
-	if len(b) < minCut || runtime.GOMAXPROCS(0) == 1 {
-		_, _ = x.Write(b)
-		return func() {}
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_, _ = x.Write(b)
-	}()
-	return func() { <-done }
+// digest returns the digest of the bytes written, which nobody else need hash.
+func (x *indexer) digest() digest.Digest {
+	sum := x.builder.Sum256()
+	return digest.NewDigestFromBytes(digest.SHA256, sum[:])
 }
 
 // finish returns the index of the bytes written.

@@ -33,7 +33,7 @@ const (
 
 // A delta finds the bytes of wanted blobs in files of this machine by their
 // chunk indexes. Nothing depends on it: what it does not find is fetched, and
-// what it finds is compared with its digest by whoever copies it.
+// what it finds is compared with its hash by whoever copies it.
 type delta struct {
 	u       *unpacker
 	indexes *store.ChunkIndexes // nil without a store
@@ -240,7 +240,7 @@ func (d *delta) segments(ctx context.Context, f File, want *chunk.Index) ([]tran
 		if from := d.reader(used[c.Source]); from != nil {
 			segs = append(segs, transfer.Segment{
 				Offset: c.Offset, Length: c.Length, From: from, At: c.At,
-				Digest: digest.NewDigestFromBytes(digest.SHA256, c.Digest[:]),
+				Hash: chunk.NewHash, Sum: c.Hash[:],
 			})
 		}
 	}

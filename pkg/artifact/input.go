@@ -157,9 +157,9 @@ type input struct {
 	Input
 
 	mu     sync.Mutex
-	state  hash.Hash // of the first hashed bytes
-	hashed int64
-	index  *indexer // of the same bytes; nil where none is wanted
+	hashed int64     // how many bytes have been, from the first on
+	state  hash.Hash // of them, unless index has it
+	index  *indexer  // of them; nil where none is wanted
 }
 
 // archived tells whether the input is an archive that is taken over as it is.
@@ -189,21 +189,38 @@ func (in *input) saw(offset int64, p []byte) error {
 	if offset > in.hashed || end < in.hashed {
 		return nil
 	}
-	if in.state == nil {
-		in.state = in.Digest.Algorithm().Hash()
-	}
-	indexed := in.index.beside(p[in.hashed-offset:])
-	in.state.Write(p[in.hashed-offset:])
-	indexed()
+	in.hash(p[in.hashed-offset:])
 	in.hashed = end
 	if end < in.Size {
 		return nil
 	}
-	if got := digest.NewDigest(in.Digest.Algorithm(), in.state); got != in.Digest {
+	if got := in.sum(); got != in.Digest {
 		in.state, in.hashed, in.index = nil, 0, nil
 		return in.mismatch(got, end)
 	}
 	return nil
+}
+
+// hash takes the next bytes.
+func (in *input) hash(p []byte) {
+	if in.index != nil {
+		_, _ = in.index.Write(p)
+	}
+	if in.index != nil && in.Digest.Algorithm() == digest.SHA256 {
+		return // the indexer hashes, too
+	}
+	if in.state == nil {
+		in.state = in.Digest.Algorithm().Hash()
+	}
+	in.state.Write(p)
+}
+
+// sum returns the digest of the bytes so far.
+func (in *input) sum() digest.Digest {
+	if in.state == nil {
+		return in.index.digest()
+	}
+	return digest.NewDigest(in.Digest.Algorithm(), in.state)
 }
 
 func (in *input) mismatch(got digest.Digest, size int64) error {

@@ -136,17 +136,14 @@ func (p *packer) readIndex(ctx context.Context, l *layer, open func() (io.ReadCl
 // readInto gives the bytes of a layer's file to its indexer. It returns how many
 // there were, and an error if they are not those of the digest.
 func (p *packer) readInto(ctx context.Context, l *layer, x *indexer, r io.Reader) (n int64, err error) {
-	in := l.files[0].input
-	h := in.Digest.Algorithm().Hash()
+	in := &input{Input: l.files[0].input.Input, index: x}
 	buf := make([]byte, copyBytes)
 	for n <= in.Size {
 		if err := ctx.Err(); err != nil {
 			return n, err
 		}
 		k, err := r.Read(buf)
-		indexed := x.beside(buf[:k])
-		h.Write(buf[:k])
-		indexed()
+		in.hash(buf[:k])
 		n += int64(k)
 		p.tellIndex(l, transfer.Event{Action: transfer.Progress, Bytes: int64(k)})
 		if errors.Is(err, io.EOF) {
@@ -156,7 +153,7 @@ func (p *packer) readInto(ctx context.Context, l *layer, x *indexer, r io.Reader
 			return n, err
 		}
 	}
-	if got := digest.NewDigest(in.Digest.Algorithm(), h); n != in.Size || got != in.Digest {
+	if got := in.sum(); n != in.Size || got != in.Digest {
 		return n, in.mismatch(got, n)
 	}
 	return n, nil

@@ -198,18 +198,18 @@ func (r *Reader) fetch(f *flight) ([][]byte, error) {
 		return nil, fmt.Errorf("read %s: %w", printable(r.name), err)
 	}
 	for k := range data {
-		if err := r.check(r.pieces.at(f.first+k), data[k]); err != nil {
+		if err := r.check(f.first+k, data[k]); err != nil {
 			return nil, err
 		}
 	}
 	return data, nil
 }
 
-// check compares a piece with its digest. Wrong bytes are fetched once more,
+// check looks whether data is piece i. Wrong bytes are fetched once more,
 // and once more for each other place that has them.
-func (r *Reader) check(p piece, data []byte) error {
+func (r *Reader) check(i int, data []byte) error {
 	again := true
-	for p.digest != "" && p.digest.Algorithm().FromBytes(data) != p.digest {
+	for p := r.pieces.at(i); !r.pieces.right(i, data); {
 		if !r.distrust() && !again {
 			return &ChunkError{Name: r.name, Blob: r.blob.desc.Digest, Offset: p.offset, Length: p.length}
 		}

@@ -98,7 +98,9 @@ func fileIndex(ctx context.Context, src content.Fetcher, f File, local *store.Ch
 	}
 	if local != nil {
 		if raw, ok := local.Lookup(f.Digest); ok {
-			return parseIndexOf(raw, f.Size), nil
+			if x := parseIndexOf(raw, f.Size); x != nil {
+				return x, nil
+			}
 		}
 	}
 	// One that is not of the file was made so by whoever made the version:
@@ -138,10 +140,7 @@ type pieces struct {
 }
 
 // A piece is a run of a file's bytes that is fetched, and kept, as one.
-type piece struct {
-	offset, length int64
-	digest         digest.Digest // "" if not known
-}
+type piece struct{ offset, length int64 }
 
 func (p *pieces) verified() bool { return p.index != nil || p.whole != "" || p.size == 0 }
 
@@ -149,7 +148,7 @@ func (p *pieces) verified() bool { return p.index != nil || p.whole != "" || p.s
 func (p *pieces) count() int {
 	switch {
 	case p.index != nil:
-		return p.index.Len()
+		return p.index.Pieces()
 	case p.whole != "":
 		return 1
 	}
@@ -160,7 +159,7 @@ func (p *pieces) count() int {
 func (p *pieces) find(off int64) int {
 	switch {
 	case p.index != nil:
-		return p.index.Find(off)
+		return int(off / chunk.PieceBytes)
 	case p.whole != "":
 		return 0
 	}
@@ -168,15 +167,26 @@ func (p *pieces) find(off int64) int {
 }
 
 func (p *pieces) at(i int) piece {
+	each := int64(pieceBytes)
 	switch {
 	case p.index != nil:
-		c := p.index.At(i)
-		return piece{c.Offset, c.Length, digest.NewDigestFromBytes(digest.SHA256, c.Digest[:])}
+		each = chunk.PieceBytes
 	case p.whole != "":
-		return piece{0, p.size, p.whole}
+		return piece{0, p.size}
 	}
-	off := int64(i) * pieceBytes
-	return piece{off, min(pieceBytes, p.size-off), ""}
+	off := int64(i) * each
+	return piece{off, min(each, p.size-off)}
+}
+
+// right tells whether data is piece i, as far as that is known.
+func (p *pieces) right(i int, data []byte) bool {
+	switch {
+	case p.index != nil:
+		return p.index.Verify(i, data)
+	case p.whole != "":
+		return p.whole.Algorithm().FromBytes(data) == p.whole
+	}
+	return true
 }
 
 // A ChunkError reports bytes of a blob that are not the ones its index names.

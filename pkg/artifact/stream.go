@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"os"
 
@@ -54,7 +53,17 @@ func (s *stream) hash(ctx context.Context, x *indexer) (digest.Digest, []digest.
 		if len(s.segs) > 1 {
 			alone = digest.Canonical.Hash()
 		}
-		if err := s.hashFile(ctx, seg.file, buf, hashes{whole, alone, x}); err != nil {
+		if x != nil { // it hashes the file itself
+			if err := s.hashFile(ctx, seg.file, buf, x); err != nil {
+				return "", nil, err
+			}
+			return x.digest(), []digest.Digest{x.digest()}, nil
+		}
+		to := io.Writer(whole)
+		if alone != whole {
+			to = io.MultiWriter(whole, alone)
+		}
+		if err := s.hashFile(ctx, seg.file, buf, to); err != nil {
 			return "", nil, err
 		}
 		files = append(files, digest.NewDigest(digest.Canonical, alone))
@@ -62,13 +71,8 @@ func (s *stream) hash(ctx context.Context, x *indexer) (digest.Digest, []digest.
 	return digest.NewDigest(digest.Canonical, whole), files, nil
 }
 
-// hashes are what the bytes of a file are given to.
-type hashes struct {
-	whole, alone hash.Hash // of the layer and of the file; often the same
-	index        *indexer
-}
-
-func (s *stream) hashFile(ctx context.Context, src *source, buf []byte, h hashes) error {
+// hashFile gives the bytes of a file to h, whose Write does not fail.
+func (s *stream) hashFile(ctx context.Context, src *source, buf []byte, h io.Writer) error {
 	f, err := src.open(ctx, s.root)
 	if err != nil {
 		return err
@@ -80,12 +84,7 @@ func (s *stream) hashFile(ctx context.Context, src *source, buf []byte, h hashes
 			return err
 		}
 		k, err := f.Read(buf)
-		indexed := h.index.beside(buf[:k])
-		h.whole.Write(buf[:k])
-		if h.alone != h.whole {
-			h.alone.Write(buf[:k])
-		}
-		indexed()
+		_, _ = h.Write(buf[:k])
 		n += int64(k)
 		if errors.Is(err, io.EOF) {
 			break

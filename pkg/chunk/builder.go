@@ -1,7 +1,6 @@
 package chunk
 
 import (
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -9,9 +8,8 @@ import (
 	"io"
 )
 
-// A Builder makes the index of one file from its bytes. It holds the digests
-// and no bytes, and starts no goroutine: a caller that hashes the same bytes
-// for itself may let Write run beside that, on another processor.
+// A Builder makes the index of one file from its bytes, and computes the SHA-256
+// of the file on the way. It holds hashes and no bytes.
 type Builder struct {
 	size    int64
 	written int64
@@ -20,9 +18,10 @@ type Builder struct {
 	ahead   []int64 // those of cuts that are still to come
 	gear    cutter
 
-	hash    hash.Hash
-	digests []byte
+	hash    hash.Hash // of the chunk that is being written
+	hashes  []byte
 	lengths []byte // varints; only if cut by content
+	pieces  pieceHash
 }
 
 // NewBuilder returns a builder for a file of size bytes. The cuts are the
@@ -31,7 +30,7 @@ type Builder struct {
 // out. With cuts nil the file is cut by its content; with none, but not nil, by
 // a grid from its beginning.
 func NewBuilder(size int64, cuts []int64) *Builder {
-	b := &Builder{size: size, hash: sha256.New()}
+	b := &Builder{size: size, hash: NewHash(), pieces: newPieceHash()}
 	if cuts == nil {
 		b.gear.table = gearTable()
 		return b
@@ -54,9 +53,10 @@ func (b *Builder) Write(p []byte) (int, error) {
 		return 0, fmt.Errorf("index chunks: more than %d bytes", b.size)
 	}
 	n := len(p)
+	b.pieces.write(p)
 	for len(p) > 0 {
 		k, end := b.next(p)
-		b.hash.Write(p[:k])
+		_, _ = b.hash.Write(p[:k])
 		b.written += int64(k)
 		p = p[k:]
 		if end || b.written == b.size {
@@ -84,7 +84,7 @@ func (b *Builder) next(p []byte) (n int, end bool) {
 
 // cut ends the current chunk.
 func (b *Builder) cut() {
-	b.digests = b.hash.Sum(b.digests)
+	b.hashes = b.hash.Sum(b.hashes)
 	b.hash.Reset()
 	if b.cuts == nil {
 		b.lengths = binary.AppendUvarint(b.lengths, uint64(b.written-b.start))
@@ -96,6 +96,9 @@ func (b *Builder) cut() {
 	}
 }
 
+// Sum256 returns the SHA-256 of the bytes written so far.
+func (b *Builder) Sum256() [32]byte { return b.pieces.sum() }
+
 // Finish returns the encoded index. It is an error if not all bytes of the file
 // were written.
 func (b *Builder) Finish() ([]byte, error) {
@@ -105,13 +108,17 @@ func (b *Builder) Finish() ([]byte, error) {
 	if b.size > MaxFileSize {
 		return nil, errors.New("index chunks: the file is too large")
 	}
+	states, err := b.pieces.finish(b.size)
+	if err != nil {
+		return nil, err
+	}
 	how := byte(byGrid)
 	if b.cuts == nil {
 		how = byLength
 	}
-	out := append([]byte(magic), algSHA256, how)
+	out := append([]byte(magic), how)
 	out = binary.AppendUvarint(out, uint64(b.size))
-	out = binary.AppendUvarint(out, uint64(len(b.digests)/sha256.Size))
+	out = binary.AppendUvarint(out, uint64(len(b.hashes)/len(Hash{})))
 	if how == byGrid {
 		out = binary.AppendUvarint(out, Grid)
 		out = binary.AppendUvarint(out, uint64(len(b.cuts)))
@@ -122,5 +129,6 @@ func (b *Builder) Finish() ([]byte, error) {
 		}
 	}
 	out = append(out, b.lengths...)
-	return append(out, b.digests...), nil
+	out = append(out, b.hashes...)
+	return append(out, states...), nil
 }

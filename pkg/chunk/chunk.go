@@ -1,5 +1,6 @@
-// Package chunk says where a file is cut into chunks and what the SHA-256 of
-// each is, and plans which bytes of one file can be taken from others.
+// Package chunk says where a file is cut into chunks and what the hash of each
+// is, and plans which bytes of one file can be taken from others. It also lets
+// any part of the file be verified on its own.
 //
 // A model's next version mostly holds the bytes of the last one, at other
 // offsets or in other files. The index of a file, a ten-thousandth of its size,
@@ -12,32 +13,46 @@
 // 64 of them), which makes the chunks survive insertions. Both depend on the
 // bytes of the file alone: the same file has the same index on every machine.
 //
-// A [Builder] makes the index as the bytes pass; [Parse] reads one and trusts
-// nothing in it: memory is bounded by the bytes present, and an index whose
-// chunks are not the whole file, in order and without overlap, is refused. What
-// an index says of digests can be a lie. So whoever copies by a [Plan] compares
-// the digest of each chunk, and of the file in the end.
+// Chunks are told apart by XXH3, which costs next to nothing and withstands no
+// attack: two chunks with the same hash are the same unless somebody wished
+// otherwise. So whoever copies by a [Plan] compares the digest of the file in
+// the end, and fetches what was copied if it is another.
+//
+// Parts of a file that are fetched alone are verified by SHA-256, which need not
+// be computed for it: the index holds the state of the file's own SHA-256 after
+// every [PieceBytes], in passing. Bytes that take the hash from one state to the
+// next are those of the file; to find others is to find a second preimage.
+//
+// A [Builder] makes the index as the bytes pass, and the file's digest with it;
+// [Parse] reads one and trusts nothing in it: memory is bounded by the bytes
+// present, and an index whose chunks are not the whole file, in order and
+// without overlap, is refused. What an index says can still be a lie of whoever
+// made it, about a file that is what they say otherwise too.
 //
 // # Encoding
 //
 // Numbers are unsigned varints as in encoding/binary, of the shortest form.
 //
-//	"MRCX" 1          magic and version
-//	1                 algorithm of digests: SHA-256
+//	"MRCX" 2          magic and version
 //	1 or 2            how it is cut: 1 by a grid, 2 by length
 //	size              of the file, in bytes
 //	count             of chunks
 //	if 1: grid, n, then n offsets, each as the distance from the one before:
 //	                  where the grid starts again, besides 0
 //	if 2: count lengths
-//	count × 32 bytes  digests, in the order of the file
+//	count × 16 bytes  XXH3-128 of the chunks, in the order of the file, each
+//	                  as its canonical form: the high half first, big-endian
+//	n × 32 bytes      for each piece but the last, the state of SHA-256 at its
+//	                  end, H0 to H7 of FIPS 180-4 section 6.2; for the last one
+//	                  the digest of the file. A file of no bytes has none
 package chunk
 
 import (
-	"crypto/sha256"
 	"errors"
+	"hash"
 	"iter"
-	"sort"
+
+	"github.com/zeebo/xxh3"
 )
 
 // Sizes of chunks, in bytes.
@@ -56,8 +71,7 @@ const (
 	// MaxFileSize is the size of the largest file, in bytes.
 	MaxFileSize = 1 << 44
 
-	// MaxChunk is the length of the longest chunk, in bytes: whoever checks
-	// one may hold it in memory.
+	// MaxChunk is the length of the longest chunk, in bytes.
 	MaxChunk = 4 << 20
 
 	minGrid = 4 << 10
@@ -66,21 +80,25 @@ const (
 // ErrMalformed is wrapped by the errors of [Parse].
 var ErrMalformed = errors.New("malformed chunk index")
 
-// A Digest is the SHA-256 of a chunk.
-type Digest [sha256.Size]byte
+// A Hash is the XXH3-128 of a chunk, in its canonical form.
+type Hash [16]byte
+
+// NewHash returns what computes the [Hash] of a chunk.
+func NewHash() hash.Hash { return xxh3.New128() }
 
 // A Chunk is a run of a file's bytes.
 type Chunk struct {
 	Offset, Length int64 // bytes
-	Digest         Digest
+	Hash           Hash
 }
 
-// An Index is where a file is cut, and the digests of the pieces. It does not
-// change, and may be used from several goroutines.
+// An Index is where a file is cut, and what the hashes of its parts are. It does
+// not change, and may be used from several goroutines.
 type Index struct {
-	size    int64
-	starts  []int64
-	digests []byte // all of them, one after the other
+	size   int64
+	starts []int64
+	hashes []byte // all of them, one after the other
+	states []byte // likewise
 }
 
 // Size returns the size of the file in bytes.
@@ -95,14 +113,11 @@ func (x *Index) At(i int) Chunk {
 	if i+1 < len(x.starts) {
 		end = x.starts[i+1]
 	}
-	return Chunk{Offset: x.starts[i], Length: end - x.starts[i], Digest: Digest(x.digests[i*sha256.Size:])}
+	return Chunk{Offset: x.starts[i], Length: end - x.starts[i], Hash: Hash(x.hash(i))}
 }
 
-// Find returns the number of the chunk that holds the byte at offset, which must
-// be in the file.
-func (x *Index) Find(offset int64) int {
-	return sort.Search(len(x.starts), func(i int) bool { return x.starts[i] > offset }) - 1
-}
+// hash returns the hash of chunk i without copying it.
+func (x *Index) hash(i int) []byte { return x.hashes[i*len(Hash{}) : (i+1)*len(Hash{})] }
 
 // All lists the chunks in the order of the file. They are all of it and do not
 // overlap.

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"hash"
 	"math/rand/v2"
 	"testing"
 
@@ -89,6 +90,11 @@ func TestIndexIsOfTheBytes(t *testing.T) {
 	}
 }
 
+func sum(h hash.Hash, b []byte) []byte {
+	h.Write(b)
+	return h.Sum(nil)
+}
+
 // check compares an index with the file and returns where its chunks start.
 func check(t *testing.T, x *chunk.Index, b []byte) []int64 {
 	t.Helper()
@@ -99,11 +105,8 @@ func check(t *testing.T, x *chunk.Index, b []byte) []int64 {
 			t.Fatalf("chunk %d: %d bytes at %d, want some at %d", i, c.Length, c.Offset, at)
 		}
 		at += c.Length
-		if sha256.Sum256(b[c.Offset:at]) != c.Digest {
-			t.Errorf("chunk %d: wrong digest", i)
-		}
-		if x.Find(c.Offset) != i || x.Find(at-1) != i {
-			t.Errorf("chunk %d is not found by its bytes", i)
+		if h := chunk.NewHash(); !bytes.Equal(sum(h, b[c.Offset:at]), c.Hash[:]) {
+			t.Errorf("chunk %d: wrong hash", i)
 		}
 		starts = append(starts, c.Offset)
 	}
@@ -146,8 +149,8 @@ func TestFormatIsFixed(t *testing.T) {
 		cuts []int64
 		want string
 	}{
-		"by grid":    {[]int64{1000, 300_000}, "8658a2357317e3030b68730a73918e8c"},
-		"by content": {nil, "b79c7f72333bf17952312b646852028c"},
+		"by grid":    {[]int64{1000, 300_000}, "764bdd138429843e8b927eac81f2e5fa"},
+		"by content": {nil, "a317f8fa48a5df2e73e0ef0202d8c6ab"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -157,7 +160,7 @@ func TestFormatIsFixed(t *testing.T) {
 			}
 		})
 	}
-	if got, want := hex.EncodeToString(encode(t, []byte("abc"), []int64{1}, 3)[:13]), "4d5243580101010302808010"+"01"; got != want {
+	if got, want := hex.EncodeToString(encode(t, []byte("abc"), []int64{1}, 3)[:11]), "4d52435802010302808010"; got != want {
 		t.Errorf("index starts with %s, want %s", got, want)
 	}
 }
@@ -183,31 +186,31 @@ func TestParseRefuses(t *testing.T) {
 		b[i] = v
 		return b
 	}
-	head := "MRCX\x01\x01"
+	head := "MRCX\x02"
 	tests := map[string][]byte{
 		"empty":                nil,
 		"other magic":          edit(good, 0, 'X'),
-		"other version":        edit(good, 4, 2),
-		"other algorithm":      edit(good, 5, 9),
-		"cut in another way":   edit(good, 6, 3),
+		"other version":        edit(good, 4, 1),
+		"cut in another way":   edit(good, 5, 3),
 		"cut short":            good[:len(good)-1],
-		"no digests":           good[:20],
+		"no hashes":            good[:20],
 		"trailing byte":        append(bytes.Clone(good), 0),
 		"by length, short":     byLength[:len(byLength)-32],
+		"without states":       good[:len(good)-64],
 		"by length, trailing":  append(bytes.Clone(byLength), 0),
 		"size too large":       []byte(head + "\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x00"),
 		"chunks without bytes": []byte(head + "\x01\x05\xff\xff\xff\xff\x0f"),
-		"grid of nothing":      []byte(head + "\x01\x05\x01\x00\x00" + string(make([]byte, 32))),
-		"grid too small":       []byte(head + "\x01\x05\x05\x01\x00" + string(make([]byte, 160))),
-		"huge file, one chunk": []byte(head + "\x01\x80\x80\x80\x80\x80\x02\x01\x80\x20\x00" + string(make([]byte, 32))),
+		"grid of nothing":      []byte(head + "\x01\x05\x01\x00\x00" + string(make([]byte, 48))),
+		"grid too small":       []byte(head + "\x01\x05\x05\x01\x00" + string(make([]byte, 112))),
+		"huge file, one chunk": []byte(head + "\x01\x80\x80\x80\x80\x80\x02\x01\x80\x20\x00" + string(make([]byte, 48))),
 		"cut at the end":       []byte(head + "\x01\x05\x02\x80\x20\x01\x05" + string(make([]byte, 64))),
-		"cut twice":            []byte(head + "\x01\x05\x03\x80\x20\x02\x02\x00" + string(make([]byte, 96))),
-		"more cuts than bytes": []byte(head + "\x01\x05\x01\x80\x20\xff\xff\x03\x01" + string(make([]byte, 32))),
-		"long number":          []byte(head + "\x02\x85\x00\x01\x05" + string(make([]byte, 32))),
-		"length past the end":  []byte(head + "\x02\x05\x01\x06" + string(make([]byte, 32))),
-		"lengths too short":    []byte(head + "\x02\x05\x01\x04" + string(make([]byte, 32))),
+		"cut twice":            []byte(head + "\x01\x05\x03\x80\x20\x02\x02\x00" + string(make([]byte, 80))),
+		"more cuts than bytes": []byte(head + "\x01\x05\x01\x80\x20\xff\xff\x03\x01" + string(make([]byte, 48))),
+		"long number":          []byte(head + "\x02\x85\x00\x01\x05" + string(make([]byte, 48))),
+		"length past the end":  []byte(head + "\x02\x05\x01\x06" + string(make([]byte, 48))),
+		"lengths too short":    []byte(head + "\x02\x05\x01\x04" + string(make([]byte, 48))),
 		"length of nothing":    []byte(head + "\x02\x05\x02\x00\x05" + string(make([]byte, 64))),
-		"chunk too long":       []byte(head + "\x02\x81\x80\x80\x02\x01\x81\x80\x80\x02" + string(make([]byte, 32))),
+		"chunk too long":       []byte(head + "\x02\x81\x80\x80\x02\x01\x81\x80\x80\x02" + string(make([]byte, 48))),
 	}
 	for name, raw := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -223,13 +226,13 @@ func FuzzParse(f *testing.F) {
 	f.Add(encode(f, random(6, 1<<20), []int64{1000, 5000}, 1<<20))
 	f.Add(encode(f, random(6, 300_000), nil, 1<<20))
 	f.Add(encode(f, nil, nil, 1))
-	f.Add([]byte("MRCX\x01\x01\x01\x80\x80\x80\x80\x80\x02\x01\x80\x20\x00" + string(make([]byte, 32))))
+	f.Add([]byte("MRCX\x02\x01\x80\x80\x80\x80\x80\x02\x01\x80\x20\x00" + string(make([]byte, 32))))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		x, err := chunk.Parse(raw)
 		if err != nil {
 			return
 		}
-		if x.Len() > len(raw)/32 {
+		if x.Len() > len(raw)/16 {
 			t.Fatalf("%d chunks in %d bytes", x.Len(), len(raw))
 		}
 		at := int64(0)
@@ -241,6 +244,9 @@ func FuzzParse(f *testing.F) {
 		}
 		if at != x.Size() {
 			t.Fatalf("chunks of %d bytes in a file of %d", at, x.Size())
+		}
+		if n := x.Pieces(); n > len(raw)/32 || x.Verify(n, nil) || x.Verify(-1, nil) {
+			t.Fatalf("%d pieces in %d bytes, or more", n, len(raw))
 		}
 		plan := chunk.NewPlan(x)
 		plan.Add(x)

@@ -8,10 +8,9 @@ import (
 
 // The head of an encoded index.
 const (
-	magic     = "MRCX\x01"
-	algSHA256 = 1
-	byGrid    = 1
-	byLength  = 2
+	magic    = "MRCX\x02"
+	byGrid   = 1
+	byLength = 2
 )
 
 // MaxBytes returns how many bytes the encoded index of a file of size bytes may
@@ -63,27 +62,31 @@ func (d *decoder) number(what string, limit uint64) int64 {
 }
 
 func (d *decoder) index() *Index {
-	if len(d.raw) < len(magic)+2 || string(d.raw[:len(magic)]) != magic {
+	if len(d.raw) < len(magic)+1 || string(d.raw[:len(magic)]) != magic {
 		d.fail("not an index of this version")
 		return nil
 	}
-	alg, how := d.raw[len(magic)], d.raw[len(magic)+1]
-	d.raw = d.raw[len(magic)+2:]
-	if alg != algSHA256 || how != byGrid && how != byLength {
-		d.fail("algorithm %d, cut by %d: not known", alg, how)
+	how := d.raw[len(magic)]
+	d.raw = d.raw[len(magic)+1:]
+	if how != byGrid && how != byLength {
+		d.fail("cut by %d: not known", how)
 		return nil
 	}
 	x := &Index{size: d.number("size", MaxFileSize)}
-	count := int(d.number("chunks", uint64(len(d.raw))/sha256.Size))
+	const each = len(Hash{})
+	count := int(d.number("chunks", uint64(len(d.raw)/each)))
 	if how == byGrid {
 		x.starts = d.grid(x.size, count)
 	} else {
 		x.starts = d.lengths(x.size, count)
 	}
-	if d.err == nil && len(d.raw) != count*sha256.Size {
-		d.fail("%d bytes of digests for %d chunks", len(d.raw), count)
+	if d.err == nil && int64(len(d.raw)) != int64(count*each)+int64(x.Pieces())*sha256.Size {
+		d.fail("%d bytes of hashes for %d chunks and %d pieces", len(d.raw), count, x.Pieces())
 	}
-	x.digests = d.raw
+	if d.err != nil {
+		return nil
+	}
+	x.hashes, x.states = d.raw[:count*each], d.raw[count*each:]
 	return x
 }
 
@@ -97,12 +100,12 @@ func (d *decoder) grid(size int64, count int) []int64 {
 	if d.err != nil {
 		return nil
 	}
-	starts := make([]int64, 0, count) // of which digests are there
+	starts := make([]int64, 0, count) // of which hashes are there
 	begin := int64(0)
 	region := func(end int64) {
 		// Compared before any is added: a region may claim to be huge.
 		if (end-begin+grid-1)/grid > int64(count-len(starts)) {
-			d.fail("more chunks than digests")
+			d.fail("more chunks than hashes")
 			return
 		}
 		for ; begin < end; begin += grid {
@@ -134,7 +137,7 @@ func (d *decoder) lengths(size int64, count int) []int64 {
 	if d.err != nil {
 		return nil
 	}
-	starts := make([]int64, 0, count) // of which digests are there
+	starts := make([]int64, 0, count) // of which hashes are there
 	begin := int64(0)
 	for range count {
 		n := d.number("length", MaxChunk)

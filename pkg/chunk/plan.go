@@ -13,15 +13,15 @@ import (
 // memory for a chunk of the wanted file, and nothing for those of the others.
 type Plan struct {
 	want    *Index
-	byHash  []entry // the wanted chunks, sorted by digest
+	byHash  []entry // the wanted chunks, sorted by hash
 	found   []place // for each wanted chunk
 	sources int
 	missing int64
 }
 
-// An entry is a wanted chunk in the order of digests.
+// An entry is a wanted chunk in the order of hashes.
 type entry struct {
-	key   uint64 // the first bytes of the digest
+	key   uint64 // the first bytes of the hash
 	chunk uint32
 	asked uint32 // the last source that asked for the key, in the first of a run
 }
@@ -44,7 +44,7 @@ type Copy struct {
 func NewPlan(want *Index) *Plan {
 	p := &Plan{want: want, byHash: make([]entry, want.Len()), found: make([]place, want.Len()), missing: want.Size()}
 	for i := range p.byHash {
-		p.byHash[i] = entry{key: key(want.digest(i)), chunk: uint32(i)}
+		p.byHash[i] = entry{key: key(want.hash(i)), chunk: uint32(i)}
 	}
 	slices.SortFunc(p.byHash, func(a, b entry) int {
 		return cmp.Or(cmp.Compare(a.key, b.key), cmp.Compare(a.chunk, b.chunk))
@@ -52,10 +52,7 @@ func NewPlan(want *Index) *Plan {
 	return p
 }
 
-func key(digest []byte) uint64 { return binary.BigEndian.Uint64(digest) }
-
-// digest returns the digest of chunk i without copying it.
-func (x *Index) digest(i int) []byte { return x.digests[i*len(Digest{}) : (i+1)*len(Digest{})] }
+func key(hash []byte) uint64 { return binary.BigEndian.Uint64(hash) }
 
 // Add takes another file for a source, and returns how many bytes of the wanted
 // file it has that those before did not. A chunk is taken from the first source
@@ -73,11 +70,10 @@ func (p *Plan) Add(have *Index) int64 {
 }
 
 // offer looks for the wanted chunks that chunk i of a source is. All that are
-// alike are taken at once, so asking once for each digest is enough: else
+// alike are taken at once, so asking once for each hash is enough: else
 // a file of nothing but zeros would be compared chunk by chunk, each with each.
 func (p *Plan) offer(have *Index, i int) {
-	dgst := have.digest(i)
-	k := key(dgst)
+	k := key(have.hash(i))
 	first := sort.Search(len(p.byHash), func(j int) bool { return p.byHash[j].key >= k })
 	if first == len(p.byHash) || p.byHash[first].asked == uint32(p.sources) {
 		return
@@ -91,7 +87,7 @@ func (p *Plan) offer(have *Index, i int) {
 // take notes that a source has a wanted chunk, if it is that chunk and has not
 // been found yet.
 func (p *Plan) take(chunk int, have *Index, i int) {
-	if p.found[chunk].source != 0 || !bytes.Equal(p.want.digest(chunk), have.digest(i)) {
+	if p.found[chunk].source != 0 || !bytes.Equal(p.want.hash(chunk), have.hash(i)) {
 		return
 	}
 	want, got := p.want.At(chunk), have.At(i)
