@@ -74,6 +74,7 @@ func readAt(r io.ReaderAt, b []byte, off int64) error {
 type session struct {
 	ctx      context.Context //nolint:containedctx // lives for one call
 	opts     Options
+	whole    *collection // what is noted for the end of the scan
 	verdict  Verdict
 	findings []Finding
 	seen     map[string]bool // findings by rule, path and message

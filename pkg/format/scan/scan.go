@@ -123,11 +123,12 @@ const DefaultTimeout = time.Minute
 // is wrong with the bytes is in the report.
 func Scan(ctx context.Context, files iter.Seq2[File, error], opts Options) (*Report, error) {
 	report := &Report{Verdict: Safe, Findings: []Finding{}}
+	whole := &collection{}
 	for f, err := range files {
 		if err != nil {
 			return nil, err
 		}
-		verdict, findings, err := scanFile(ctx, f, opts)
+		verdict, findings, err := scanFile(ctx, f, whole, opts)
 		if err != nil {
 			return nil, fmt.Errorf("scan %s: %w", f.Path, err)
 		}
@@ -135,6 +136,7 @@ func Scan(ctx context.Context, files iter.Seq2[File, error], opts Options) (*Rep
 		report.Verdict = report.Verdict.Worse(verdict)
 		report.Findings = append(report.Findings, findings...)
 	}
+	report.Findings = append(report.Findings, whole.compare()...)
 	return report, nil
 }
 
@@ -150,13 +152,13 @@ func Files(files ...File) iter.Seq2[File, error] {
 }
 
 // scanFile looks at one file with all that is in it.
-func scanFile(ctx context.Context, f File, opts Options) (Verdict, []Finding, error) {
+func scanFile(ctx context.Context, f File, whole *collection, opts Options) (Verdict, []Finding, error) {
 	if opts.Timeout == 0 {
 		opts.Timeout = DefaultTimeout
 	}
 	inner, cancel := context.WithTimeout(ctx, opts.Timeout)
 	defer cancel()
-	s := &session{ctx: inner, opts: opts, verdict: Safe, seen: make(map[string]bool)}
+	s := &session{ctx: inner, opts: opts, verdict: Safe, whole: whole, seen: make(map[string]bool)}
 	in := &input{path: f.Path, name: f.Path, size: f.Size, at: f.At}
 	err := s.look(in)
 	switch {
