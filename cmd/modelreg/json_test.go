@@ -126,6 +126,17 @@ func TestJSONKeys(t *testing.T) {
 		{"verify", json("verify", name+":v1", "--key", public), append(
 			signers, "reference", "digest", "verified", "policy", "attestations", "failures",
 		)},
+		{"attest", json("attest", name+":v1", "--type", "vuln", "--predicate", u.file("scan.json", "{}"), "--key", private), []string{
+			"reference", "digest", "predicateType", "attestations", "attestation",
+		}},
+		{"verify --attestation", json("verify", name+":v1", "--key", public, "--attestation", "vuln"), slices.Concat(
+			signers, under("failures[]", []string{"rule", "reason"}), // the attestation, which is no signature
+			[]string{"reference", "digest", "verified", "policy", "attestations", "failures"},
+			under("attestations[]", []string{
+				"predicateType", "predicate", "digest", "signer",
+				"signer.identity", "signer.issuer", "signer.keyFingerprint", "signer.kind",
+			}),
+		)},
 		{"an error with a hint", failing("resolve", name+":v9"), append(
 			under("error", []string{"code", "kind", "message", "hint"}), "error",
 		)},

@@ -121,6 +121,7 @@ version is refused, however well that is signed; REF with a digest is not compar
 	}
 	cmd.Flags().StringArrayVar(&keys, "key", nil, "public key `FILE` to trust (repeatable: one of them must have signed)")
 	cmd.Flags().BoolVar(&opts.AllowDowngrade, "allow-downgrade", false, downgradeUsage)
+	addAttestationFlags(cmd, &opts)
 	return cmd
 }
 
@@ -137,6 +138,9 @@ func (a *app) verify(cmd *cobra.Command, arg string, keys []string, opts hub.Ver
 	}
 	trust, err := publicKeys(keys)
 	if err != nil {
+		return err
+	}
+	if opts, err = attestationTypes(opts); err != nil {
 		return err
 	}
 	h, err := a.hub(nil)
@@ -160,4 +164,5 @@ func printVerified(w io.Writer, res *hub.VerifyResult) {
 	for _, s := range res.Signers {
 		fmt.Fprintf(w, "signed by key %s\n", s.KeyFingerprint)
 	}
+	printAttestations(w, res.Attestations)
 }

@@ -65,7 +65,7 @@ type VerifyResult struct {
 	Verified     bool            `json:"verified"`
 	Policy       string          `json:"policy"`
 	Signers      []Signer        `json:"signers"`
-	Attestations []string        `json:"attestations"`
+	Attestations []Attestation   `json:"attestations"`
 	Failures     []VerifyFailure `json:"failures"`
 }
 
@@ -79,6 +79,14 @@ type VerifyFailure struct {
 type VerifyOptions struct {
 	// AllowDowngrade accepts a tag that went back to an older version.
 	AllowDowngrade bool
+
+	// Attestations are types of predicates (URIs) that trusted parties must
+	// have attested too.
+	Attestations []string
+
+	// AttestationsOnly makes do with the attestations: no signature besides is
+	// needed.
+	AttestationsOnly bool
 }
 
 // Verify checks that trust signed the version that r resolves to, and that the
@@ -92,7 +100,7 @@ func (h *Hub) Verify(ctx context.Context, r ref.Reference, trust signing.Trust, 
 	}
 	res := &VerifyResult{
 		Reference: t.ref.String(), Digest: t.desc.Digest.String(), Policy: "key",
-		Signers: []Signer{}, Attestations: []string{}, Failures: []VerifyFailure{},
+		Signers: []Signer{}, Attestations: []Attestation{}, Failures: []VerifyFailure{},
 	}
 	report, err := signing.Verify(ctx, t.repo, signing.Target{Repository: t.ref.Name(), Descriptor: t.signed}, trust)
 	if report != nil {
@@ -101,10 +109,16 @@ func (h *Hub) Verify(ctx context.Context, r ref.Reference, trust signing.Trust, 
 			res.Failures = append(res.Failures, VerifyFailure{Rule: "signature", Reason: rej.String()})
 		}
 	}
+	if opts.dispensable(err) {
+		res.Failures, err = []VerifyFailure{}, nil
+	}
 	if err != nil {
 		if len(res.Failures) == 0 {
 			res.Failures = append(res.Failures, VerifyFailure{Rule: "signature", Reason: err.Error()})
 		}
+		return res, fmt.Errorf("verify %s: %w", t.ref, err)
+	}
+	if err := h.attestations(ctx, t, trust, opts.Attestations, res); err != nil {
 		return res, fmt.Errorf("verify %s: %w", t.ref, err)
 	}
 	if err := h.accept(ctx, r, t, acceptOptions{downgrade: opts.AllowDowngrade}); err != nil {
@@ -113,6 +127,11 @@ func (h *Hub) Verify(ctx context.Context, r ref.Reference, trust signing.Trust, 
 	}
 	res.Verified = true
 	return res, nil
+}
+
+// dispensable tells whether a signature may be missing, as err says that it is.
+func (o VerifyOptions) dispensable(err error) bool {
+	return o.AttestationsOnly && len(o.Attestations) > 0 && (errors.Is(err, signing.ErrNoSignature) || errors.Is(err, signing.ErrUntrusted))
 }
 
 // acceptOptions adjusts accept.

@@ -87,6 +87,12 @@ func Attest(ctx context.Context, repo Repository, t Target, s *Signer, p Predica
 	return desc, nil
 }
 
+// Check tells why [Attest] would refuse a predicate.
+func (p Predicate) Check() error {
+	_, err := p.clean()
+	return err
+}
+
 // clean checks a predicate and returns it without needless white space.
 func (p Predicate) clean() (Predicate, error) {
 	if err := checkPredicateType(p.Type); err != nil {

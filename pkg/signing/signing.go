@@ -50,8 +50,8 @@ const (
 	maxPEMBytes      = 64 << 10         // of a key file
 )
 
-// The three ways in which a [Target] can fail [Verify]; other errors say that
-// it could not be found out.
+// The ways in which a [Target] can fail [Verify], or those who ask for
+// [Attestations]; other errors say that it could not be found out.
 var (
 	// ErrNoSignature means that the registry shows no signature at all.
 	ErrNoSignature = errors.New("no signature found")
@@ -59,6 +59,9 @@ var (
 	// ErrUntrusted means that there are signatures, or what looks like
 	// them, and none counts.
 	ErrUntrusted = errors.New("no valid signature by a trusted key")
+
+	// ErrNoAttestation means that no trusted party attests what is asked for.
+	ErrNoAttestation = errors.New("no valid attestation by a trusted signer")
 
 	// ErrTooMany means that more is attached to the artifact than will be
 	// looked at. Nothing is accepted then.
