@@ -167,12 +167,22 @@ func (s *stage) publish() error {
 	return store.SwapDir(t.parent, s.next, t.base)
 }
 
+// clear takes away what the stage holds.
+func (s *stage) clear() error {
+	if s.tree != nil {
+		_ = s.tree.Close()
+		s.tree = nil
+	}
+	parent := s.target.parent
+	return errors.Join(parent.RemoveAll(s.next), parent.RemoveAll(s.name+"/"+stageBlobs), parent.RemoveAll(s.name+"/"+stageTree))
+}
+
 // remove takes away everything but the target. The lock goes last: once it is
 // gone the directory is another's.
 func (s *stage) remove() error {
 	s.closeRoots()
+	err := s.clear()
 	parent := s.target.parent
-	err := errors.Join(parent.RemoveAll(s.next), parent.RemoveAll(s.name+"/"+stageBlobs), parent.RemoveAll(s.name+"/"+stageTree))
 	if runtime.GOOS == "windows" {
 		_ = s.lock.Close() // an open file cannot be removed there
 	}

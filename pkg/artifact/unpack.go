@@ -123,7 +123,8 @@ type unpacker struct {
 	wanted func(path string) bool // the selection
 	apart  bool                   // names that differ only in case or normal form are let through
 	record record
-	budget int // entries of archives left
+	files  []fs.FileInfo // of record.Files, as they were put in place
+	budget int           // entries of archives left
 
 	delta *delta
 	limit *transfer.Limit // of everything that is fetched
@@ -157,6 +158,9 @@ func (u *unpacker) run(ctx context.Context, dir string) (err error) {
 	}
 	if u.a.Parent != "" {
 		u.out.Notes = append(u.out.Notes, fmt.Sprintf("the weights are in another artifact: %s", printable(u.a.Parent)))
+	}
+	if u.stage.clear() == nil {
+		u.settled(ctx, u.files)
 	}
 	if rerr := u.stage.remove(); rerr != nil {
 		u.out.Notes = append(u.out.Notes, fmt.Sprintf("what the old directory was could not be removed: %v", rerr))
@@ -228,6 +232,7 @@ func (u *unpacker) fill(ctx context.Context) error {
 		return err
 	}
 	edited := u.edited()
+	u.files = u.stat()
 	if err := u.stage.publish(); err != nil {
 		u.kept = u.stage.hasBlobs()
 		return u.notPublished(err)

@@ -27,13 +27,17 @@ const (
 	// prove anything: a second change within the resolution of the clock, 2 s
 	// on FAT, would leave no trace (git's "racy" problem).
 	racyTime = 2 * time.Second
+
+	// StatTick is the same for files whose times have more digits than
+	// milliseconds: systems that write such times count in 10 ms at most.
+	StatTick = 15 * time.Millisecond
 )
 
 // A StatCache knows the digests of files that have been hashed before, so that
 // an unchanged model need not be read again. It is a hint and errs towards
 // hashing: a file is known only by device, inode, size, and modification and
-// change time to the nanosecond, and only if both times lay two seconds in the
-// past when its digest was recorded. On systems that do not tell these it
+// change time to the nanosecond, and only if both times lay far enough in the
+// past when its digest was recorded that a later change has another time. On systems that do not tell these it
 // knows nothing. The modification time can be set by anyone, the change time
 // by nobody.
 //
@@ -60,6 +64,7 @@ type statEntry struct {
 	Mtime    int64         `json:"mtime"` // ns
 	Ctime    int64         `json:"ctime"` // ns
 	Recorded int64         `json:"recorded"`
+	Ticked   bool          `json:"ticked,omitzero"` // recorded by the clock of the files
 	Digest   digest.Digest `json:"digest"`
 }
 
@@ -148,25 +153,47 @@ func (c *StatCache) Lookup(fi fs.FileInfo) (digest.Digest, bool) {
 // Record notes the digest of a file. The fi must come from before the file was
 // read: then a change while it was read makes the entry useless, not wrong.
 func (c *StatCache) Record(fi fs.FileInfo, dgst digest.Digest) {
-	e, ok := identify(fi)
-	if !ok || dgst.Validate() != nil {
-		return
+	if e, ok := identify(fi); ok {
+		e.Recorded, e.Digest = c.now().UnixNano(), dgst
+		c.record(e)
 	}
-	e.Recorded = c.now().UnixNano()
-	e.Digest = dgst
-	if e.racy() {
-		return
+}
+
+func (c *StatCache) record(e statEntry) bool {
+	if e.Digest.Validate() != nil || e.racy() {
+		return false
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.entries[e.fileID] = e
 	c.changed = true
+	return true
+}
+
+// RecordAt is Record for a file that is known not to have been written to since
+// fi was taken, such as one that this process has just made. The clock is the
+// modification time of another file that was made on the same file system after
+// that: no two clocks are compared, so that a [StatTick] between the times of
+// the file and the clock is enough. Without one it returns false, and a later
+// clock may do.
+func (c *StatCache) RecordAt(fi fs.FileInfo, dgst digest.Digest, clock time.Time) bool {
+	e, ok := identify(fi)
+	if !ok {
+		return false
+	}
+	e.Recorded, e.Digest = clock.UnixNano(), dgst
+	e.Ticked = e.Ctime%int64(time.Millisecond) != 0 && e.Recorded%int64(time.Millisecond) != 0
+	return c.record(e)
 }
 
 // racy tells whether the file could have changed once more, unnoticed, when it
 // was recorded. A time in the future proves nothing either.
 func (e statEntry) racy() bool {
-	return max(e.Mtime, e.Ctime) > e.Recorded-int64(racyTime)
+	apart := racyTime
+	if e.Ticked {
+		apart = StatTick
+	}
+	return max(e.Mtime, e.Ctime) > e.Recorded-int64(apart)
 }
 
 // Save writes the cache for the next process, if there is something new. Of too

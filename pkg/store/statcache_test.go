@@ -98,6 +98,60 @@ func TestStatCache(t *testing.T) {
 	}
 }
 
+// A file just written is known by the clock of its file system, a tick later;
+// whatever is done to it after that is seen.
+func TestStatCacheRecordAt(t *testing.T) {
+	if runtime.GOOS != "linux" && runtime.GOOS != "darwin" && runtime.GOOS != "freebsd" {
+		t.Skip("the system does not tell change times")
+	}
+	for name, test := range map[string]struct {
+		after  time.Duration
+		change bool
+		want   bool
+	}{
+		"a tick":              {store.StatTick + time.Microsecond, false, true},
+		"at once":             {0, false, false},
+		"half a tick":         {store.StatTick / 2, false, false},
+		"a tick, and changed": {store.StatTick + time.Microsecond, true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, dir := openStore(t, t.TempDir()), t.TempDir()
+			file := filepath.Join(dir, "f")
+			info := written(t, file)
+			c := statCache(t, s, dir)
+			c.RecordAt(info, digest.FromString("content"), info.ModTime().Add(test.after))
+			if err := c.Save(); err != nil {
+				t.Fatal(err)
+			}
+			if test.change {
+				waitForTick(t, info.ModTime())
+				err := errors.Join(os.WriteFile(file, []byte("CONTENT"), 0o600), os.Chtimes(file, info.ModTime(), info.ModTime()))
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, ok := statCache(t, s, dir).Lookup(stat(t, file)); ok != test.want {
+				t.Errorf("known: %v, want %v", ok, test.want)
+			}
+		})
+	}
+}
+
+// written makes a file whose times do not happen to be whole milliseconds.
+func written(t *testing.T, file string) fs.FileInfo {
+	t.Helper()
+	for range 1000 {
+		if err := os.WriteFile(file, []byte("content"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if info := stat(t, file); info.ModTime().Nanosecond()%1e6 != 0 {
+			return info
+		}
+	}
+	t.Fatal("the file system has no fine times")
+	return nil
+}
+
 // waitForTick returns when files that are written get another time than then.
 func waitForTick(t *testing.T, then time.Time) {
 	t.Helper()
