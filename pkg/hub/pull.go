@@ -28,6 +28,11 @@ type PullOptions struct {
 	// version.
 	AllowDowngrade bool
 
+	// Locked, if not nil, is what the version must be, or nothing is fetched:
+	// anything else is a [lock.DriftError]. It is pulled by the locked digest,
+	// and the reference given beside it is not looked at.
+	Locked *Locked
+
 	// Force replaces a directory that is not an earlier pull.
 	Force bool
 
@@ -150,6 +155,9 @@ func (h *Hub) pulled(ctx context.Context, r ref.Reference, opts PullOptions) (p 
 	if opts.Raw {
 		choose = h.any
 	}
+	if opts.Locked != nil {
+		r = opts.Locked.Pinned()
+	}
 	t, err := choose(ctx, r)
 	if err != nil {
 		return p, err
@@ -161,7 +169,11 @@ func (h *Hub) pulled(ctx context.Context, r ref.Reference, opts PullOptions) (p 
 		}
 	}
 	if opts.HF != nil {
-		hf, err := hfOptions(t.ref, *opts.HF)
+		name := t.ref
+		if opts.Locked != nil {
+			name.Tag = opts.Locked.Tag // what loaders ask for
+		}
+		hf, err := hfOptions(name, *opts.HF)
 		if err != nil {
 			return p, err
 		}
@@ -169,6 +181,11 @@ func (h *Hub) pulled(ctx context.Context, r ref.Reference, opts PullOptions) (p 
 	}
 	if p.artifact, err = openPulled(ctx, t, opts); err != nil {
 		return p, fmt.Errorf("pull %s: %w", t.ref, err)
+	}
+	if opts.Locked != nil {
+		if err := opts.Locked.check(t, p.verified, p.artifact); err != nil {
+			return p, err
+		}
 	}
 	p.unpack = artifact.UnpackOptions{
 		Force: opts.Force, AllowDotfiles: opts.AllowDotfiles, Select: opts.Select, Link: opts.Link,
