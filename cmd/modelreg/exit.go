@@ -20,6 +20,7 @@ import (
 	"github.com/modelreg/modelreg/pkg/format"
 	"github.com/modelreg/modelreg/pkg/glob"
 	"github.com/modelreg/modelreg/pkg/hub"
+	"github.com/modelreg/modelreg/pkg/lock"
 	"github.com/modelreg/modelreg/pkg/mediatypes"
 	"github.com/modelreg/modelreg/pkg/ref"
 	"github.com/modelreg/modelreg/pkg/registry"
@@ -41,6 +42,7 @@ const (
 	exitForbidden   = 6
 	exitNoVariant   = 7
 	exitUnverified  = 8
+	exitLockDrift   = 9
 	exitPolicy      = 10
 	exitProtocol    = 13
 	exitNetwork     = 14
@@ -68,6 +70,11 @@ var classes = []class{
 		[]error{context.Canceled},
 	},
 	{
+		exitLockDrift, "lock-drift", "something is not what modelreg.lock says it is",
+		"\"modelreg lock check\" shows where the tags lead now; if the change is meant, \"modelreg lock update\" locks it",
+		[]error{lock.ErrDrift},
+	},
+	{
 		exitUnverified, "unverified", "verification failed: no signature, an untrusted one, or one for something else",
 		"check the key, and that this very version was signed with it; nothing was fetched or written",
 		[]error{signing.ErrNoSignature, signing.ErrNoAttestation, signing.ErrUntrusted, signing.ErrTooMany},
@@ -75,7 +82,7 @@ var classes = []class{
 	{
 		exitPolicy, "policy", "a rule of this user says no: a tag went back to an older version",
 		"ask whoever moves this tag; if it went back on purpose, say --allow-downgrade once, or name the digest",
-		[]error{signing.ErrRollback},
+		[]error{signing.ErrRollback, lock.ErrDowngrade},
 	},
 	{
 		exitIntegrity, "integrity", "wrong bytes: a digest or size does not match, or the store is damaged",
@@ -92,8 +99,8 @@ var classes = []class{
 		"choose another directory, or replace what is there with --force",
 		[]error{artifact.ErrNotOurs},
 	},
-	{exitUsage, "usage", "", "", []error{ref.ErrSyntax, hub.ErrUsage, source.ErrName, artifact.ErrNotModel, artifact.ErrTarget, artifact.ErrEmpty, glob.ErrPattern}},
-	{exitConflict, "conflict", "what was to be changed has changed underneath", "look at both versions, then decide which tag should stay", []error{hub.ErrConflict}},
+	{exitUsage, "usage", "", "", []error{ref.ErrSyntax, hub.ErrUsage, source.ErrName, lock.ErrMalformed, lock.ErrName, artifact.ErrNotModel, artifact.ErrTarget, artifact.ErrEmpty, glob.ErrPattern}},
+	{exitConflict, "conflict", "what was to be changed has changed underneath", "look at both versions, then decide which tag should stay", []error{hub.ErrConflict, lock.ErrChanged}},
 	{exitNoVariant, "no-variant", "no single variant fits", "", []error{hub.ErrNoVariant}},
 	{exitAuth, "auth", "authentication required, or refused", "log in with \"modelreg login HOST\"", []error{remote.ErrUnauthorized}},
 	{exitForbidden, "forbidden", "the registry refuses this user", "ask the owner of the repository for access", []error{remote.ErrForbidden}},
@@ -146,6 +153,8 @@ func hint(err error) string {
 		return "cut large weights into shards with --reshard SIZE; if the registry does take it, add --no-preflight"
 	}
 	switch {
+	case errors.Is(err, lock.ErrNoFile):
+		return "\"modelreg lock add NAME REF\" makes one; --file names one that is elsewhere"
 	case errors.Is(err, artifact.ErrNotModel):
 		return "\"modelreg pull --raw\" takes what is no model as it is"
 	case errors.Is(err, glob.ErrNoMatch):

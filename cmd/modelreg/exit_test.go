@@ -17,6 +17,7 @@ import (
 	"github.com/modelreg/modelreg/pkg/artifact"
 	"github.com/modelreg/modelreg/pkg/format"
 	"github.com/modelreg/modelreg/pkg/hub"
+	"github.com/modelreg/modelreg/pkg/lock"
 	"github.com/modelreg/modelreg/pkg/mediatypes"
 	"github.com/modelreg/modelreg/pkg/ref"
 	"github.com/modelreg/modelreg/pkg/registry"
@@ -51,6 +52,11 @@ func TestExitCodes(t *testing.T) {
 		"no variant":         {hub.ErrNoVariant, exitNoVariant, "no-variant"},
 		"no signature":       {signing.ErrNoSignature, exitUnverified, "unverified"},
 		"untrusted":          {signing.ErrUntrusted, exitUnverified, "unverified"},
+		"lock drift":         {&lock.DriftError{}, exitLockDrift, "lock-drift"},
+		"lock downgrade":     {lock.ErrDowngrade, exitPolicy, "policy"},
+		"lock malformed":     {lock.ErrMalformed, exitUsage, "usage"},
+		"lock name":          {lock.ErrName, exitUsage, "usage"},
+		"lock changed":       {lock.ErrChanged, exitConflict, "conflict"},
 		"rollback":           {signing.ErrRollback, exitPolicy, "policy"},
 		"too many":           {signing.ErrTooMany, exitUnverified, "unverified"},
 		"protocol":           {remote.ErrProtocol, exitProtocol, "protocol"},

@@ -24,6 +24,8 @@ type pullFlags struct {
 	verify bool
 	keys   []string
 	dryRun bool
+	locked bool
+	lockAt string
 	layout string
 	link   string
 	repoID string
@@ -32,7 +34,7 @@ type pullFlags struct {
 func newPull(a *app) *cobra.Command {
 	var f pullFlags
 	cmd := &cobra.Command{
-		Use:   "pull REF [DIR]",
+		Use:   "pull REF [DIR] | pull --locked [NAME|REF] [DIR]",
 		Short: "Fetch a version, check it, and put its files into a directory",
 		Long: `Resolve REF to a digest once, check its signature if asked to, fetch what is not
 there yet, and put the files into DIR (default: the model's name).
@@ -59,7 +61,12 @@ that another program wrote moves with --force only.`,
   modelreg pull ghcr.io/acme/support:v1 --include '*.safetensors' --include '*.json' --exclude 'onnx/'
   modelreg pull ghcr.io/acme/support:v1 --dry-run --format json
   modelreg pull ghcr.io/acme/support:v1 --layout hf && HF_HUB_OFFLINE=1 python serve.py`,
-		Args:              rangeArgs(1, 2),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if f.locked {
+				return rangeArgs(0, 2)(cmd, args)
+			}
+			return rangeArgs(1, 2)(cmd, args)
+		},
 		ValidArgsFunction: positions(a.references, directories),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if f.Trust, err = a.trust(f.verify, f.keys); err != nil {
@@ -83,6 +90,8 @@ func (f *pullFlags) add(cmd *cobra.Command) {
 	fl.BoolVar(&f.verify, "verify", false, "refuse a version that is not signed by --key")
 	fl.StringArrayVar(&f.keys, "key", nil, "public key `FILE` to trust (repeatable: one of them must have signed)")
 	fl.BoolVar(&f.AllowDowngrade, "allow-downgrade", false, downgradeUsage)
+	fl.BoolVar(&f.locked, "locked", false, "take the version that modelreg.lock has for REF, or by that name, and no other")
+	fl.StringVar(&f.lockAt, "lock-file", "", "with --locked: lock `FILE` (default: modelreg.lock here, or above in the repository)")
 	fl.BoolVar(&f.Force, "force", false, "replace DIR even if it is not an earlier pull")
 	fl.StringArrayVar(&f.Select.Include, "include", nil, "take only files that match `GLOB` (repeatable: one of them must match)")
 	fl.StringArrayVar(&f.Select.Exclude, "exclude", nil, "leave out files that match `GLOB` (repeatable)")
@@ -107,6 +116,10 @@ func (f *pullFlags) check() error {
 	switch {
 	case f.AllowDowngrade && !f.verify:
 		return usagef("--allow-downgrade goes with --verify --key FILE")
+	case f.lockAt != "" && !f.locked:
+		return usagef("--lock-file goes with --locked")
+	case f.Raw && f.locked:
+		return usagef("--raw and --locked do not go together: what is locked are the files of a model")
 	case f.Variants && f.link == string(artifact.LinkHard):
 		return usagef("--variants and --link hardlink do not go together: what is decoded is not in the store")
 	case f.Raw && f.Variants:
@@ -141,11 +154,11 @@ func checkHome(dir string) error {
 }
 
 func (a *app) pull(cmd *cobra.Command, args []string, f pullFlags) error {
-	r, err := a.parse(args[0])
+	r, err := a.wanted(args, &f)
 	if err != nil {
 		return err
 	}
-	dir, err := f.place(r, args[1:])
+	dir, err := f.place(r, args[min(1, len(args)):])
 	if err != nil {
 		return err
 	}
@@ -172,6 +185,22 @@ func (a *app) pull(cmd *cobra.Command, args []string, f pullFlags) error {
 	return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, res.Reference) })
 }
 
+// wanted is what is to be pulled: the reference, or what the lock file has for it.
+func (a *app) wanted(args []string, f *pullFlags) (ref.Reference, error) {
+	if !f.locked {
+		return a.parse(args[0])
+	}
+	l, err := a.findLocked(f.lockAt, args)
+	if err != nil {
+		return ref.Reference{}, err
+	}
+	if l.Signer != "" && f.Trust == nil {
+		a.printer.Note("%s was signed by %s when it was locked; --verify looks again", l.Name, l.Signer)
+	}
+	f.Locked = &l
+	return l.Pinned(), nil
+}
+
 // place is where the files go: DIR or the default for the layout.
 func (f *pullFlags) place(r ref.Reference, dir []string) (string, error) {
 	if f.layout == "hf" {
@@ -188,6 +217,9 @@ func (f *pullFlags) place(r ref.Reference, dir []string) (string, error) {
 		return "", usagef("--repo-id goes with --layout hf")
 	}
 	name := path.Base(r.Repository)
+	if f.Locked != nil {
+		name = f.Locked.Name
+	}
 	if len(dir) > 0 {
 		name = dir[0]
 	}
