@@ -2,6 +2,7 @@ package scan
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -35,6 +36,7 @@ type input struct {
 	claimed kind   // what the name says it is, or what an archive has it for
 	raw     bool   // an archive has it for numbers: only what runs counts
 	torch   bool   // in a PyTorch archive
+	within  *input // the archive that it is a member of, or nil
 }
 
 // headLen is how many bytes are looked at to tell what an input is.
@@ -57,6 +59,9 @@ func (in *input) bytes(limit int64) ([]byte, error) {
 	b := make([]byte, in.size)
 	return b, readAt(in.at, b, 0)
 }
+
+func le16(b []byte) uint16 { return binary.LittleEndian.Uint16(b) }
+func le32(b []byte) uint32 { return binary.LittleEndian.Uint32(b) }
 
 // readAt fills b, or fails.
 func readAt(r io.ReaderAt, b []byte, off int64) error {
@@ -158,5 +163,14 @@ func codeChecks() []check {
 	return []check{
 		{"executable", checkExecutable},
 		{"closed", checkClosed},
+		{"pickle", checkPickle},
+		{"numpy", checkNumPy},
+		{"zip", checkZip},
+		{"tar", checkTar},
+		{"compressed", checkCompressed},
+		{"mismatch", checkMismatch},
 	}
 }
+
+// maxDepth is how deep files may lie in files.
+const maxDepth = 4

@@ -1,6 +1,9 @@
 package scan
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // checkExecutable reports programs.
 func checkExecutable(s *session, in *input) error {
@@ -18,10 +21,23 @@ func checkExecutable(s *session, in *input) error {
 // checkClosed reports what could hold anything and is not opened.
 func checkClosed(s *session, in *input) error {
 	switch in.kind {
-	case kind7z, kindRar, kindOther:
+	case kind7z, kindRar, kindOther, kindXZ, kindLZMA, kindLZ4:
 		if !in.raw {
 			s.add(in, "archive-closed", 0, "is packed in a way that is not opened (%s)", in.kind)
 		}
+	}
+	return nil
+}
+
+// checkMismatch reports what is not of the format that its name says, so that
+// loaders that go by names, and others, see different files.
+func checkMismatch(s *session, in *input) error {
+	switch {
+	case in.raw || in.claimed == "" || in.kind == in.claimed || in.kind == kindEmpty:
+	case slices.Contains(carriers[in.claimed], in.kind):
+	case in.isPickle(): // and is followed as one
+	default:
+		s.add(in, "format-mismatch", 0, "is not what its name says (%s) but %s", in.claimed, in.kind)
 	}
 	return nil
 }

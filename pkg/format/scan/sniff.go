@@ -182,6 +182,6 @@ func claim(base string) kind {
 // carriers are the formats in which the loaders of what a name claims may find
 // it. Others than the claimed are for what is packed once more.
 var carriers = map[kind][]kind{
-	kindPickle: {kindZip, kindTar, kindGzip, kindBzip2, kindXZ, kindLZMA, kindZlib, kindLZ4, kindZstd, kindText},
+	kindPickle: {kindZip, kindTar, kindGzip, kindBzip2, kindXZ, kindLZMA, kindZlib, kindLZ4, kindZstd},
 	kindTar:    {kindGzip, kindZstd},
 }

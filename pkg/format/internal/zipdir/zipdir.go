@@ -54,8 +54,11 @@ type Member struct {
 	Packed int64 // bytes in the archive
 	Size   int64 // bytes unpacked
 	Header int64 // offset of the local header
+	CRC    uint32
+	Flags  uint16
 
-	end int64 // offset at which the data must have ended
+	end   int64 // offset at which the data must have ended
+	named bool  // has another name in its extra field
 }
 
 // An archive is a file that is being listed.
@@ -170,8 +173,8 @@ func (a archive) member(dir []byte, pos int64) (Member, int, error) {
 	if n > len(dir) {
 		return Member{}, 0, a.malformed(pos, "a directory entry is longer than the directory")
 	}
-	m := Member{Name: string(dir[centralLen:][:name]), Method: le16(dir[10:])}
-	if flags := le16(dir[8:]); flags&(1|1<<6|1<<13) != 0 {
+	m := Member{Name: string(dir[centralLen:][:name]), Method: le16(dir[10:]), Flags: le16(dir[8:]), CRC: le32(dir[16:])}
+	if m.Flags&(1|1<<6|1<<13) != 0 {
 		return m, n, a.malformed(pos, "member %.80q is encrypted", m.Name)
 	}
 	if m.Method != Store && m.Method != Deflate {
@@ -185,21 +188,14 @@ func (a archive) member(dir []byte, pos int64) (Member, int, error) {
 		return m, n, a.malformed(pos, "member %.80q has impossible sizes", m.Name)
 	}
 	m.Size, m.Packed, m.Header = int64(sizes[0]), int64(sizes[1]), int64(sizes[2])
+	m.named = field(dir[centralLen+name:][:extra], unicodePath) != nil
 	return m, n, nil
 }
 
 // zip64 replaces sizes of 2^32-1 by those of the extra field (4.5.3). It
 // reports false if one is missing.
 func zip64(extra []byte, sizes *[3]uint64) bool {
-	var field []byte
-	for len(extra) >= 4 {
-		n := min(int(le16(extra[2:])), len(extra)-4)
-		if le16(extra) == 1 {
-			field = extra[4:][:n]
-			break
-		}
-		extra = extra[4+n:]
-	}
+	field := field(extra, 1)
 	for i := range sizes {
 		if sizes[i] != 0xffffffff {
 			continue
@@ -210,6 +206,22 @@ func zip64(extra []byte, sizes *[3]uint64) bool {
 		sizes[i], field = le64(field), field[8:]
 	}
 	return true
+}
+
+// unicodePath is the extra field of another name (4.6.9).
+const unicodePath = 0x7075
+
+// field returns the first extra field of a kind, or nil. One that is cut short
+// is as long as it goes.
+func field(extra []byte, kind uint16) []byte {
+	for len(extra) >= 4 {
+		n := min(int(le16(extra[2:])), len(extra)-4)
+		if le16(extra) == kind {
+			return extra[4:][:n]
+		}
+		extra = extra[4+n:]
+	}
+	return nil
 }
 
 // layout checks that the members lie one after another from the start of the

@@ -1,0 +1,104 @@
+package scan
+
+import "errors"
+
+// joblibArray follows what joblib's loader does when it meets the stand-in of
+// an array: it reads the bytes that follow in the file, and goes on with
+// opcodes behind them. A loader that is not joblib's takes the bytes for
+// opcodes at once.
+func (m *machine) joblibArray(state value) error {
+	if m.forked {
+		return nil
+	}
+	if state.kind != vDict || m.dicts[state.off].array == nil || m.dicts[state.off].other || m.dicts[state.off].dunder {
+		m.find("joblib-array", "has an array of which nothing can be told")
+		return m.strict("an array has no length")
+	}
+	a := m.dicts[state.off].array
+	n, ok := m.elements(a.shape)
+	if !ok || a.dtype.kind != vDType || a.has&1 == 0 {
+		m.find("joblib-array", "has an array without a shape or type that can be told")
+		return m.strict("an array has no length")
+	}
+	if m.frame > m.t.pos {
+		m.find("joblib-array", "has an array in a frame")
+		return m.strict("an array is in a frame")
+	}
+	m.frame = 0
+	if err := m.otherwise(); err != nil {
+		return err
+	}
+	m.stack[len(m.stack)-1] = value{kind: vPlain}
+	t := m.dtypes[a.dtype.off]
+	if t.object {
+		return m.inside()
+	}
+	if t.size < 0 || t.size > 1<<40 || n > 1<<60/max(t.size, 1) {
+		m.find("joblib-array", "has an array whose elements have no size")
+		return m.strict("an array has no length")
+	}
+	if err := m.padding(a); err != nil {
+		return err
+	}
+	return m.t.skip(n * t.size)
+}
+
+// padding skips what aligns an array.
+func (m *machine) padding(a *array) error {
+	if a.has&2 == 0 || a.align.kind == vPlain && a.align.n == none {
+		return nil
+	}
+	if a.align.kind != vInt {
+		m.find("joblib-array", "has an array whose alignment cannot be told")
+		return m.strict("an array has no alignment")
+	}
+	b, err := m.t.next(1)
+	if err != nil {
+		return err
+	}
+	return m.t.skip(int64(b[0]))
+}
+
+// inside follows the pickle of an array of objects, which stands between the
+// opcodes of another.
+func (m *machine) inside() error {
+	if m.depth >= maxDepth {
+		return m.limit("pickles in pickles are too deep")
+	}
+	inner := m.s.machine(m.in, m.t, m.ctx)
+	inner.depth = m.depth + 1
+	err := inner.run()
+	m.pending = append(m.pending, inner.pending...)
+	m.imports += inner.imports
+	m.calls += inner.calls
+	return err
+}
+
+// otherwise looks at the bytes that follow as a loader would that knows nothing
+// of arrays.
+func (m *machine) otherwise() error {
+	t, err := m.t.fork()
+	if err != nil {
+		return err
+	}
+	f := *m
+	f.t, f.forked, f.overlay = t, true, make(map[uint32]value)
+	f.stack = m.stack[:len(m.stack):len(m.stack)]
+	f.marks = m.marks[:len(m.marks):len(m.marks)]
+	f.texts = m.texts[:len(m.texts):len(m.texts)]
+	f.items = m.items[:len(m.items):len(m.items)]
+	f.globals = m.globals[:len(m.globals):len(m.globals)]
+	f.dtypes = m.dtypes[:len(m.dtypes):len(m.dtypes)]
+	f.storages = nil
+	f.pending, f.imports, f.calls, f.stopped = nil, 0, 0, false
+	err = f.run()
+	if f.imports+f.calls > 0 || errors.Is(err, errStrict) || errors.Is(err, errLimit) {
+		m.at = m.t.pos
+		m.find("pickle-ambiguous", "has an array whose bytes are opcodes to loaders other than joblib's")
+		return nil
+	}
+	if isContent(err) {
+		return nil
+	}
+	return err
+}
