@@ -1,0 +1,113 @@
+package signing
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	sgbundle "github.com/sigstore/sigstore-go/pkg/bundle"
+)
+
+// MaxDetachedBytes bounds a bundle that is kept as a file, in bytes. One over a
+// hundred thousand files has about half as many.
+const MaxDetachedBytes = 48 << 20
+
+// A Detached is a statement, and who signed it, that was in a bundle kept as a
+// file and not in a registry.
+type Detached struct {
+	// Statement is the in-toto statement, as it was signed. It may be about
+	// anything: what it says is for the caller to judge.
+	Statement []byte
+
+	Signer Signatory
+
+	// Hint is what the bundle calls the key. Nothing vouches for it.
+	Hint string
+}
+
+// SignDetached signs an in-toto statement and returns it in a sigstore bundle,
+// to be kept as a file. A hint, unless empty, is what the bundle calls the key
+// in place of what cosign calls it.
+func SignDetached(ctx context.Context, s *Signer, statement []byte, hint string) ([]byte, error) {
+	st, err := parseStatement(statement)
+	if err != nil {
+		return nil, fmt.Errorf("sign statement: %w", err)
+	}
+	raw, err := makeBundle(ctx, s, st)
+	if err != nil {
+		return nil, err
+	}
+	if hint == "" {
+		return raw, nil
+	}
+	var b sgbundle.Bundle
+	if err := b.UnmarshalJSON(raw); err != nil {
+		return nil, fmt.Errorf("make bundle: %w", err)
+	}
+	if key := b.VerificationMaterial.GetPublicKey(); key != nil {
+		key.Hint = hint
+	}
+	return b.MarshalJSON()
+}
+
+// VerifyDetached checks that trust signed the statement in a bundle. It looks at
+// neither subjects nor predicate, and Trust.MatchRepository means nothing to it.
+// Whatever is wrong with the bundle wraps [ErrUntrusted].
+func VerifyDetached(ctx context.Context, bundle []byte, trust Trust) (d *Detached, err error) {
+	if len(trust.Keys) == 0 {
+		return nil, errors.New("verify signature: no trusted key given")
+	}
+	if len(bundle) > MaxDetachedBytes {
+		return nil, fmt.Errorf("%w: bundle of %d bytes, more than %d", ErrUntrusted, len(bundle), MaxDetachedBytes)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	err = guard(func() (err error) {
+		d, err = openDetached(bundle, trust)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUntrusted, err)
+	}
+	return d, nil
+}
+
+func openDetached(raw []byte, trust Trust) (*Detached, error) {
+	var b sgbundle.Bundle
+	if err := b.UnmarshalJSON(raw); err != nil {
+		return nil, reject("not a sigstore bundle: %v", err)
+	}
+	if b.MediaType != mediaTypeBundle {
+		return nil, reject("sigstore bundle of media type %q, not %q", b.MediaType, mediaTypeBundle)
+	}
+	envelope := b.GetDsseEnvelope()
+	if envelope == nil {
+		return nil, reject("not a DSSE bundle")
+	}
+	if n := len(envelope.Signatures); n != 1 {
+		return nil, reject("bundle with %d signatures instead of one", n)
+	}
+	if envelope.PayloadType != payloadInToto {
+		return nil, reject("bundle over a %q, not an in-toto statement", envelope.PayloadType)
+	}
+	if b.VerificationMaterial.GetPublicKey() == nil {
+		return nil, reject("signed with a certificate, and only keys are trusted")
+	}
+	hint := b.VerificationMaterial.GetPublicKey().GetHint()
+	// Pre-authentication encoding, as the DSSE protocol 1.0 defines it.
+	pae := fmt.Appendf(nil, "DSSEv1 %d %s %d ", len(payloadInToto), payloadInToto, len(envelope.Payload))
+	pae = append(pae, envelope.Payload...)
+	for _, key := range trust.Keys {
+		for _, verifier := range key.verifiers {
+			if verifier.VerifySignature(bytes.NewReader(envelope.Signatures[0].Sig), bytes.NewReader(pae)) == nil {
+				return &Detached{
+					Statement: envelope.Payload, Hint: hint,
+					Signer: Signatory{Kind: "key", KeyFingerprint: key.fingerprint},
+				}, nil
+			}
+		}
+	}
+	return nil, reject("signed with another key (hint %.80q), or changed since", hint)
+}
