@@ -149,6 +149,9 @@ func hint(err error) string {
 	if secrets, ok := errors.AsType[*artifact.SecretsError](err); ok && len(secrets.Files) > 0 {
 		return "list it in .modelregignore, or publish it all the same with --include-secret"
 	}
+	if _, ok := errors.AsType[*hub.FilesError](err); ok {
+		return "the directory is as it was left: --format json lists every file; what was pulled, \"modelreg pull\" into the same directory mends"
+	}
 	if _, ok := errors.AsType[*hub.LimitError](err); ok {
 		return "cut large weights into shards with --reshard SIZE; if the registry does take it, add --no-preflight"
 	}

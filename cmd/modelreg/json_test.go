@@ -137,6 +137,14 @@ func TestJSONKeys(t *testing.T) {
 				"signer.identity", "signer.issuer", "signer.keyFingerprint", "signer.kind",
 			}),
 		)},
+		{"sign DIR", json("sign", model, "--key", private), []string{"directory", "signature", "digest", "files", "size"}},
+		{"verify DIR", json("verify", model, "--key", public), slices.Concat(
+			signers, under("records[]", append(signers, "kind", "file", "digest", "verified")),
+			[]string{
+				"directory", "reference", "digest", "verified", "policy", "attestations", "records", "files", "size", "readFiles",
+				"skippedFiles", "changed", "missing", "extra", "ignored", "failures",
+			},
+		)},
 		{"an error with a hint", failing("resolve", name+":v9"), append(
 			under("error", []string{"code", "kind", "message", "hint"}), "error",
 		)},

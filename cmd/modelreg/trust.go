@@ -59,16 +59,27 @@ func (a *app) keygen(ctx context.Context, prefix string) error {
 
 func newSign(a *app) *cobra.Command {
 	var key, layout string
+	var dir dirFlags
 	cmd := &cobra.Command{
-		Use:   "sign REF",
-		Short: "Sign a version",
+		Use:   "sign REF | DIR",
+		Short: "Sign a version, or the files of a directory",
 		Long: `Sign the digest that REF resolves to. The signature is a sigstore bundle attached
-to the version; cosign verifies it, and modelreg verifies cosign's.`,
-		Example:           `  modelreg sign ghcr.io/acme/support@sha256:… --key cosign.key`,
+to the version; cosign verifies it, and modelreg verifies cosign's.
+
+` + signDirHelp,
+		Example: `  modelreg sign ghcr.io/acme/support@sha256:… --key cosign.key
+  modelreg sign ./model --key cosign.key`,
 		Args:              exactArgs(1),
 		ValidArgsFunction: positions(a.references),
-		RunE:              func(cmd *cobra.Command, args []string) error { return a.sign(cmd, args[0], key, layout) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.either(
+				cmd, args[0],
+				command{[]string{"signature", "force"}, func() error { return a.signDir(cmd, args[0], key, dir) }},
+				command{[]string{"signature-layout"}, func() error { return a.sign(cmd, args[0], key, layout) }},
+			)
+		},
 	}
+	dir.addSign(cmd)
 	cmd.Flags().StringVar(&key, "key", "", "private key `FILE`")
 	choose(cmd, choiceFlag{value: &layout, name: "signature-layout", usage: "`bundle|classic|both`: a referrer, or cosign's older tag"}, "bundle", "classic", "both")
 	return cmd
@@ -106,19 +117,30 @@ func (a *app) sign(cmd *cobra.Command, arg, key, layout string) error {
 func newVerify(a *app) *cobra.Command {
 	var keys []string
 	var opts hub.VerifyOptions
+	var dir dirFlags
 	cmd := &cobra.Command{
-		Use:   "verify REF",
-		Short: "Check who signed a version",
+		Use:   "verify REF | DIR",
+		Short: "Check who signed a version, or the files of a directory",
 		Long: `Check that one of the given keys signed the digest that REF resolves to. Both
 layouts of cosign are read. An attestation is not a signature and does not count.
 
 Where a tag led when it was verified is remembered. A tag that goes back to an older
-version is refused, however well that is signed; REF with a digest is not compared.`,
-		Example:           `  modelreg verify ghcr.io/acme/support:v1 --key cosign.pub`,
+version is refused, however well that is signed; REF with a digest is not compared.
+
+` + verifyDirHelp,
+		Example: `  modelreg verify ghcr.io/acme/support:v1 --key cosign.pub
+  modelreg verify ./model --key cosign.pub`,
 		Args:              exactArgs(1),
 		ValidArgsFunction: positions(a.references),
-		RunE:              func(cmd *cobra.Command, args []string) error { return a.verify(cmd, args[0], keys, opts) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.either(
+				cmd, args[0],
+				command{[]string{"signature", "fast", "allow-extra", "jobs"}, func() error { return a.verifyDir(cmd, args[0], keys, dir) }},
+				command{[]string{"allow-downgrade", "attestation", "attestation-only"}, func() error { return a.verify(cmd, args[0], keys, opts) }},
+			)
+		},
 	}
+	dir.addVerify(cmd)
 	cmd.Flags().StringArrayVar(&keys, "key", nil, "public key `FILE` to trust (repeatable: one of them must have signed)")
 	cmd.Flags().BoolVar(&opts.AllowDowngrade, "allow-downgrade", false, downgradeUsage)
 	addAttestationFlags(cmd, &opts)

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/modelreg/modelreg/internal/ui"
+	"github.com/modelreg/modelreg/pkg/hub"
+)
+
+// directory tells whether an argument of sign or verify is a directory on this
+// machine and not a reference.
+func (a *app) directory(arg string) (bool, error) {
+	if isPath(arg) {
+		return true, nil
+	}
+	info, err := os.Stat(arg)
+	if err != nil || !info.IsDir() {
+		return false, nil
+	}
+	r, err := a.parse(arg)
+	switch {
+	case err != nil:
+		return true, nil
+	case r.Tag != "" || r.Digest != "":
+		return false, nil
+	}
+	return false, usagef("%s is a directory here, and could be a model in a registry: write ./%[1]s for the directory, or a tag after the model's name", arg)
+}
+
+// either runs the one of two that the argument is for. The flags named are for
+// the other.
+func (a *app) either(cmd *cobra.Command, arg string, dir, ref command) error {
+	is, err := a.directory(arg)
+	if err != nil {
+		return err
+	}
+	chosen, other := ref, dir
+	what := "a directory: a path begins with ./ or /"
+	if is {
+		chosen, other = dir, ref
+		what = "a reference, not with a directory"
+	}
+	for _, name := range other.flags {
+		if cmd.Flags().Changed(name) {
+			return usagef("--%s goes with %s", name, what)
+		}
+	}
+	return chosen.run()
+}
+
+// A command is what one does to a directory or to a reference, and the flags that
+// mean nothing to the other.
+type command struct {
+	flags []string
+	run   func() error
+}
+
+const (
+	signDirHelp = `Of a directory, a path that begins with ./ or /, the files are signed as OpenSSF
+Model Signing has it, and the signature is written to DIR/model.sig. The keys are
+ECDSA keys. Left out are .git, .github, .gitignore, .gitattributes and .modelreg.`
+
+	verifyDirHelp = `Of a directory, a path that begins with ./ or /, every file is read and compared with
+what was signed: with DIR/model.sig, a signature of OpenSSF Model Signing by this or
+another tool. A file that changed, is missing, or was not signed fails (exit 15). What
+the signer left out and is there is listed.`
+)
+
+// dirFlags are the flags of sign and verify that go with a directory.
+type dirFlags struct {
+	signature  string
+	force      bool
+	fast       bool
+	allowExtra bool
+	jobs       int
+}
+
+func (f *dirFlags) addSign(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.signature, "signature", "", "with DIR: write the signature to `FILE` (default: DIR/model.sig)")
+	cmd.Flags().BoolVar(&f.force, "force", false, "with DIR: replace a signature that another key made")
+}
+
+func (f *dirFlags) addVerify(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.signature, "signature", "", "with DIR: check with the signature in `FILE` (default: DIR/model.sig, and what pull --verify keeps in DIR)")
+	cmd.Flags().BoolVar(&f.fast, "fast", false, "with DIR: do not read files that have not changed since modelreg last read them")
+	cmd.Flags().BoolVar(&f.allowExtra, "allow-extra", false, "with DIR: list files that nobody signed, and let them be")
+	cmd.Flags().IntVarP(&f.jobs, "jobs", "j", 0, "with DIR: read `N` files at once (default: one per CPU)")
+}
+
+// signDir signs the files of a directory.
+func (a *app) signDir(cmd *cobra.Command, dir, key string, f dirFlags) error {
+	if key == "" {
+		return usagef("sign needs --key FILE")
+	}
+	s, err := a.signer(cmd.Context(), key)
+	if err != nil {
+		return err
+	}
+	h, err := a.hub(nil)
+	if err != nil {
+		return err
+	}
+	res, err := h.SignDir(cmd.Context(), dir, s, hub.SignDirOptions{Signature: f.signature, Force: f.force})
+	if err != nil {
+		return err
+	}
+	a.printer.Note("signed %s, %s", ui.Files(res.Files), ui.Bytes(res.Size))
+	return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, ui.Line(res.Signature)) })
+}
+
+// verifyDir checks the files of a directory.
+func (a *app) verifyDir(cmd *cobra.Command, dir string, keys []string, f dirFlags) error {
+	if len(keys) == 0 {
+		return usagef("verify needs --key FILE")
+	}
+	trust, err := publicKeys(keys)
+	if err != nil {
+		return err
+	}
+	h, err := a.hub(nil)
+	if err != nil {
+		return err
+	}
+	res, verr := h.VerifyDir(cmd.Context(), dir, *trust, hub.VerifyDirOptions{
+		Signature: f.signature, Fast: f.fast, AllowExtra: f.allowExtra, Workers: f.jobs,
+	})
+	if res == nil {
+		return verr
+	}
+	if verr == nil {
+		a.printer.Note("%s as signed, %s; %d read", ui.Files(res.Files), ui.Bytes(res.Size), res.ReadFiles)
+		for _, x := range res.Failures {
+			a.printer.Warn("not counted: %s", x.Reason)
+		}
+	}
+	if err := a.printer.Result(res, func(w io.Writer) { printVerifiedDir(w, res) }); err != nil {
+		return err
+	}
+	return verr
+}
+
+func printVerifiedDir(w io.Writer, res *hub.VerifyDirResult) {
+	if res.Verified {
+		fmt.Fprintln(w, ui.Line(res.Directory))
+	}
+	for _, rec := range res.Records {
+		for _, s := range rec.Signers {
+			fmt.Fprintf(w, "signed by key %s (%s)\n", s.KeyFingerprint, ui.Line(rec.File))
+		}
+	}
+	for _, l := range []struct {
+		what  string
+		names []string
+	}{{"changed", res.Changed}, {"missing", res.Missing}, {"not signed", res.Extra}, {"ignored by the signer", res.Ignored}} {
+		for _, name := range l.names {
+			fmt.Fprintf(w, "%s: %s\n", l.what, ui.Line(name))
+		}
+	}
+}

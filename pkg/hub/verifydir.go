@@ -1,0 +1,266 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	"oras.land/oras-go/v2/content"
+
+	"github.com/modelreg/modelreg/pkg/artifact"
+	"github.com/modelreg/modelreg/pkg/signing"
+	"github.com/modelreg/modelreg/pkg/signing/oms"
+)
+
+// VerifyDirOptions adjusts [Hub.VerifyDir]. The zero value reads every file.
+type VerifyDirOptions struct {
+	// Signature is a file with a signature as OpenSSF Model Signing has it.
+	// Then it alone counts. Empty means model.sig in the directory, and what a
+	// pull that verified a signature keeps there.
+	Signature string
+
+	// Fast does not read files that this user's modelreg has hashed before and
+	// whose inode, size and times are what they were then.
+	Fast bool
+
+	// AllowExtra lets files be there that nobody signed. They are listed.
+	AllowExtra bool
+
+	// Workers bounds the files read at once. Zero means one per CPU.
+	Workers int
+}
+
+// VerifyDirResult says what [Hub.VerifyDir] found. Lists are of paths, sorted.
+type VerifyDirResult struct {
+	Directory    string          `json:"directory"`
+	Reference    string          `json:"reference"` // of the version that was pulled; empty without one
+	Digest       string          `json:"digest"`    // of that version; empty without one
+	Verified     bool            `json:"verified"`
+	Policy       string          `json:"policy"`
+	Signers      []Signer        `json:"signers"`
+	Attestations []string        `json:"attestations"`
+	Records      []DirRecord     `json:"records"` // what there is that says which files there should be
+	Files        int             `json:"files"`   // that are as they were signed
+	Size         int64           `json:"size"`    // of those, in bytes
+	ReadFiles    int             `json:"readFiles"`
+	LeftOut      int             `json:"skippedFiles"` // of the version, that the pull did not select
+	Changed      []string        `json:"changed"`
+	Missing      []string        `json:"missing"`
+	Extra        []string        `json:"extra"`
+	Ignored      []string        `json:"ignored"` // there, and left out by the signer
+	Failures     []VerifyFailure `json:"failures"`
+}
+
+// A DirRecord is a list of the files of a directory, and who signed it.
+type DirRecord struct {
+	Kind     string   `json:"kind"` // "manifest" or "oms"
+	File     string   `json:"file"`
+	Digest   string   `json:"digest"` // of the manifest, or of all files; empty if it could not be read
+	Verified bool     `json:"verified"`
+	Signers  []Signer `json:"signers"`
+}
+
+// A FilesError says that the files of a directory are not those that were
+// signed. It wraps content.ErrMismatchedDigest.
+type FilesError struct {
+	Directory               string
+	Changed, Missing, Extra []string
+}
+
+func (e *FilesError) Error() string {
+	var parts []string
+	for _, p := range []struct {
+		what  string
+		names []string
+	}{{"changed", e.Changed}, {"missing", e.Missing}, {"not signed", e.Extra}} {
+		if len(p.names) == 0 {
+			continue
+		}
+		part := fmt.Sprintf("%d %s (%+q", len(p.names), p.what, p.names[0])
+		if len(p.names) > 1 {
+			part += " …"
+		}
+		parts = append(parts, part+")")
+	}
+	return "verify " + e.Directory + ": the files are not those that were signed: " + strings.Join(parts, ", ")
+}
+
+// Unwrap returns content.ErrMismatchedDigest.
+func (e *FilesError) Unwrap() error { return content.ErrMismatchedDigest }
+
+// VerifyDir checks that trust signed the files that are in a directory: that
+// each is what was signed, that none is missing, and that there is no other. It
+// needs no network. The result is complete also when the error says that it is
+// not verified.
+func (h *Hub) VerifyDir(ctx context.Context, dir string, trust signing.Trust, opts VerifyDirOptions) (*VerifyDirResult, error) {
+	at, err := placeSignature(dir, opts.Signature)
+	if err != nil {
+		return nil, err
+	}
+	res := &VerifyDirResult{
+		Directory: dir, Policy: "key", Signers: []Signer{}, Attestations: []string{}, Records: []DirRecord{},
+		Changed: []string{}, Missing: []string{}, Extra: []string{}, Ignored: []string{}, Failures: []VerifyFailure{},
+	}
+	v := dirVerification{hub: h, dir: dir, trust: trust, opts: opts, res: res, own: at.inside}
+	if err := v.readOMS(ctx, at.file); err != nil {
+		return nil, err
+	}
+	if err := v.untrusted(); err != nil {
+		return res, fmt.Errorf("verify %s: %w", dir, err)
+	}
+	if err := v.compare(ctx); err != nil {
+		return res, err
+	}
+	res.Verified = true
+	return res, nil
+}
+
+// dirVerification is one call of VerifyDir.
+type dirVerification struct {
+	hub   *Hub
+	dir   string
+	trust signing.Trust
+	opts  VerifyDirOptions
+	res   *VerifyDirResult
+
+	own      string         // the signature's own path below dir
+	model    *oms.Statement // nil unless signed by a trusted party
+	problems []error        // why records do not count
+}
+
+// readOMS reads the signature in file, if there is one.
+func (v *dirVerification) readOMS(ctx context.Context, file string) error {
+	raw, err := readSignature(file)
+	if errors.Is(err, fs.ErrNotExist) && v.opts.Signature == "" {
+		return nil
+	}
+	if err != nil && !errors.Is(err, signing.ErrUntrusted) {
+		return err
+	}
+	rec := DirRecord{Kind: "oms", File: file, Signers: []Signer{}}
+	var found *oms.Verified
+	if err == nil {
+		found, err = oms.Verify(ctx, raw, v.trust)
+	}
+	if err != nil && !errors.Is(err, signing.ErrUntrusted) {
+		return err
+	}
+	if err != nil {
+		v.reject(file, err)
+	} else {
+		v.model = found.Statement
+		rec.Verified, rec.Digest = true, found.Statement.Root().String()
+		rec.Signers = v.signed(found.Signer)
+	}
+	v.res.Records = append(v.res.Records, rec)
+	return nil
+}
+
+func (v *dirVerification) reject(file string, err error) {
+	v.problems = append(v.problems, fmt.Errorf("%s: %w", file, err))
+	v.res.Failures = append(v.res.Failures, VerifyFailure{Rule: "signature", Reason: file + ": " + err.Error()})
+}
+
+// signed adds those who signed a record to the result, each once.
+func (v *dirVerification) signed(by ...signing.Signatory) []Signer {
+	list := signers(&signing.Report{Signers: by})
+	for _, s := range list {
+		if !slices.Contains(v.res.Signers, s) {
+			v.res.Signers = append(v.res.Signers, s)
+		}
+	}
+	return list
+}
+
+// untrusted is the error when there is nothing that a trusted party signed.
+func (v *dirVerification) untrusted() error {
+	if v.model != nil {
+		return nil
+	}
+	if len(v.problems) > 0 {
+		return errors.Join(v.problems...)
+	}
+	err := fmt.Errorf("%w: neither %s nor what \"pull --verify\" keeps is there", signing.ErrNoSignature, oms.FileName)
+	v.res.Failures = append(v.res.Failures, VerifyFailure{Rule: "signature", Reason: err.Error()})
+	return err
+}
+
+// compare hashes the files and compares them with what was signed.
+func (v *dirVerification) compare(ctx context.Context) error {
+	found, err := v.hash(ctx)
+	if err != nil {
+		return err
+	}
+	there := make(map[string]digest.Digest, len(found))
+	sizes := make(map[string]int64, len(found))
+	for _, f := range found {
+		there[f.Path], sizes[f.Path] = f.Digest, f.Size
+		if f.Digest != "" && !f.Known {
+			v.res.ReadFiles++
+		}
+	}
+	d := v.model.Compare(there)
+	v.res.Changed, v.res.Missing, v.res.Extra = list(d.Changed), list(d.Missing), list(d.Extra)
+	for _, name := range slices.Concat(d.Changed, d.Extra) {
+		delete(there, name)
+	}
+	for name := range there {
+		v.res.Files++
+		v.res.Size += sizes[name]
+	}
+	return v.verdict()
+}
+
+// list is never nil, which JSON would show as null.
+func list(names []string) []string { return append([]string{}, names...) }
+
+// verdict is the error about the files.
+func (v *dirVerification) verdict() error {
+	extra := v.res.Extra
+	if v.opts.AllowExtra {
+		extra = nil
+	}
+	if len(v.res.Changed)+len(v.res.Missing)+len(extra) == 0 {
+		return nil
+	}
+	for rule, names := range map[string][]string{"changed": v.res.Changed, "missing": v.res.Missing, "extra": extra} {
+		for _, name := range names {
+			v.res.Failures = append(v.res.Failures, VerifyFailure{Rule: rule, Reason: name})
+		}
+	}
+	slices.SortStableFunc(v.res.Failures, func(a, b VerifyFailure) int { return strings.Compare(a.Rule, b.Rule) })
+	return &FilesError{Directory: v.dir, Changed: v.res.Changed, Missing: v.res.Missing, Extra: extra}
+}
+
+// hash finds the files and reads those that somebody signed.
+func (v *dirVerification) hash(ctx context.Context) ([]artifact.DirFile, error) {
+	listed := make(map[string]bool, len(v.model.Resources))
+	for _, r := range v.model.Resources {
+		listed[r.Name] = true
+		for i := range len(r.Name) {
+			if r.Name[i] == '/' {
+				listed[r.Name[:i]] = true
+			}
+		}
+	}
+	ignores := v.model.Ignores()
+	return v.hub.hashDir(ctx, v.dir, dirOptions{fast: v.opts.Fast, HashOptions: artifact.HashOptions{
+		Workers: v.opts.Workers, Links: v.model.AllowSymlinks,
+		// What is listed is looked at, whatever else is said of it.
+		Skip: func(name string, _ bool) bool {
+			switch {
+			case name == v.own || isControl(name):
+				return true
+			case listed[name] || !ignores(name):
+				return false
+			}
+			v.res.Ignored = append(v.res.Ignored, name)
+			return true
+		},
+		Want: func(name string, _ int64) bool { return listed[name] },
+	}})
+}
