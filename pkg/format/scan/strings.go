@@ -13,16 +13,16 @@ func (m *machine) quoted(line string) value {
 	if len(line) < 2 || line[0] != line[len(line)-1] || line[0] != '\'' && line[0] != '"' {
 		return value{kind: vLongText}
 	}
-	b, ok := unescape(line[1 : len(line)-1])
+	b, ok := unescapeBytes(line[1 : len(line)-1])
 	if !ok || !isASCII(b) {
 		return value{kind: vLongText}
 	}
 	return m.keep(b)
 }
 
-// unescape resolves escapes of Python's bytes. It reports false for what it
+// unescapeBytes resolves escapes of Python's bytes. It reports false for what it
 // does not know.
-func unescape(s string) ([]byte, bool) {
+func unescapeBytes(s string) ([]byte, bool) {
 	var b []byte
 	for len(s) > 0 {
 		if s[0] != '\\' {
