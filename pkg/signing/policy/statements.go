@@ -1,0 +1,345 @@
+package policy
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/modelreg/modelreg/pkg/signing"
+)
+
+// stated returns the statements of one type by all authorities of the document.
+func (j *judge) stated(types ...string) []signing.Attestation {
+	var out []signing.Attestation
+	for i := range j.doc.Authorities {
+		for _, at := range j.evidence(&j.doc.Authorities[i]).Attestations {
+			if slices.Contains(types, at.Type) {
+				out = append(out, at)
+			}
+		}
+	}
+	return out
+}
+
+// statementsOf goes through what is asked of attestations.
+func (j *judge) statementsOf(m Model) {
+	if m.Scan != nil {
+		j.scan(*m.Scan)
+	}
+	for _, e := range m.Evaluation {
+		j.evaluation(e)
+	}
+	if m.Tests {
+		j.tests()
+	}
+	if len(m.Builders) > 0 {
+		j.provenance(m)
+	}
+}
+
+// scan lets the newest report decide; of several of one time the worst.
+func (j *judge) scan(s Scan) {
+	wanted := "a clean report of a scanner, not older than " + span(s.MaxAge) + ", attested by one of the authorities"
+	all := j.stated(TypeScan)
+	if len(all) == 0 {
+		j.add(RuleScan, false, "no report that counts is visible", wanted)
+		return
+	}
+	reports := make([]scanReport, len(all))
+	for i, at := range all {
+		reports[i] = readScan(at.Raw)
+	}
+	newest := slices.MaxFunc(reports, scanReport.compare)
+	j.statements = append(j.statements, all...)
+	if newest.finished.IsZero() {
+		j.add(RuleScan, false, newest.problem, wanted)
+		return
+	}
+	fresh, text := j.age(newest.finished, s.MaxAge)
+	if newest.problem != "" {
+		text += ", " + newest.problem
+	}
+	j.add(RuleScan, fresh && newest.problem == "", "a report of "+text, wanted)
+}
+
+// A scanReport is what matters of one. The problem is empty if it is clean.
+type scanReport struct {
+	finished time.Time
+	problem  string
+}
+
+// compare puts the report that decides last: one of which it cannot be told what
+// it is older than, then the newest, then one with a problem.
+func (r scanReport) compare(o scanReport) int {
+	return cmp.Or(cmp.Compare(btoi(r.finished.IsZero()), btoi(o.finished.IsZero())),
+		r.finished.Compare(o.finished), cmp.Compare(btoi(r.problem != ""), btoi(o.problem != "")))
+}
+
+// vulnPredicate is cosign's form of a scanner's report.
+type vulnPredicate struct {
+	Scanner struct {
+		URI    string         `json:"uri"`
+		Result jsontext.Value `json:"result"`
+	} `json:"scanner"`
+	Metadata struct {
+		ScanFinishedOn time.Time `json:"scanFinishedOn"`
+	} `json:"metadata"`
+}
+
+func readScan(raw jsontext.Value) scanReport {
+	var p vulnPredicate
+	if err := json.Unmarshal(raw, &p); err != nil || p.Metadata.ScanFinishedOn.IsZero() {
+		return scanReport{problem: "a report that cannot be read"}
+	}
+	var result struct {
+		Verdict string           `json:"verdict"`
+		Runs    []jsontext.Value `json:"runs"`
+	}
+	r := scanReport{finished: p.Metadata.ScanFinishedOn}
+	err := json.Unmarshal(p.Scanner.Result, &result)
+	switch {
+	case err != nil:
+		r.problem = "with a result that cannot be read"
+	case result.Verdict != "" && result.Verdict != "safe":
+		r.problem = "which says " + result.Verdict
+	case result.Verdict == "" && len(result.Runs) == 0:
+		r.problem = "with a result of an unknown form"
+	default:
+		r.problem = readRuns(result.Runs)
+	}
+	return r
+}
+
+// sarifRun is what is read of a run in SARIF 2.1.0.
+type sarifRun struct {
+	Tool struct {
+		Driver struct {
+			Rules []struct {
+				ID      string `json:"id"`
+				Default struct {
+					Level string `json:"level"`
+				} `json:"defaultConfiguration"`
+			} `json:"rules"`
+		} `json:"driver"`
+	} `json:"tool"`
+	Invocations []struct {
+		Successful *bool `json:"executionSuccessful"`
+	} `json:"invocations"`
+	Results []struct {
+		RuleID string `json:"ruleId"`
+		Level  string `json:"level"`
+	} `json:"results"`
+}
+
+// readRuns finds what a scanner reports as an error.
+func readRuns(runs []jsontext.Value) string {
+	for _, raw := range runs {
+		var run sarifRun
+		if err := json.Unmarshal(raw, &run); err != nil {
+			return "with a result that cannot be read"
+		}
+		for _, i := range run.Invocations {
+			if i.Successful != nil && !*i.Successful {
+				return "of a scanner that did not come to the end"
+			}
+		}
+		levels := map[string]string{}
+		for _, r := range run.Tool.Driver.Rules {
+			levels[r.ID] = r.Default.Level
+		}
+		for _, r := range run.Results {
+			if or(r.Level, levels[r.RuleID]) == "error" {
+				return "which has the error " + or(r.RuleID, "without a name")
+			}
+		}
+	}
+	return ""
+}
+
+// evalRecord is one result of an evaluation.
+type evalRecord struct {
+	Dataset struct {
+		ID string `json:"id"`
+	} `json:"dataset"`
+	Metric struct {
+		Name string `json:"name"`
+	} `json:"metric"`
+	Value *float64 `json:"value"`
+}
+
+// evaluation asks that every trusted result of the metric is within the bounds,
+// so that one result cannot be shown and another one kept quiet by whoever has
+// both.
+func (j *judge) evaluation(e Evaluation) {
+	var found []string
+	ok := true
+	for _, at := range j.stated(TypeEvaluation) {
+		records, err := readEvaluation(at.Raw)
+		if err != nil {
+			ok, found = false, append(found, "a result that cannot be read")
+			continue
+		}
+		used := false
+		for _, r := range records {
+			if r.Metric.Name != e.Metric || e.Dataset != "" && r.Dataset.ID != e.Dataset {
+				continue
+			}
+			used = true
+			if r.Value == nil {
+				ok, found = false, append(found, "no value")
+				continue
+			}
+			ok = ok && (e.Min == nil || *r.Value >= *e.Min) && (e.Max == nil || *r.Value <= *e.Max)
+			found = append(found, fmt.Sprintf("%v", *r.Value))
+		}
+		if used {
+			j.statements = append(j.statements, at)
+		}
+	}
+	j.add(RuleEvaluation, ok && len(found) > 0, e.name()+" "+or(listed(found), "in no result that counts"), e.wanted())
+}
+
+func (e Evaluation) name() string {
+	if e.Dataset != "" {
+		return e.Metric + " on " + e.Dataset
+	}
+	return e.Metric
+}
+
+func (e Evaluation) wanted() string {
+	var bounds []string
+	if e.Min != nil {
+		bounds = append(bounds, fmt.Sprintf("at least %v", *e.Min))
+	}
+	if e.Max != nil {
+		bounds = append(bounds, fmt.Sprintf("at most %v", *e.Max))
+	}
+	return e.name() + " " + strings.Join(bounds, " and ") + ", attested by one of the authorities"
+}
+
+// readEvaluation reads one record, or a list of them.
+func readEvaluation(raw jsontext.Value) ([]evalRecord, error) {
+	var p struct {
+		evalRecord `json:",inline"`
+		Results    []evalRecord `json:"results"`
+	}
+	if err := json.Unmarshal(raw, &p); err != nil {
+		return nil, err
+	}
+	if p.Metric.Name != "" {
+		return append(p.Results, p.evalRecord), nil
+	}
+	return p.Results, nil
+}
+
+// tests asks that every trusted test result says that all went well.
+func (j *judge) tests() {
+	var found []string
+	ok := true
+	for _, at := range j.stated(TypeTests) {
+		var p struct {
+			Result string `json:"result"`
+		}
+		err := json.Unmarshal(at.Raw, &p)
+		ok = ok && err == nil && p.Result == "PASSED"
+		found = append(found, or(p.Result, "a result that cannot be read"))
+		j.statements = append(j.statements, at)
+	}
+	j.add(RuleTests, ok && len(found) > 0, or(listed(found), "no test result that counts is visible"), "PASSED, attested by one of the authorities")
+}
+
+// provenance asks for one statement by an allowed builder.
+func (j *judge) provenance(m Model) {
+	var found []string
+	ok := false
+	for _, at := range j.stated(TypeProvenance, typeProvenance02) {
+		id := builder(at)
+		found = append(found, or(id, "provenance without a builder"))
+		if id != "" && matchesAny(m.globs.builders, id) {
+			ok = true
+			j.statements = append(j.statements, at)
+		}
+	}
+	j.add(RuleProvenance, ok, or(listed(found), "no provenance that counts is visible"), "provenance of the builder "+listed(m.Builders)+", attested by one of the authorities")
+}
+
+func builder(at signing.Attestation) string {
+	type party struct {
+		ID string `json:"id"`
+	}
+	var p struct {
+		Builder    party `json:"builder"`
+		RunDetails struct {
+			Builder party `json:"builder"`
+		} `json:"runDetails"`
+	}
+	if err := json.Unmarshal(at.Raw, &p); err != nil {
+		return ""
+	}
+	if at.Type == typeProvenance02 {
+		return p.Builder.ID
+	}
+	return p.RunDetails.Builder.ID
+}
+
+// statusPredicate says what became of a version.
+type statusPredicate struct {
+	State       string    `json:"state"`
+	Reason      string    `json:"reason"`
+	Since       time.Time `json:"since"`
+	Replacement string    `json:"replacement"`
+}
+
+// status lets the newest statement decide, if anybody asks.
+func (j *judge) status(m Model) {
+	if !m.asksStatus() {
+		return
+	}
+	var newest statusPredicate
+	for _, at := range j.stated(TypeStatus) {
+		var p statusPredicate
+		if err := json.Unmarshal(at.Raw, &p); err != nil || !slices.Contains([]string{"active", "deprecated", "yanked"}, p.State) {
+			// Somebody trusted has something to say, and it is not known what.
+			p = statusPredicate{State: "yanked", Reason: "a status that cannot be read", Since: j.facts.Now}
+		}
+		if newest.State == "" || p.Since.After(newest.Since) || p.Since.Equal(newest.Since) && p.State > newest.State {
+			newest = p
+		}
+	}
+	switch newest.State {
+	case "yanked":
+		reaction := m.Yanked
+		if reaction == Unset {
+			reaction = Refuse
+			if j.facts.Pinned {
+				reaction = Warn
+			}
+		}
+		j.react(RuleYanked, reaction, newest)
+	case "deprecated":
+		reaction := m.Deprecated
+		if reaction == Unset {
+			reaction = Warn
+		}
+		j.react(RuleDeprecated, reaction, newest)
+	}
+}
+
+func (j *judge) react(rule string, reaction Reaction, s statusPredicate) {
+	r := Result{Rule: rule, OK: reaction == Allow, Effect: effectRefuse, Found: "it was " + s.State, Wanted: "a version that is not " + s.State}
+	if s.Reason != "" {
+		r.Found += ": " + s.Reason
+	}
+	if s.Replacement != "" {
+		r.Wanted += ", such as " + s.Replacement
+	}
+	if reaction == Warn || j.doc.Warn {
+		r.Effect = effectWarn
+	}
+	j.note(r)
+}
