@@ -26,6 +26,7 @@ import (
 	"github.com/modelreg/modelreg/pkg/registry"
 	"github.com/modelreg/modelreg/pkg/remote"
 	"github.com/modelreg/modelreg/pkg/signing"
+	"github.com/modelreg/modelreg/pkg/signing/policy"
 	"github.com/modelreg/modelreg/pkg/source"
 	"github.com/modelreg/modelreg/pkg/store"
 )
@@ -44,6 +45,7 @@ const (
 	exitUnverified  = 8
 	exitLockDrift   = 9
 	exitPolicy      = 10
+	exitYanked      = 11
 	exitProtocol    = 13
 	exitNetwork     = 14
 	exitIntegrity   = 15
@@ -80,9 +82,19 @@ var classes = []class{
 		[]error{signing.ErrNoSignature, signing.ErrNoAttestation, signing.ErrUntrusted, signing.ErrTooMany},
 	},
 	{
-		exitPolicy, "policy", "a rule of this user says no: a tag went back to an older version",
+		exitPolicy, "policy", "a policy says no, or a tag went back to an older version",
 		"ask whoever moves this tag; if it went back on purpose, say --allow-downgrade once, or name the digest",
 		[]error{signing.ErrRollback, lock.ErrDowngrade},
+	},
+	{
+		exitYanked, "yanked", "the version was withdrawn by those who publish it",
+		"take another version; one that is named by its digest is pulled all the same, unless the policy says \"yanked: refuse\"",
+		[]error{policy.ErrYanked},
+	},
+	{
+		exitPolicy, "policy", "",
+		"\"modelreg policy explain POLICY REF\" shows every rule, what was found and what would satisfy it; nothing was fetched or written",
+		[]error{policy.ErrRefused},
 	},
 	{
 		exitIntegrity, "integrity", "wrong bytes: a digest or size does not match, or the store is damaged",
@@ -101,6 +113,7 @@ var classes = []class{
 	},
 	{exitUsage, "usage", "", "", []error{ref.ErrSyntax, hub.ErrUsage, source.ErrName, lock.ErrMalformed, lock.ErrName, artifact.ErrNotModel, artifact.ErrTarget, artifact.ErrEmpty, glob.ErrPattern}},
 	{exitConflict, "conflict", "what was to be changed has changed underneath", "look at both versions, then decide which tag should stay", []error{hub.ErrConflict, lock.ErrChanged}},
+	{exitUsage, "usage", "", "\"modelreg policy validate FILE\" checks a policy", []error{policy.ErrInvalid}},
 	{exitNoVariant, "no-variant", "no single variant fits", "", []error{hub.ErrNoVariant}},
 	{exitAuth, "auth", "authentication required, or refused", "log in with \"modelreg login HOST\"", []error{remote.ErrUnauthorized}},
 	{exitForbidden, "forbidden", "the registry refuses this user", "ask the owner of the repository for access", []error{remote.ErrForbidden}},

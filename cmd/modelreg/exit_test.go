@@ -23,6 +23,7 @@ import (
 	"github.com/modelreg/modelreg/pkg/registry"
 	"github.com/modelreg/modelreg/pkg/remote"
 	"github.com/modelreg/modelreg/pkg/signing"
+	"github.com/modelreg/modelreg/pkg/signing/policy"
 	"github.com/modelreg/modelreg/pkg/store"
 	"github.com/modelreg/modelreg/pkg/transfer"
 )
@@ -58,6 +59,9 @@ func TestExitCodes(t *testing.T) {
 		"lock name":          {lock.ErrName, exitUsage, "usage"},
 		"lock changed":       {lock.ErrChanged, exitConflict, "conflict"},
 		"rollback":           {signing.ErrRollback, exitPolicy, "policy"},
+		"policy":             {policy.ErrRefused, exitPolicy, "policy"},
+		"yanked":             {policy.ErrYanked, exitYanked, "yanked"},
+		"broken policy":      {policy.ErrInvalid, exitUsage, "usage"},
 		"too many":           {signing.ErrTooMany, exitUnverified, "unverified"},
 		"protocol":           {remote.ErrProtocol, exitProtocol, "protocol"},
 		"unreachable":        {remote.ErrUnreachable, exitNetwork, "network"},

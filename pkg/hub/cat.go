@@ -134,10 +134,13 @@ func (r Range) of(size int64) (first, n int64, err error) {
 	return first, last - first + 1, nil
 }
 
-// openModel opens the version that r resolves to.
+// openModel opens the version that r resolves to, if it may be used.
 func (h *Hub) openModel(ctx context.Context, r ref.Reference) (*target, *artifact.Artifact, error) {
 	t, err := h.model(ctx, r)
 	if err != nil {
+		return nil, nil, err
+	}
+	if _, err := h.admit(ctx, r, t, admitOptions{}); err != nil {
 		return nil, nil, err
 	}
 	a, err := artifact.Open(ctx, t.repo, t.desc)

@@ -24,6 +24,7 @@ import (
 	"github.com/modelreg/modelreg/pkg/ref"
 	"github.com/modelreg/modelreg/pkg/remote"
 	"github.com/modelreg/modelreg/pkg/signing"
+	"github.com/modelreg/modelreg/pkg/signing/policy"
 	"github.com/modelreg/modelreg/pkg/store"
 	"github.com/modelreg/modelreg/pkg/transfer"
 )
@@ -53,6 +54,14 @@ type Options struct {
 	// Seen remembers where tags led when they were verified, so that one that
 	// goes back is refused. Nil remembers nothing.
 	Seen *signing.Seen
+
+	// Policies say what may be used: all of them must allow it. Nil: digests
+	// are checked, and signatures only where somebody asks for them.
+	Policies []*policy.Policy
+
+	// SkipVerify uses versions whatever policies and signatures say. It is
+	// loud, and recorded in what is pulled.
+	SkipVerify bool
 
 	// Observe, if not nil, is told how blobs move, from several goroutines.
 	Observe transfer.Observer

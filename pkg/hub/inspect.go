@@ -3,6 +3,7 @@ package hub
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/modelreg/modelreg/pkg/format"
 	"github.com/modelreg/modelreg/pkg/mediatypes"
 	"github.com/modelreg/modelreg/pkg/ref"
+	"github.com/modelreg/modelreg/pkg/signing/policy"
 )
 
 // An Inspection is what can be known of a version without fetching its
@@ -85,16 +87,34 @@ func (h *Hub) Inspect(ctx context.Context, r ref.Reference) (*Inspection, error)
 	if err != nil {
 		return nil, fmt.Errorf("inspect %s: %w", t.ref, err)
 	}
+	res, err := h.describe(ctx, r, t, a)
+	if err != nil {
+		return nil, err
+	}
+	if err := h.attached(ctx, t, res); err != nil {
+		return nil, err
+	}
+	return res, nil
+}
+
+// describe looks into the files, if they may be used. What a policy refuses can
+// be looked at from outside: one has to find out what it is.
+func (h *Hub) describe(ctx context.Context, r ref.Reference, t *target, a *artifact.Artifact) (*Inspection, error) {
+	_, err := h.admit(ctx, r, t, admitOptions{checkOnly: true})
+	if errors.Is(err, policy.ErrRefused) {
+		res := inspection(t, a, &format.Model{}, nil)
+		res.Problems = append(res.Problems, "the files were not looked into: "+err.Error())
+		return res, nil
+	}
+	if err != nil {
+		return nil, err
+	}
 	// Nobody can check a part of a file, so no mirror is asked for one.
 	model, doc, err := a.Describe(ctx, t.repo.Origin())
 	if err != nil {
 		return nil, fmt.Errorf("inspect %s: %w", t.ref, err)
 	}
-	res := inspection(t, a, model, doc)
-	if err := h.attached(ctx, t, res); err != nil {
-		return nil, err
-	}
-	return res, nil
+	return inspection(t, a, model, doc), nil
 }
 
 func inspection(t *target, a *artifact.Artifact, model *format.Model, doc *card.Card) *Inspection {

@@ -61,7 +61,7 @@ func (h *Hub) Lock(ctx context.Context, r ref.Reference, opts LockOptions) (lock
 // version wraps [lock.ErrDowngrade], and an entry with a signer or policy is
 // never replaced by one without: that wraps ErrUsage.
 func (h *Hub) Relock(ctx context.Context, old Locked, opts LockOptions) (lock.Entry, error) {
-	if (old.Signer != "" || old.Policy != "") && !opts.verifies() {
+	if (old.Signer != "" || old.Policy != "") && !opts.verifies() && len(h.opts.Policies) == 0 {
 		return old.Entry, fmt.Errorf("%w: update %s: its signature was verified when it was locked: give the key or policy again", ErrUsage, old.Name)
 	}
 	next, err := h.lock(ctx, old.Reference, old.Entry, opts)
@@ -93,11 +93,11 @@ func (h *Hub) lock(ctx context.Context, r ref.Reference, old lock.Entry, opts Lo
 	} else if r.Tag == "" && r.Range == "" && r.Digest == "" {
 		e.Reference = r.WithTag(t.ref.Tag)
 	}
-	if opts.verifies() {
-		v, err := h.verify(ctx, r, t, PullOptions{Trust: opts.Trust, AllowDowngrade: opts.AllowDowngrade})
-		if err != nil {
-			return lock.Entry{}, err
-		}
+	v, err := h.admit(ctx, r, t, admitOptions{trust: opts.Trust, downgrade: opts.AllowDowngrade})
+	if err != nil {
+		return lock.Entry{}, err
+	}
+	if v != nil {
 		e.Signer, e.Issuer = chooseSigner(v.Signers, old)
 	}
 	a, err := artifact.OpenWith(ctx, t.repo, t.desc, artifact.OpenOptions{AllowCollisions: true})

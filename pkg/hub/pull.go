@@ -24,8 +24,8 @@ type PullOptions struct {
 	// Trust, if not nil, must have signed the version, or nothing is fetched.
 	Trust *signing.Trust
 
-	// AllowDowngrade accepts, with Trust, a tag that went back to an older
-	// version.
+	// AllowDowngrade accepts, with Trust or policies, a tag that went back to
+	// an older version.
 	AllowDowngrade bool
 
 	// Locked, if not nil, is what the version must be, or nothing is fetched:
@@ -93,7 +93,7 @@ type PullResult struct {
 	Size         int64     `json:"size"`
 	FetchedBytes int64     `json:"fetchedBytes"`       // of the files, read from the network
 	ReusedBytes  int64     `json:"reusedBytes"`        // from the store or files that were there
-	Verified     *Verified `json:"verified"`           // null when no signature was asked for
+	Verified     *Verified `json:"verified"`           // null when nothing was asked for, or it was skipped
 	SkippedFiles int       `json:"skippedFiles"`       // that were not selected
 	RepoID       string    `json:"repoId,omitempty"`   // of a Hugging Face cache
 	Revision     string    `json:"revision,omitempty"` // of a Hugging Face cache
@@ -163,10 +163,9 @@ func (h *Hub) pulled(ctx context.Context, r ref.Reference, opts PullOptions) (p 
 		return p, err
 	}
 	p.target = t
-	if opts.Trust != nil {
-		if p.verified, err = h.verify(ctx, r, t, opts); err != nil {
-			return p, err
-		}
+	admit := admitOptions{trust: opts.Trust, downgrade: opts.AllowDowngrade, checkOnly: opts.plan}
+	if p.verified, err = h.admit(ctx, r, t, admit); err != nil {
+		return p, err
 	}
 	if opts.HF != nil {
 		name := t.ref

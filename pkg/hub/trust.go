@@ -17,7 +17,7 @@ import (
 
 // A Verified says who vouched for a version.
 type Verified struct {
-	Policy       string   `json:"policy"` // "key" until there are policies
+	Policy       string   `json:"policy"` // NAME@sha256:… of the policies that allowed it; "key" without
 	Signers      []Signer `json:"signers"`
 	Attestations []string `json:"attestations"`
 }
@@ -174,18 +174,6 @@ func created(t *target) time.Time {
 		return time.Time{}
 	}
 	return at.UTC()
-}
-
-// verify is what pull does before it fetches.
-func (h *Hub) verify(ctx context.Context, r ref.Reference, t *target, opts PullOptions) (*Verified, error) {
-	report, err := signing.Verify(ctx, t.repo, signing.Target{Repository: t.ref.Name(), Descriptor: t.signed}, *opts.Trust)
-	if err == nil {
-		err = h.accept(ctx, r, t, acceptOptions{downgrade: opts.AllowDowngrade, checkOnly: opts.plan})
-	}
-	if err != nil {
-		return nil, fmt.Errorf("verify %s: %w", t.ref, err)
-	}
-	return &Verified{Policy: "key", Signers: signers(report), Attestations: []string{}}, nil
 }
 
 func signers(report *signing.Report) []Signer {

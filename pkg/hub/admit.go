@@ -1,0 +1,205 @@
+package hub
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/modelreg/modelreg/pkg/ref"
+	"github.com/modelreg/modelreg/pkg/signing"
+	"github.com/modelreg/modelreg/pkg/signing/policy"
+)
+
+// admitOptions adjusts [Hub.admit].
+type admitOptions struct {
+	// trust, if not nil, must have signed the version, besides what policies say.
+	trust *signing.Trust
+
+	downgrade bool // a tag may go back to an older version
+	checkOnly bool // nothing is noted
+}
+
+// admit is the one place where it is decided whether bytes of a version may be
+// used: whoever is about to write, print or hand on what t holds asks here
+// first, with the reference that the user gave, and goes on with t alone, whose
+// digest was decided on.
+//
+// The result is nil when nobody asked for anything. An error is a
+// *[policy.Refusal], one of package signing, or says that the answer is not
+// known.
+func (h *Hub) admit(ctx context.Context, r ref.Reference, t *target, opts admitOptions) (*Verified, error) {
+	if h.opts.SkipVerify {
+		h.warn("%s is NOT VERIFIED: %s", t.ref, h.skipped())
+		return nil, nil
+	}
+	if opts.trust == nil && len(h.opts.Policies) == 0 {
+		return nil, nil
+	}
+	v := &Verified{Policy: "key", Signers: []Signer{}, Attestations: []string{}}
+	if opts.trust != nil {
+		report, err := signing.Verify(ctx, t.repo, t.signing(), *opts.trust)
+		if err != nil {
+			return nil, fmt.Errorf("verify %s: %w", t.ref, err)
+		}
+		v.Signers = signers(report)
+	}
+	decisions, err := h.decide(ctx, r, t, opts)
+	if err != nil {
+		return nil, err
+	}
+	for i := range decisions {
+		d := &decisions[i]
+		for _, w := range d.Warnings() {
+			h.warn("%s: policy %s: %s of %s: found %s, wanted %s", t.ref, d.Policy, w.Rule, w.Document, w.Found, w.Wanted)
+		}
+		if err := d.Err(); err != nil {
+			return nil, fmt.Errorf("%s: %w", t.ref, err)
+		}
+		v.add(d)
+	}
+	if err := h.accept(ctx, r, t, acceptOptions{downgrade: opts.downgrade, checkOnly: opts.checkOnly}); err != nil {
+		return nil, fmt.Errorf("verify %s: %w", t.ref, err)
+	}
+	return v, nil
+}
+
+// skipped tells what is not looked at.
+func (h *Hub) skipped() string {
+	if len(h.opts.Policies) == 0 {
+		return "no signature is looked at"
+	}
+	return "not applied: policy " + policyNames(h.opts.Policies)
+}
+
+func policyNames(all []*policy.Policy) string {
+	var names []string
+	for _, p := range all {
+		names = append(names, p.String())
+	}
+	return strings.Join(names, ", ")
+}
+
+// add notes what a policy allowed the version for.
+func (v *Verified) add(d *policy.Decision) {
+	if v.Policy == "key" {
+		v.Policy = d.Policy
+	} else {
+		v.Policy += ", " + d.Policy
+	}
+	for _, s := range signers(&signing.Report{Signers: d.Signers}) {
+		if !slices.ContainsFunc(v.Signers, func(o Signer) bool {
+			return o.KeyFingerprint == s.KeyFingerprint && o.Identity == s.Identity && o.Issuer == s.Issuer
+		}) {
+			v.Signers = append(v.Signers, s)
+		}
+	}
+	for _, a := range d.Attestations {
+		if !slices.Contains(v.Attestations, a.Type) {
+			v.Attestations = append(v.Attestations, a.Type)
+		}
+	}
+}
+
+// decide asks every policy. All decisions are there, also after one that
+// refuses.
+func (h *Hub) decide(ctx context.Context, r ref.Reference, t *target, opts admitOptions) ([]policy.Decision, error) {
+	if len(h.opts.Policies) == 0 {
+		return nil, nil
+	}
+	rollback, err := h.rollback(ctx, r, t, opts)
+	if err != nil {
+		return nil, fmt.Errorf("verify %s: %w", t.ref, err)
+	}
+	repo := newMemory(t.repo)
+	out := make([]policy.Decision, 0, len(h.opts.Policies))
+	for _, p := range h.opts.Policies {
+		f := policy.Facts{
+			Repository: t.ref.Name(), Tag: t.ref.Tag, Digest: t.desc.Digest, Pinned: r.Digest != "",
+			Now: time.Now(), Rollback: rollback,
+		}
+		docs := p.Deciding(f.Repository)
+		if f.Evidence, err = h.evidence(ctx, repo, t, docs); err != nil {
+			return nil, fmt.Errorf("verify %s: %w", t.ref, err)
+		}
+		if slices.ContainsFunc(docs, func(d *policy.Document) bool { return d.Model.AsksFiles() }) {
+			if f.Model, err = modelFacts(ctx, t); err != nil {
+				return nil, fmt.Errorf("verify %s: %w", t.ref, err)
+			}
+		}
+		out = append(out, p.Decide(f))
+	}
+	return out, nil
+}
+
+// rollback tells how the tag went back, in words; empty if it did not, or may.
+func (h *Hub) rollback(ctx context.Context, r ref.Reference, t *target, opts admitOptions) (string, error) {
+	err := h.accept(ctx, r, t, acceptOptions{downgrade: opts.downgrade, checkOnly: true})
+	if errors.Is(err, signing.ErrRollback) {
+		return strings.TrimPrefix(err.Error(), "check "), nil
+	}
+	return "", err
+}
+
+// signing is the version as package signing has it.
+func (t *target) signing() signing.Target {
+	return signing.Target{Repository: t.ref.Name(), Descriptor: t.signed}
+}
+
+// evidence verifies, for each authority of the documents, what it signed.
+func (h *Hub) evidence(ctx context.Context, repo signing.Reader, t *target, docs []*policy.Document) (map[policy.Source]policy.Evidence, error) {
+	out := map[policy.Source]policy.Evidence{}
+	for _, d := range docs {
+		for i := range d.Authorities {
+			a := &d.Authorities[i]
+			if a.Static != "" {
+				continue
+			}
+			e, err := h.evidenceOf(ctx, repo, t, d, a)
+			if err != nil {
+				return nil, err
+			}
+			out[policy.Source{Document: d.Name, Authority: a.Name}] = e
+		}
+	}
+	return out, nil
+}
+
+func (h *Hub) evidenceOf(ctx context.Context, repo signing.Reader, t *target, d *policy.Document, a *policy.Authority) (policy.Evidence, error) {
+	trust, missing := h.trustOf(d, a)
+	if missing != "" {
+		return policy.Evidence{Reason: missing}, nil
+	}
+	var e policy.Evidence
+	if len(a.Attestations) == 0 {
+		report, err := signing.Verify(ctx, repo, t.signing(), trust)
+		switch {
+		case errors.Is(err, signing.ErrNoSignature), errors.Is(err, signing.ErrUntrusted):
+			e.Reason = err.Error()
+		case err != nil:
+			return e, err
+		default:
+			e.Signers = report.Signers
+		}
+	}
+	if d.AsksStatements() {
+		report, err := signing.Attestations(ctx, repo, t.signing(), trust)
+		if err != nil {
+			return e, err
+		}
+		e.Attestations = report.Attestations
+	}
+	return e, nil
+}
+
+// trustOf is whom an authority stands for, or what is missing to know.
+func (h *Hub) trustOf(d *policy.Document, a *policy.Authority) (signing.Trust, string) {
+	trust := signing.Trust{Keys: a.Keys, MatchRepository: d.MatchRepository}
+	if len(a.Identities) == 0 && !a.Log && !a.Timestamp {
+		return trust, ""
+	}
+	return trust, "the trusted root " + cmp.Or(a.TrustRoot, "of certificates") + " is not known here"
+}
