@@ -65,6 +65,7 @@ MODELSCOPE_API_TOKEN.`,
 	fl.BoolVar(&f.DryRun, "dry-run", false, "resolve, read the headers, and send nothing")
 	fl.BoolVar(&f.push.sign, "sign", false, "sign the version with --key")
 	fl.StringVar(&f.push.key, "key", "", "private key `FILE` for --sign")
+	f.push.provenance.add(cmd)
 	return cmd
 }
 
@@ -117,6 +118,10 @@ func (a *app) importOptions(ctx context.Context, f *importFlags) error {
 		return err
 	}
 	f.Annotations, f.Created, f.Signer = f.push.Annotations, f.push.Created, f.push.Signer
+	var err error
+	if f.Provenance, err = a.provenance(ctx, f.push.provenance, "", f.parameters()); err != nil {
+		return err
+	}
 	if f.push.layout == "raw" {
 		f.Layout = artifact.LayoutRaw
 	}
@@ -131,6 +136,18 @@ func (a *app) importOptions(ctx context.Context, f *importFlags) error {
 	f.Source.HuggingFace = source.Hub{Endpoint: os.Getenv("HF_ENDPOINT"), Token: hfToken(home)}
 	f.Source.ModelScope = source.Hub{Endpoint: modelScopeEndpoint(), Token: os.Getenv("MODELSCOPE_API_TOKEN")}
 	return nil
+}
+
+// parameters are those flags of import that change what is made of the source.
+func (f *importFlags) parameters() map[string]string {
+	p := f.push.parameters()
+	if len(f.Source.Include) > 0 {
+		p["include"] = strings.Join(f.Source.Include, "\n")
+	}
+	if len(f.Source.Exclude) > 0 {
+		p["exclude"] = strings.Join(f.Source.Exclude, "\n")
+	}
+	return p
 }
 
 // modelScopeEndpoint is the domain that ModelScope's client is told to use.

@@ -74,7 +74,7 @@ func TestJSONKeys(t *testing.T) {
 	}{
 		{"push", json("push", model, name+":v1", "--sign", "--key", private), []string{
 			"reference", "digest", "revision", "tag", "created", "files", "size",
-			"uploadedBytes", "mountedBytes", "skippedBytes", "signatures",
+			"uploadedBytes", "mountedBytes", "skippedBytes", "signatures", "attestations",
 		}},
 		{"pull", json("pull", name+":v1", filepath.Join(u.home, "out")), []string{
 			"reference", "digest", "directory", "files", "size", "fetchedBytes", "reusedBytes", "skippedFiles", "verified",
@@ -85,7 +85,7 @@ func TestJSONKeys(t *testing.T) {
 		)},
 		{"import", json("import", "oci://"+name+":v1", reg.Host+"/acme/imported:v1"), []string{
 			"reference", "digest", "revision", "tag", "created", "files", "size",
-			"uploadedBytes", "mountedBytes", "skippedBytes", "signatures", "source", "commit",
+			"uploadedBytes", "mountedBytes", "skippedBytes", "signatures", "attestations", "source", "commit",
 		}},
 		{"pull --dry-run", json("pull", name+":v1", filepath.Join(u.home, "out3"), "--dry-run", "--bandwidth", "1M"), []string{
 			"reference", "digest", "directory", "files", "size", "skippedFiles", "blobs", "fetchBytes", "reuseBytes",

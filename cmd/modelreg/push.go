@@ -24,6 +24,7 @@ type pushFlags struct {
 	created     string
 	sign        bool
 	key         string
+	provenance  provenanceFlags
 }
 
 func newPush(a *app) *cobra.Command {
@@ -43,6 +44,7 @@ and GGUF files over SIZE are uploaded as shards that every loader reads. DIR
 stays as it is, and no room on the disk is needed.`,
 		Example: `  modelreg push ./model ghcr.io/acme/support:v1
   modelreg push ./model ghcr.io/acme/support:v1 --sign --key cosign.key
+  modelreg push ./model ghcr.io/acme/support:v1 --sign --key cosign.key --provenance --base ghcr.io/acme/base:v3
   modelreg push ./model ghcr.io/acme/support:v1 --reshard 4GB
   modelreg push ./model ghcr.io/acme/support:v1 --dry-run --format json`,
 		Args:              exactArgs(2),
@@ -63,6 +65,7 @@ stays as it is, and no room on the disk is needed.`,
 	fl.BoolVar(&f.DryRun, "dry-run", false, "pack and hash, and send nothing")
 	fl.BoolVar(&f.sign, "sign", false, "sign the version with --key")
 	fl.StringVar(&f.key, "key", "", "private key `FILE` for --sign")
+	f.provenance.add(cmd)
 	return cmd
 }
 
@@ -77,6 +80,9 @@ func (a *app) push(cmd *cobra.Command, args []string, f pushFlags) error {
 		return err
 	}
 	if err := a.pushOptions(cmd.Context(), &f); err != nil {
+		return err
+	}
+	if f.Provenance, err = a.provenance(cmd.Context(), f.provenance, args[0], f.parameters()); err != nil {
 		return err
 	}
 	progress := a.printer.Progress("push")
@@ -125,6 +131,9 @@ func (a *app) pushOptions(ctx context.Context, f *pushFlags) (err error) {
 	}
 	if f.sign != (f.key != "") {
 		return usagef("--sign and --key FILE go together")
+	}
+	if f.provenance.wanted && !f.sign {
+		return usagef("--provenance needs --sign: unsigned it says nothing")
 	}
 	if f.sign {
 		f.Signer, err = a.signer(ctx, f.key)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/modelreg/modelreg/pkg/artifact"
 	"github.com/modelreg/modelreg/pkg/mediatypes"
+	"github.com/modelreg/modelreg/pkg/provenance"
 	"github.com/modelreg/modelreg/pkg/ref"
 	"github.com/modelreg/modelreg/pkg/remote"
 	"github.com/modelreg/modelreg/pkg/source"
@@ -92,6 +93,11 @@ func (h *Hub) Import(ctx context.Context, name string, r ref.Reference, opts Imp
 	if opts.Resolved != nil {
 		opts.Resolved(from.origin)
 	}
+	made, err := h.making(ctx, provenance.TypeImport, r, opts.PushOptions)
+	if err != nil {
+		return nil, err
+	}
+	made.imported(from.origin)
 	packed, err := h.packImport(ctx, from, r, repo, opts.PushOptions)
 	if err != nil {
 		return nil, fmt.Errorf("import %s: %w", from.origin.Name, err)
@@ -104,8 +110,8 @@ func (h *Hub) Import(ctx context.Context, name string, r ref.Reference, opts Imp
 		return res, nil
 	}
 	h.remember(r, packed)
-	t := &target{repo: repo, ref: r.WithDigest(packed.Descriptor.Digest), desc: packed.Descriptor, signed: packed.Descriptor, indexes: packed.Indexes}
-	return res, h.release(ctx, t, tags, opts.Signer, &res.PushResult)
+	how := releasing{tags: tags, signer: opts.Signer, made: made}
+	return res, h.release(ctx, pushed(repo, r, packed), how, &res.PushResult)
 }
 
 // An importing is an opened model elsewhere.

@@ -10,6 +10,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/modelreg/modelreg/pkg/artifact"
+	"github.com/modelreg/modelreg/pkg/provenance"
 	"github.com/modelreg/modelreg/pkg/ref"
 	"github.com/modelreg/modelreg/pkg/remote"
 	"github.com/modelreg/modelreg/pkg/signing"
@@ -54,6 +55,9 @@ type PushOptions struct {
 	// Signer signs the version, if not nil.
 	Signer *signing.Signer
 
+	// Provenance, if not nil, is attested by the signer, who must be given.
+	Provenance *Provenance
+
 	// NoPreflight pushes files that are larger than the registry is known to
 	// take.
 	NoPreflight bool
@@ -75,6 +79,7 @@ type PushResult struct {
 	MountedBytes  int64    `json:"mountedBytes"`
 	SkippedBytes  int64    `json:"skippedBytes"` // already there
 	Signatures    int      `json:"signatures"`   // made by this push
+	Attestations  int      `json:"attestations"` // likewise
 	Notes         []string `json:"notes,omitempty"`
 }
 
@@ -94,6 +99,10 @@ func (h *Hub) Push(ctx context.Context, dir string, r ref.Reference, opts PushOp
 	if err != nil {
 		return nil, err
 	}
+	made, err := h.making(ctx, provenance.TypePush, r, opts)
+	if err != nil {
+		return nil, err
+	}
 	packed, err := h.pack(ctx, dir, r, repo, opts)
 	if err != nil {
 		return nil, err
@@ -104,27 +113,45 @@ func (h *Hub) Push(ctx context.Context, dir string, r ref.Reference, opts PushOp
 	}
 	h.remember(r, packed)
 	h.know(dir, packed)
-	t := &target{repo: repo, ref: r.WithDigest(packed.Descriptor.Digest), desc: packed.Descriptor, signed: packed.Descriptor, indexes: packed.Indexes}
+	t := pushed(repo, r, packed)
 	if err := pushVariants(ctx, t, packed.Variants); err != nil {
 		return nil, err
 	}
-	err = h.release(ctx, t, tags, opts.Signer, res)
+	err = h.release(ctx, t, releasing{tags: tags, signer: opts.Signer, made: made}, res)
 	return res, err
+}
+
+// pushed is what was packed, as a target.
+func pushed(repo *remote.Repository, r ref.Reference, packed *artifact.Packed) *target {
+	return &target{
+		repo: repo, ref: r.WithDigest(packed.Descriptor.Digest), raw: packed.Manifest,
+		desc: packed.Descriptor, signed: packed.Descriptor, indexes: packed.Indexes,
+	}
+}
+
+// releasing is how a version is to be released.
+type releasing struct {
+	tags   []string
+	signer *signing.Signer // nil: unsigned
+	made   *making         // nil: without provenance
 }
 
 // release gives a version that is in the registry its names. It is held against
 // garbage collection first and signed next, so that no tag ever points to a
 // version that is to be signed and is not.
-func (h *Hub) release(ctx context.Context, t *target, tags []string, signer *signing.Signer, res *PushResult) (err error) {
+func (h *Hub) release(ctx context.Context, t *target, how releasing, res *PushResult) (err error) {
 	if err := h.hold(ctx, t); err != nil {
 		return err
 	}
-	if signer != nil {
-		if res.Signatures, err = h.sign(ctx, t, signer, signing.SignOptions{}); err != nil {
+	if how.signer != nil {
+		if res.Signatures, err = h.sign(ctx, t, how.signer, signing.SignOptions{}); err != nil {
 			return err
 		}
 	}
-	res.Created, err = publish(ctx, t.repo, t.desc, tags)
+	if res.Attestations, err = h.finish(ctx, t, how.signer, how.made); err != nil {
+		return err
+	}
+	res.Created, err = publish(ctx, t.repo, t.desc, how.tags)
 	return err
 }
 

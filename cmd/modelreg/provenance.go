@@ -1,0 +1,110 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/modelreg/modelreg/pkg/hub"
+	"github.com/modelreg/modelreg/pkg/provenance"
+)
+
+// provenanceFlags say what push and import attest of how a version was made.
+type provenanceFlags struct {
+	wanted          bool
+	bases, datasets []string
+}
+
+func (f *provenanceFlags) add(cmd *cobra.Command) {
+	fl := cmd.Flags()
+	fl.BoolVar(&f.wanted, "provenance", false, "attest, with the key of --sign, how the version was made: builder, run, commit, base models, datasets")
+	fl.StringArrayVar(&f.bases, "base", nil, "name in the provenance the model that this one was made from: `REF`, or hf://ORG/MODEL@COMMIT (repeatable)")
+	fl.StringArrayVar(&f.datasets, "dataset", nil, "name in the provenance what it was trained on: `REF`, or hf://datasets/ORG/NAME@COMMIT (repeatable)")
+}
+
+// provenance reads the flags and the environment. dir is what will be pushed,
+// empty if that is no directory.
+func (a *app) provenance(ctx context.Context, f provenanceFlags, dir string, parameters map[string]string) (*hub.Provenance, error) {
+	if !f.wanted {
+		if len(f.bases)+len(f.datasets) > 0 {
+			return nil, usagef("--base and --dataset are used with --provenance")
+		}
+		return nil, nil
+	}
+	p := &hub.Provenance{Environment: provenance.Detect(os.Getenv), Version: version(), Parameters: parameters}
+	if dir != "" {
+		if commit, clean, ok := a.workTree(ctx, dir); ok {
+			p.Environment = p.Environment.WorkTree(commit, clean)
+		}
+	}
+	for _, list := range []struct {
+		flag, name string
+		given      []string
+	}{{"base", provenance.NameBaseModel, f.bases}, {"dataset", provenance.NameDataset, f.datasets}} {
+		for _, arg := range list.given {
+			if id, ok := strings.CutPrefix(arg, "hf://"); ok {
+				id, commit, _ := strings.Cut(id, "@")
+				if !provenance.IsCommit(commit) || id == "" {
+					return nil, usagef("--%s %s: give the whole commit, 40 hexadecimal digits: anything shorter may come to mean something else", list.flag, arg)
+				}
+				p.Others = append(p.Others, provenance.HuggingFace(list.name, id, commit))
+				continue
+			}
+			r, err := a.parse(arg)
+			if err != nil {
+				return nil, err
+			}
+			if list.name == provenance.NameBaseModel {
+				p.Bases = append(p.Bases, r)
+			} else {
+				p.Datasets = append(p.Datasets, r)
+			}
+		}
+	}
+	return p, nil
+}
+
+// parameters are those flags of push that change what is made of the files.
+func (f *pushFlags) parameters() map[string]string {
+	p := map[string]string{}
+	if f.layout != "" && f.layout != "auto" {
+		p["layout"] = f.layout
+	}
+	if f.Reshard != 0 {
+		p["reshard"] = strconv.FormatInt(int64(f.Reshard), 10)
+	}
+	if f.created != "" {
+		p["created"] = f.created
+	}
+	return p
+}
+
+// workTree asks git for the commit that dir is a work tree of, and whether all
+// files in dir are that commit's: changed, new and ignored ones are not. It is
+// not ok when dir is no work tree, has no commit yet, or there is no git.
+func (a *app) workTree(ctx context.Context, dir string) (commit string, clean, ok bool) {
+	head, err := git(ctx, dir, "rev-parse", "--verify", "HEAD^{commit}")
+	if err != nil {
+		return "", false, false
+	}
+	commit = strings.TrimSpace(string(head))
+	changes, err := git(ctx, dir, "status", "--porcelain", "--ignored", "--untracked-files=normal", "--", ".")
+	if err != nil {
+		a.printer.Warn("the provenance does not say which commit %s is of: git status: %v", dir, err)
+		return "", false, false
+	}
+	return commit, len(bytes.TrimSpace(changes)) == 0, true
+}
+
+// git runs git in a directory. It is not to run what the directory's own
+// configuration names as a monitor of the file system, nor to write there.
+func git(ctx context.Context, dir string, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, "git", append([]string{"-C", dir, "-c", "core.fsmonitor=false"}, args...)...)
+	cmd.Env = append(os.Environ(), "GIT_OPTIONAL_LOCKS=0", "LC_ALL=C", "GIT_TERMINAL_PROMPT=0")
+	return cmd.Output()
+}

@@ -1,0 +1,180 @@
+package hub
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/modelreg/modelreg/pkg/mediatypes"
+	"github.com/modelreg/modelreg/pkg/provenance"
+	"github.com/modelreg/modelreg/pkg/ref"
+	"github.com/modelreg/modelreg/pkg/signing"
+)
+
+// Provenance says what [Hub.Push] and [Hub.Import] are to attest of how they make
+// a version. What the card names as base models and datasets is added to it.
+type Provenance struct {
+	// Environment is where it is made; see [provenance.Detect].
+	Environment provenance.Environment
+
+	// Version is that of the program.
+	Version string
+
+	// Parameters are what the user asked for, by name.
+	Parameters map[string]string
+
+	// Bases and Datasets are versions in registries that the model was made
+	// from. Each is resolved to its digest before anything is pushed.
+	Bases, Datasets []ref.Reference
+
+	// Others are what else it was made from.
+	Others []provenance.Resource
+}
+
+// A making is a provenance while the version is being made.
+type making struct {
+	build provenance.Build
+}
+
+// making begins a provenance: it resolves what the version is made of.
+func (h *Hub) making(ctx context.Context, kind string, r ref.Reference, opts PushOptions) (*making, error) {
+	p := opts.Provenance
+	if p == nil {
+		return nil, nil
+	}
+	if opts.Signer == nil {
+		return nil, fmt.Errorf("%w: provenance of %s: it says nothing unsigned: give a signer", ErrUsage, r)
+	}
+	m := &making{build: provenance.Build{
+		Type: kind, Environment: p.Environment, Version: p.Version, Parameters: p.Parameters,
+		Reference: r.Name() + ":" + r.Tag, Started: time.Now(),
+	}}
+	for _, list := range []struct {
+		name string
+		refs []ref.Reference
+	}{{provenance.NameBaseModel, p.Bases}, {provenance.NameDataset, p.Datasets}} {
+		for _, from := range list.refs {
+			resource, err := h.resource(ctx, list.name, from)
+			if err != nil {
+				return nil, fmt.Errorf("resolve %s: %w", strings.ReplaceAll(list.name, "-", " "), err)
+			}
+			m.build.Dependencies = append(m.build.Dependencies, resource)
+		}
+	}
+	m.build.Dependencies = append(m.build.Dependencies, p.Others...)
+	return m, nil
+}
+
+// resource is a version in a registry, by digest. Where it was imported from, it
+// says itself.
+func (h *Hub) resource(ctx context.Context, name string, r ref.Reference) (provenance.Resource, error) {
+	t, err := h.resolve(ctx, r)
+	if err != nil {
+		return provenance.Resource{}, err
+	}
+	res := provenance.Resource{Name: name, URI: "oci://" + t.ref.Name(), Digest: byAlgorithm(t.desc.Digest)}
+	if t.ref.Tag != "" {
+		res.URI += ":" + t.ref.Tag
+	}
+	if m, err := mediatypes.ParseManifest(t.raw); err == nil && m.Annotations[mediatypes.AnnotationOrigin] != "" {
+		res.Annotations = map[string]string{"origin": m.Annotations[mediatypes.AnnotationOrigin]}
+	}
+	return res, nil
+}
+
+func byAlgorithm(d digest.Digest) map[string]string {
+	return map[string]string{d.Algorithm().String(): d.Encoded()}
+}
+
+// imported adds what a version was imported from.
+func (m *making) imported(o Origin) {
+	if m == nil {
+		return
+	}
+	switch {
+	case o.Hub == "hf":
+		m.build.Dependencies = append(m.build.Dependencies, provenance.HuggingFace(provenance.NameOrigin, o.ID, o.Commit))
+	case provenance.IsCommit(o.Commit):
+		m.build.Dependencies = append(m.build.Dependencies, provenance.Resource{
+			Name: provenance.NameOrigin, URI: o.Name, Digest: map[string]string{"gitCommit": o.Commit},
+		})
+	default:
+		r := provenance.Resource{Name: provenance.NameOrigin, URI: o.Name}
+		if d, err := digest.Parse(o.Commit); err == nil {
+			r.Digest = byAlgorithm(d)
+		}
+		m.build.Dependencies = append(m.build.Dependencies, r)
+	}
+}
+
+// finish says how t was made, signed, unless the signer has said the same of an
+// earlier run. It returns how many attestations it made.
+func (h *Hub) finish(ctx context.Context, t *target, signer *signing.Signer, m *making) (int, error) {
+	if m == nil {
+		return 0, nil
+	}
+	manifest, err := mediatypes.ParseManifest(t.raw)
+	if err != nil {
+		return 0, fmt.Errorf("provenance of %s: %w", t.ref, err)
+	}
+	m.build.Dependencies = append(m.build.Dependencies, ingredients(manifest.Annotations)...)
+	m.build.Finished = time.Now()
+	raw, err := m.build.Predicate()
+	if err != nil {
+		return 0, fmt.Errorf("provenance of %s: %w", t.ref, err)
+	}
+	there, err := h.saidBefore(ctx, t, signer, func(p signing.Predicate) bool {
+		return p.Type == provenance.PredicateType && provenance.Same(p.Raw, raw)
+	})
+	if err != nil || there {
+		return 0, err
+	}
+	of := signing.Target{Repository: t.ref.Name(), Descriptor: t.signed}
+	made, err := signing.Attest(ctx, t.repo, of, signer, signing.Predicate{Type: provenance.PredicateType, Raw: raw}, signing.AttestOptions{})
+	if err != nil {
+		return 0, fmt.Errorf("provenance of %s: %w", t.ref, err)
+	}
+	if made.Digest == "" {
+		return 0, nil
+	}
+	return 1, nil
+}
+
+// saidBefore tells whether the signer's key has signed a statement about t that
+// is like the one looked for.
+func (h *Hub) saidBefore(ctx context.Context, t *target, signer *signing.Signer, like func(signing.Predicate) bool) (bool, error) {
+	trust := signing.Trust{Keys: []*signing.PublicKey{signer.Public()}}
+	report, err := signing.Attestations(ctx, t.repo, signing.Target{Repository: t.ref.Name(), Descriptor: t.signed}, trust)
+	if err != nil {
+		return false, fmt.Errorf("read attestations of %s: %w", t.ref, err)
+	}
+	for _, a := range report.Attestations {
+		if like(a.Predicate) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// ingredients are the base models and datasets that a version names. They are
+// names on the Hugging Face Hub, as in its model cards, unless they are addresses.
+func ingredients(annotations map[string]string) []provenance.Resource {
+	var list []provenance.Resource
+	add := func(name, prefix, ids string) {
+		for id := range strings.SplitSeq(ids, ",") {
+			switch {
+			case id == "":
+			case strings.Contains(id, "://"):
+				list = append(list, provenance.Resource{Name: name, URI: id})
+			default:
+				list = append(list, provenance.HuggingFace(name, prefix+id, ""))
+			}
+		}
+	}
+	add(provenance.NameBaseModel, "", annotations[mediatypes.AnnotationBaseModel])
+	add(provenance.NameDataset, "datasets/", annotations[mediatypes.AnnotationDatasets])
+	return list
+}
