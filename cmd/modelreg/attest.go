@@ -16,7 +16,8 @@ import (
 
 type attestFlags struct {
 	predicateType, predicate string
-	key, layout              string
+	layout                   string
+	signer                   signerFlags
 }
 
 func newAttest(a *app) *cobra.Command {
@@ -52,7 +53,7 @@ The same statement by the same key again changes nothing.`,
 	fl := cmd.Flags()
 	fl.StringVar(&f.predicateType, "type", "", "`TYPE` of the predicate: a URI or a short name")
 	fl.StringVar(&f.predicate, "predicate", "", "`FILE` with the predicate; - is standard input")
-	fl.StringVar(&f.key, "key", "", "private key `FILE`")
+	f.signer.add(fl)
 	choose(cmd, choiceFlag{value: &f.layout, name: "attestation-layout", usage: "`bundle|classic`: a referrer, or cosign's older tag"}, "bundle", "classic")
 	completeTypes(cmd, "type")
 	return cmd
@@ -76,14 +77,14 @@ func (a *app) attest(cmd *cobra.Command, arg string, f attestFlags) error {
 		return usagef("attest needs --type TYPE: what the predicate is")
 	case f.predicate == "":
 		return usagef("attest needs --predicate FILE: what is to be attested")
-	case f.key == "":
-		return usagef("attest needs --key FILE")
+	case !f.signer.given():
+		return usagef("attest needs %s", signerUsage)
 	}
 	p, err := a.readPredicate(cmd.Context(), f)
 	if err != nil {
 		return err
 	}
-	s, err := a.signer(cmd.Context(), f.key)
+	s, err := a.signerOf(cmd.Context(), f.signer)
 	if err != nil {
 		return err
 	}
@@ -165,6 +166,6 @@ func attestationTypes(opts hub.VerifyOptions) (hub.VerifyOptions, error) {
 
 func printAttestations(w io.Writer, list []hub.Attestation) {
 	for _, att := range list {
-		fmt.Fprintf(w, "attested by key %s: %s\n", att.Signer.KeyFingerprint, ui.Line(att.PredicateType))
+		fmt.Fprintf(w, "attested by %s: %s\n", signedBy(att.Signer), ui.Line(att.PredicateType))
 	}
 }

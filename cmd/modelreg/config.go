@@ -36,6 +36,10 @@ type config struct {
 
 	// HostsDir is a directory like containerd's certs.d, or "none".
 	HostsDir string `yaml:"certs.d,omitempty"`
+
+	// TrustedRoot is the file of the sigstore deployment that certificates
+	// are believed of.
+	TrustedRoot string `yaml:"trusted-root,omitempty"`
 }
 
 // names are the settings that say what short references mean. They are all that
@@ -138,6 +142,7 @@ func newConfig(a *app) *cobra.Command {
   realms.HOST            token servers, separated by commas, that may see the credentials of HOST
   mirrors.HOST           URLs of mirrors of HOST, separated by commas; "_default" is for all other hosts
   certs.d                directory of hosts.toml files (default: containerd's); "none" reads none
+  trusted-root           FILE of the sigstore deployment whose certificates count (verify --trusted-root)
 
 A file modelreg.yaml in the current directory may set the first two for a project. What
 MODELREG_REGISTRY and MODELREG_CACHE say goes before both files. MODELREG_STATE names the
@@ -145,7 +150,7 @@ directory of what must outlive the cache (default: modelreg in XDG_STATE_HOME).`
 		Args: subcommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	settings := positions(words("default.registry", "registries.alias.", "cache", "realms.", mirrorKey, "certs.d"))
+	settings := positions(words("default.registry", "registries.alias.", "cache", "realms.", mirrorKey, "certs.d", "trusted-root"))
 	cmd.AddCommand(
 		&cobra.Command{
 			Use: "path", Short: "Print where the configuration is", Args: exactArgs(0),
@@ -195,6 +200,7 @@ func (c config) settings() map[string]string {
 		put(mirrorKey+host, strings.Join(v, ","))
 	}
 	put("certs.d", c.HostsDir)
+	put("trusted-root", c.TrustedRoot)
 	return m
 }
 
@@ -291,8 +297,10 @@ func (c *config) set(key, value string) error {
 		return c.checkMirrors()
 	case key == "certs.d":
 		c.HostsDir = value
+	case key == "trusted-root":
+		c.TrustedRoot = value
 	default:
-		return usagef("set %s: no such setting: use default.registry, registries.alias.NAME, cache, realms.HOST, mirrors.HOST or certs.d", key)
+		return usagef("set %s: no such setting: use default.registry, registries.alias.NAME, cache, realms.HOST, mirrors.HOST, certs.d or trusted-root", key)
 	}
 	return nil
 }

@@ -66,7 +66,7 @@ func TestJSONKeys(t *testing.T) {
 			return stderr
 		}
 	}
-	signers := []string{"signers", "signers[].identity", "signers[].issuer", "signers[].keyFingerprint", "signers[].kind"}
+	signers := []string{"signers", "signers[].identity", "signers[].issuer", "signers[].keyFingerprint", "signers[].kind", "signers[].logged"}
 	steps := []struct {
 		name string
 		run  func() string
@@ -134,7 +134,7 @@ func TestJSONKeys(t *testing.T) {
 			[]string{"reference", "digest", "verified", "policy", "attestations", "failures"},
 			under("attestations[]", []string{
 				"predicateType", "predicate", "digest", "signer",
-				"signer.identity", "signer.issuer", "signer.keyFingerprint", "signer.kind",
+				"signer.identity", "signer.issuer", "signer.keyFingerprint", "signer.kind", "signer.logged",
 			}),
 		)},
 		{"sign DIR", json("sign", model, "--key", private), []string{"directory", "signature", "digest", "files", "size"}},

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
+	"strings"
 
 	"golang.org/x/term"
 
@@ -20,35 +22,32 @@ var passwordVars = []string{"MODELREG_KEY_PASSWORD", "COSIGN_PASSWORD"}
 // maxKeyFile bounds key files, in bytes.
 const maxKeyFile = 1 << 20
 
-// trust reads the public keys that --verify checks with; nil when nothing is
-// to be verified.
-func (a *app) trust(verify bool, files []string) (*signing.Trust, error) {
+// trust reads what --verify checks with; nil when nothing is to be verified.
+func (a *app) trust(ctx context.Context, verify bool, f trustFlags) (*signing.Trust, error) {
 	if !verify {
-		if len(files) > 0 {
-			return nil, usagef("--key is used with --verify")
+		if f.used() {
+			return nil, usagef("--key and --certificate-identity are used with --verify")
 		}
 		return nil, nil
 	}
-	if len(files) == 0 {
-		return nil, usagef("--verify needs --key FILE")
+	if !f.given() {
+		return nil, usagef("--verify needs %s", trustUsage)
 	}
-	return publicKeys(files)
+	return a.trusted(ctx, f)
 }
 
-func publicKeys(files []string) (*signing.Trust, error) {
-	var t signing.Trust
-	for _, file := range files {
-		pem, err := readKey(file)
-		if err != nil {
-			return nil, err
-		}
-		key, err := signing.LoadPublicKey(pem)
-		if err != nil {
-			return nil, usagef("read public key %s: %w", file, err)
-		}
-		t.Keys = append(t.Keys, key)
+// publicKey reads a public key from a file, or from the environment variable
+// that env://NAME names.
+func publicKey(_ context.Context, name string) (*signing.PublicKey, error) {
+	pem, err := readKey(name)
+	if err != nil {
+		return nil, err
 	}
-	return &t, nil
+	key, err := signing.LoadPublicKey(pem)
+	if err != nil {
+		return nil, usagef("read public key %s: %w", name, err)
+	}
+	return key, nil
 }
 
 // signer reads a private key, with its password from the environment or the
@@ -72,15 +71,38 @@ func (a *app) signer(ctx context.Context, file string) (*signing.Signer, error) 
 	return s, nil
 }
 
-func readKey(file string) ([]byte, error) {
-	info, err := os.Stat(file)
+// readKey reads a key from a file, or from the environment variable that
+// env://NAME names.
+func readKey(name string) ([]byte, error) {
+	if v, ok := strings.CutPrefix(name, "env://"); ok {
+		text, ok := os.LookupEnv(v)
+		if !ok || text == "" {
+			return nil, usagef("read key: the environment variable %s is not set", v)
+		}
+		return []byte(text), nil
+	}
+	raw, err := readSmall(name, maxKeyFile)
 	if err != nil {
 		return nil, fmt.Errorf("read key: %w", err)
 	}
-	if info.Size() > maxKeyFile {
-		return nil, usagef("read key %s: %d bytes are too many for a key", file, info.Size())
+	return raw, nil
+}
+
+// readSmall reads a file of at most limit bytes, which may also be a pipe.
+func readSmall(file string, limit int64) ([]byte, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
 	}
-	return os.ReadFile(file)
+	defer f.Close()
+	raw, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(raw)) > limit {
+		return nil, usagef("%s has over %d bytes", file, limit)
+	}
+	return raw, nil
 }
 
 // password takes a password from the environment, or asks for it where there

@@ -20,7 +20,7 @@ import (
 // lockFlags are those of more than one lock command.
 type lockFlags struct {
 	file  string
-	keys  []string
+	trust trustFlags
 	force bool
 	opts  hub.LockOptions
 }
@@ -105,7 +105,7 @@ by the locked signer. Where tags lead is not looked at.`,
 		Args:              rangeArgs(0, -1),
 		ValidArgsFunction: a.lockedNames(f),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := f.trust(); err != nil {
+			if err := a.readTrust(cmd.Context(), f); err != nil {
 				return err
 			}
 			return a.lockStatus(f, args, func(h *hub.Hub, models []hub.Locked) ([]hub.LockStatus, error) {
@@ -140,13 +140,13 @@ func (f *lockFlags) addTrust(cmd *cobra.Command) {
 }
 
 func (f *lockFlags) addKeys(cmd *cobra.Command) {
-	cmd.Flags().StringArrayVar(&f.keys, "key", nil, "public key `FILE` to trust (repeatable: one of them must have signed)")
+	f.trust.add(cmd.Flags())
 }
 
-// trust reads what the flags name.
-func (f *lockFlags) trust() (err error) {
-	if len(f.keys) > 0 {
-		f.opts.Trust, err = publicKeys(f.keys)
+// readTrust reads what the flags name.
+func (a *app) readTrust(ctx context.Context, f *lockFlags) (err error) {
+	if f.trust.used() {
+		f.opts.Trust, err = a.trusted(ctx, f.trust)
 	}
 	return err
 }
@@ -201,7 +201,7 @@ func (a *app) lockAdd(ctx context.Context, f *lockFlags, name, arg string) error
 	if err != nil {
 		return err
 	}
-	if err := f.trust(); err != nil {
+	if err := a.readTrust(ctx, f); err != nil {
 		return err
 	}
 	file, err := lockFile(f.file)
@@ -243,7 +243,7 @@ func (a *app) lockAdd(ctx context.Context, f *lockFlags, name, arg string) error
 }
 
 func (a *app) lockUpdate(ctx context.Context, f *lockFlags, names []string) error {
-	if err := f.trust(); err != nil {
+	if err := a.readTrust(ctx, f); err != nil {
 		return err
 	}
 	file, models, err := readLock(f.file)

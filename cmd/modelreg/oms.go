@@ -92,11 +92,8 @@ func (f *dirFlags) addVerify(cmd *cobra.Command) {
 }
 
 // signDir signs the files of a directory.
-func (a *app) signDir(cmd *cobra.Command, dir, key string, f dirFlags) error {
-	if key == "" {
-		return usagef("sign needs --key FILE")
-	}
-	s, err := a.signer(cmd.Context(), key)
+func (a *app) signDir(cmd *cobra.Command, dir string, signer signerFlags, f dirFlags) error {
+	s, err := a.signerOf(cmd.Context(), signer)
 	if err != nil {
 		return err
 	}
@@ -113,11 +110,8 @@ func (a *app) signDir(cmd *cobra.Command, dir, key string, f dirFlags) error {
 }
 
 // verifyDir checks the files of a directory.
-func (a *app) verifyDir(cmd *cobra.Command, dir string, keys []string, f dirFlags) error {
-	if len(keys) == 0 {
-		return usagef("verify needs --key FILE")
-	}
-	trust, err := publicKeys(keys)
+func (a *app) verifyDir(cmd *cobra.Command, dir string, who trustFlags, f dirFlags) error {
+	trust, err := a.trusted(cmd.Context(), who)
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ import (
 type pullFlags struct {
 	hub.PullOptions
 	verify bool
-	keys   []string
+	trust  trustFlags
 	dryRun bool
 	locked bool
 	lockAt string
@@ -69,7 +69,7 @@ that another program wrote moves with --force only.`,
 		},
 		ValidArgsFunction: positions(a.references, directories),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			if f.Trust, err = a.trust(f.verify, f.keys); err != nil {
+			if f.Trust, err = a.trust(cmd.Context(), f.verify, f.trust); err != nil {
 				return err
 			}
 			if err := f.check(); err != nil {
@@ -87,8 +87,8 @@ that another program wrote moves with --force only.`,
 
 func (f *pullFlags) add(cmd *cobra.Command) {
 	fl := cmd.Flags()
-	fl.BoolVar(&f.verify, "verify", false, "refuse a version that is not signed by --key")
-	fl.StringArrayVar(&f.keys, "key", nil, "public key `FILE` to trust (repeatable: one of them must have signed)")
+	fl.BoolVar(&f.verify, "verify", false, "refuse a version that is not signed by --key or --certificate-identity")
+	f.trust.add(fl)
 	fl.BoolVar(&f.AllowDowngrade, "allow-downgrade", false, downgradeUsage)
 	fl.BoolVar(&f.locked, "locked", false, "take the version that modelreg.lock has for REF, or by that name, and no other")
 	fl.StringVar(&f.lockAt, "lock-file", "", "with --locked: lock `FILE` (default: modelreg.lock here, or above in the repository)")
@@ -231,7 +231,7 @@ func (a *app) noteSigners(v *hub.Verified) {
 		return
 	}
 	for _, s := range v.Signers {
-		a.printer.Note("verified: signed by key %s", s.KeyFingerprint)
+		a.printer.Note("verified: signed by %s", signedBy(s))
 	}
 }
 

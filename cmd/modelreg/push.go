@@ -23,7 +23,7 @@ type pushFlags struct {
 	variants    []string
 	created     string
 	sign        bool
-	key         string
+	signer      signerFlags
 	provenance  provenanceFlags
 }
 
@@ -64,7 +64,7 @@ stays as it is, and no room on the disk is needed.`,
 	fl.BoolVar(&f.NoPreflight, "no-preflight", false, "push files that are larger than the registry is known to take")
 	fl.BoolVar(&f.DryRun, "dry-run", false, "pack and hash, and send nothing")
 	fl.BoolVar(&f.sign, "sign", false, "sign the version with --key")
-	fl.StringVar(&f.key, "key", "", "private key `FILE` for --sign")
+	f.signer.add(fl)
 	f.provenance.add(cmd)
 	return cmd
 }
@@ -129,14 +129,14 @@ func (a *app) pushOptions(ctx context.Context, f *pushFlags) (err error) {
 	if f.Created, err = createdTime(f.created); err != nil {
 		return err
 	}
-	if f.sign != (f.key != "") {
-		return usagef("--sign and --key FILE go together")
+	if f.sign != f.signer.given() {
+		return usagef("--sign and %s go together", signerUsage)
 	}
 	if f.provenance.wanted && !f.sign {
 		return usagef("--provenance needs --sign: unsigned it says nothing")
 	}
 	if f.sign {
-		f.Signer, err = a.signer(ctx, f.key)
+		f.Signer, err = a.signerOf(ctx, f.signer)
 	}
 	return err
 }

@@ -58,7 +58,8 @@ func (a *app) keygen(ctx context.Context, prefix string) error {
 }
 
 func newSign(a *app) *cobra.Command {
-	var key, layout string
+	var signer signerFlags
+	var layout string
 	var dir dirFlags
 	cmd := &cobra.Command{
 		Use:   "sign REF | DIR",
@@ -74,27 +75,24 @@ to the version; cosign verifies it, and modelreg verifies cosign's.
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.either(
 				cmd, args[0],
-				command{[]string{"signature", "force"}, func() error { return a.signDir(cmd, args[0], key, dir) }},
-				command{[]string{"signature-layout"}, func() error { return a.sign(cmd, args[0], key, layout) }},
+				command{[]string{"signature", "force"}, func() error { return a.signDir(cmd, args[0], signer, dir) }},
+				command{[]string{"signature-layout"}, func() error { return a.sign(cmd, args[0], signer, layout) }},
 			)
 		},
 	}
 	dir.addSign(cmd)
-	cmd.Flags().StringVar(&key, "key", "", "private key `FILE`")
+	signer.add(cmd.Flags())
 	choose(cmd, choiceFlag{value: &layout, name: "signature-layout", usage: "`bundle|classic|both`: a referrer, or cosign's older tag"}, "bundle", "classic", "both")
 	return cmd
 }
 
-func (a *app) sign(cmd *cobra.Command, arg, key, layout string) error {
+func (a *app) sign(cmd *cobra.Command, arg string, f signerFlags, layout string) error {
 	r, err := a.parse(arg)
 	if err != nil {
 		return err
 	}
-	if key == "" {
-		return usagef("sign needs --key FILE")
-	}
 	format := map[string]signing.Format{"bundle": signing.Bundle, "classic": signing.Classic, "both": signing.Both}[layout]
-	s, err := a.signer(cmd.Context(), key)
+	s, err := a.signerOf(cmd.Context(), f)
 	if err != nil {
 		return err
 	}
@@ -115,33 +113,43 @@ func (a *app) sign(cmd *cobra.Command, arg, key, layout string) error {
 }
 
 func newVerify(a *app) *cobra.Command {
-	var keys []string
+	var trust trustFlags
 	var opts hub.VerifyOptions
 	var dir dirFlags
 	cmd := &cobra.Command{
 		Use:   "verify REF | DIR",
 		Short: "Check who signed a version, or the files of a directory",
-		Long: `Check that one of the given keys signed the digest that REF resolves to. Both
-layouts of cosign are read. An attestation is not a signature and does not count.
+		Long: `Check that one of the given keys or identities signed the digest that REF resolves
+to. Both layouts of cosign are read. An attestation is not a signature and does not
+count.
+
+An identity is whom a sigstore certificate was issued to, together with the OIDC
+provider that vouched for it. Certificates, transparency logs and timestamps are
+believed of the deployment in --trusted-root, and nobody is asked over the network: a
+signature must be in a log, and a certificate in a log of certificates, if the trusted
+root names such logs.
 
 Where a tag led when it was verified is remembered. A tag that goes back to an older
 version is refused, however well that is signed; REF with a digest is not compared.
 
 ` + verifyDirHelp,
 		Example: `  modelreg verify ghcr.io/acme/support:v1 --key cosign.pub
-  modelreg verify ./model --key cosign.pub`,
+  modelreg verify ./model --key cosign.pub
+  modelreg verify ghcr.io/acme/support:v1 --trusted-root trusted_root.json \
+    --certificate-oidc-issuer https://token.actions.githubusercontent.com \
+    --certificate-identity-regexp '^https://github\.com/acme/train/\.github/workflows/release\.yml@refs/tags/v.*$'`,
 		Args:              exactArgs(1),
 		ValidArgsFunction: positions(a.references),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.either(
 				cmd, args[0],
-				command{[]string{"signature", "fast", "allow-extra", "jobs"}, func() error { return a.verifyDir(cmd, args[0], keys, dir) }},
-				command{[]string{"allow-downgrade", "attestation", "attestation-only"}, func() error { return a.verify(cmd, args[0], keys, opts) }},
+				command{[]string{"signature", "fast", "allow-extra", "jobs"}, func() error { return a.verifyDir(cmd, args[0], trust, dir) }},
+				command{[]string{"allow-downgrade", "attestation", "attestation-only"}, func() error { return a.verify(cmd, args[0], trust, opts) }},
 			)
 		},
 	}
 	dir.addVerify(cmd)
-	cmd.Flags().StringArrayVar(&keys, "key", nil, "public key `FILE` to trust (repeatable: one of them must have signed)")
+	trust.add(cmd.Flags())
 	cmd.Flags().BoolVar(&opts.AllowDowngrade, "allow-downgrade", false, downgradeUsage)
 	addAttestationFlags(cmd, &opts)
 	return cmd
@@ -150,15 +158,12 @@ version is refused, however well that is signed; REF with a digest is not compar
 // downgradeUsage describes --allow-downgrade, of verify and of pull.
 const downgradeUsage = "accept a tag that went back to an older version than it was seen at"
 
-func (a *app) verify(cmd *cobra.Command, arg string, keys []string, opts hub.VerifyOptions) error {
+func (a *app) verify(cmd *cobra.Command, arg string, f trustFlags, opts hub.VerifyOptions) error {
 	r, err := a.parse(arg)
 	if err != nil {
 		return err
 	}
-	if len(keys) == 0 {
-		return usagef("verify needs --key FILE")
-	}
-	trust, err := publicKeys(keys)
+	trust, err := a.trusted(cmd.Context(), f)
 	if err != nil {
 		return err
 	}
@@ -184,7 +189,7 @@ func printVerified(w io.Writer, res *hub.VerifyResult) {
 		fmt.Fprintln(w, res.Reference)
 	}
 	for _, s := range res.Signers {
-		fmt.Fprintf(w, "signed by key %s\n", s.KeyFingerprint)
+		fmt.Fprintf(w, "signed by %s\n", signedBy(s))
 	}
 	printAttestations(w, res.Attestations)
 }

@@ -77,6 +77,7 @@ var Packages = []Package{
 	{Path: "pkg/store/storetest", May: "pkg/transfer", Why: "for tests: the suite that every store passes"},
 	{Path: "internal/testreg", May: "pkg/registry internal/testmodel", Why: "for tests"},
 	{Path: "internal/testhub", May: "internal/testreg", Why: "for tests"},
+	{Path: "internal/testsigstore", Why: "for tests"},
 	{Path: "internal/testmodel", Why: "for tests"},
 	{Path: "internal/arch"},
 }
@@ -98,7 +99,7 @@ type Owner struct {
 // Owners are the dependencies with a weight, a surface for attacks, or a state
 // of their own, each behind one package's API.
 var Owners = []Owner{
-	{"github.com/sigstore/", "pkg/signing pkg/signing/oms"},
+	{"github.com/sigstore/", "pkg/signing pkg/signing/oms internal/testsigstore"},
 	{"github.com/google/go-containerregistry", "pkg/signing"}, // what cosign speaks
 	{"github.com/distribution/distribution", "pkg/registry"},
 	{"github.com/vbauerster/mpb", "internal/ui"},

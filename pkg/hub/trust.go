@@ -27,7 +27,13 @@ type Signer struct {
 	Identity       string `json:"identity"`
 	Issuer         string `json:"issuer"`
 	KeyFingerprint string `json:"keyFingerprint"` // SHA-256 of the public key, hexadecimal
-	Kind           string `json:"kind"`           // "key"
+	Kind           string `json:"kind"`           // "key" or "certificate"
+
+	// Time is when it was signed, on the word of a log or timestamp authority.
+	Time time.Time `json:"signedAt,omitzero"`
+
+	// Logged says that a transparency log was seen to hold the signature.
+	Logged bool `json:"logged"`
 }
 
 // SignResult says what [Hub.Sign] did.
@@ -179,7 +185,7 @@ func created(t *target) time.Time {
 func signers(report *signing.Report) []Signer {
 	out := make([]Signer, 0, len(report.Signers))
 	for _, s := range report.Signers {
-		out = append(out, Signer{Identity: s.Identity, Issuer: s.Issuer, KeyFingerprint: s.KeyFingerprint, Kind: s.Kind})
+		out = append(out, Signer{Identity: s.Identity, Issuer: s.Issuer, KeyFingerprint: s.KeyFingerprint, Kind: s.Kind, Time: s.Time, Logged: s.Logged})
 	}
 	return out
 }

@@ -132,44 +132,43 @@ func checkPredicateType(t string) error {
 // An error means that the answer is not known: the registry could not be asked,
 // or it is [ErrTooMany]. The report holds what was found until then.
 func Attestations(ctx context.Context, repo Reader, t Target, trust Trust) (*AttestationReport, error) {
-	if len(trust.Keys) == 0 {
-		return nil, errors.New("verify attestations: no trusted key given")
-	}
-	if err := t.check(); err != nil {
+	v, err := newVerification(repo, t, trust)
+	if err != nil {
 		return nil, fmt.Errorf("verify attestations: %w", err)
 	}
+	v.attestations = true
 	ctx, cancel := context.WithTimeout(ctx, MaxDuration)
 	defer cancel()
-	v := verification{repo: repo, target: t, trust: trust, attestations: true}
 	report := &AttestationReport{}
 	candidates, err := bundleReferrers(ctx, repo, t)
 	if err != nil {
 		return report, fmt.Errorf("verify attestations: %w", err)
 	}
 	for _, desc := range candidates {
-		key, st, err := v.bundle(ctx, desc)
-		if err := report.add(Bundle, desc, key, st, err); err != nil {
+		signer, st, err := v.bundle(ctx, desc)
+		signer.Format, signer.Descriptor = Bundle, desc
+		if err := report.add(signer, st, err); err != nil {
 			return report, err
 		}
 	}
-	return report, v.classicAttestations(ctx, func(layer ocispec.Descriptor, key *PublicKey, st *statement, err error) error {
-		return report.add(Classic, layer, key, st, err)
+	return report, v.classicAttestations(ctx, func(signer Signatory, st *statement, err error) error {
+		return report.add(signer, st, err)
 	})
 }
 
-// add takes what came out for one candidate. Only an error that is not the
-// candidate's own fault is returned.
-func (r *AttestationReport) add(format Format, desc ocispec.Descriptor, key *PublicKey, st *statement, err error) error {
+// add takes what came out for one candidate, of which the signer tells at least
+// where it is. Only an error that is not the candidate's own fault is returned.
+func (r *AttestationReport) add(signer Signatory, st *statement, err error) error {
 	switch {
 	case err == nil:
 		r.Attestations = append(r.Attestations, Attestation{
 			Predicate:  Predicate{Type: st.PredicateType, Raw: st.Predicate},
-			Signer:     Signatory{Kind: "key", KeyFingerprint: key.fingerprint, Format: format, Descriptor: desc},
-			Descriptor: desc,
+			Signer:     signer,
+			Descriptor: signer.Descriptor,
 		})
 	case errors.Is(err, errIsSignature):
 	case isOwnFault(err):
-		r.Rejected = append(r.Rejected, Rejection{Format: format, Descriptor: desc, Reason: err.Error()})
+		r.Rejected = append(r.Rejected, Rejection{Format: signer.Format, Descriptor: signer.Descriptor, Reason: err.Error()})
 	default:
 		return fmt.Errorf("read attestations: %w", err)
 	}

@@ -13,6 +13,8 @@ import (
 	"github.com/sigstore/cosign/v2/pkg/oci"
 	"github.com/sigstore/cosign/v2/pkg/oci/static"
 	cosigntypes "github.com/sigstore/cosign/v2/pkg/types"
+	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
+	protodsse "github.com/sigstore/protobuf-specs/gen/pb-go/dsse"
 	"github.com/sigstore/sigstore/pkg/signature/dsse"
 	"github.com/sigstore/sigstore/pkg/signature/options"
 )
@@ -23,22 +25,23 @@ const annotationPredClassic = "predicateType"
 
 // classicAttestations tells found of each layer behind the attestation tag, with
 // who signed it and what it says. The first error of found ends it.
-func (v *verification) classicAttestations(ctx context.Context, found func(ocispec.Descriptor, *PublicKey, *statement, error) error) error {
+func (v *verification) classicAttestations(ctx context.Context, found func(Signatory, *statement, error) error) error {
 	desc, image, err := readBehind(ctx, v.repo, v.target, suffixAttestations)
 	if err != nil {
-		return found(desc, nil, nil, err)
+		return found(Signatory{Format: Classic, Descriptor: desc}, nil, err)
 	}
 	if image == nil {
 		return nil
 	}
 	for _, layer := range image.manifest.Layers {
-		var key *PublicKey
+		var signer Signatory
 		var st *statement
 		err := guard(func() (err error) {
-			key, st, err = v.envelope(ctx, layer)
+			signer, st, err = v.envelope(ctx, layer)
 			return err
 		})
-		if err := found(layer, key, st, err); err != nil {
+		signer.Format, signer.Descriptor = Classic, layer
+		if err := found(signer, st, err); err != nil {
 			return err
 		}
 	}
@@ -46,30 +49,44 @@ func (v *verification) classicAttestations(ctx context.Context, found func(ocisp
 }
 
 // envelope fetches and checks one layer behind the attestation tag.
-func (v *verification) envelope(ctx context.Context, layer ocispec.Descriptor) (*PublicKey, *statement, error) {
+func (v *verification) envelope(ctx context.Context, layer ocispec.Descriptor) (Signatory, *statement, error) {
+	none := Signatory{}
 	if layer.MediaType != cosigntypes.DssePayloadType {
-		return nil, nil, reject("layer is no DSSE envelope but %q", layer.MediaType)
+		return none, nil, reject("layer is no DSSE envelope but %q", layer.MediaType)
 	}
 	raw, err := v.fetchBundle(ctx, layer)
 	if err != nil {
-		return nil, nil, err
+		return none, nil, err
 	}
 	e, err := parseEnvelope(raw)
 	if err != nil {
-		return nil, nil, err
+		return none, nil, err
 	}
 	st, err := parseStatement(e.Payload)
 	if err != nil {
-		return nil, nil, err
+		return none, nil, err
 	}
 	if err := v.checkStatement(st); err != nil {
-		return nil, nil, err
+		return none, nil, err
 	}
-	if layer.Annotations[static.CertificateAnnotationKey] != "" {
-		return nil, nil, reject("signed with a certificate, which is checked in bundles only")
-	}
-	key, err := e.signedBy(v.trust.Keys)
-	return key, st, err
+	signer, err := v.envelopeSigner(layer.Annotations, e)
+	return signer, st, err
+}
+
+// envelopeSigner tells who signed an envelope. What it has beside its signature
+// decides only where a certificate or a log is asked for.
+func (v *verification) envelopeSigner(annotations map[string]string, e *envelope) (Signatory, error) {
+	return v.attachedSigner(annotations,
+		func() (*PublicKey, error) { return e.signedBy(v.trust.Keys) },
+		func() (Signatory, error) {
+			b, err := classicBundle(annotations, &protobundle.Bundle{Content: &protobundle.Bundle_DsseEnvelope{DsseEnvelope: &protodsse.Envelope{
+				PayloadType: e.PayloadType, Payload: e.Payload, Signatures: []*protodsse.Signature{{Sig: e.signature}},
+			}}})
+			if err != nil {
+				return Signatory{}, err
+			}
+			return v.bundleSigner(b)
+		})
 }
 
 // An envelope is a DSSE envelope with one signature.
@@ -164,7 +181,7 @@ var errThere = errors.New("it is there")
 // behind the tag already.
 func (v *verification) holdsStatement(ctx context.Context, st *statement) (bool, error) {
 	v.spent = 0 // the tag is read again after each try to change it
-	err := v.classicAttestations(ctx, func(_ ocispec.Descriptor, _ *PublicKey, there *statement, err error) error {
+	err := v.classicAttestations(ctx, func(_ Signatory, there *statement, err error) error {
 		switch {
 		case err == nil && there.same(st):
 			return errThere

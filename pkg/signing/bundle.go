@@ -7,24 +7,22 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	sgbundle "github.com/sigstore/sigstore-go/pkg/bundle"
-	"github.com/sigstore/sigstore-go/pkg/root"
-	"github.com/sigstore/sigstore-go/pkg/verify"
-	"github.com/sigstore/sigstore/pkg/signature"
 	"oras.land/oras-go/v2/errdef"
 
 	"github.com/modelreg/modelreg/pkg/mediatypes"
 )
 
 const (
-	mediaTypeBundle  = "application/vnd.dev.sigstore.bundle.v0.3+json"
-	bundlePrefix     = "application/vnd.dev.sigstore.bundle"
-	payloadInToto    = "application/vnd.in-toto+json"
-	annotationPred   = "dev.sigstore.bundle.predicateType"
-	annotationBundle = "dev.sigstore.bundle.content"
+	mediaTypeBundle = "application/vnd.dev.sigstore.bundle.v0.3+json"
+	// mediaTypeBundleV01 is of bundles that only have a log's promise.
+	mediaTypeBundleV01 = "application/vnd.dev.sigstore.bundle+json;version=0.1"
+	bundlePrefix       = "application/vnd.dev.sigstore.bundle"
+	payloadInToto      = "application/vnd.in-toto+json"
+	annotationPred     = "dev.sigstore.bundle.predicateType"
+	annotationBundle   = "dev.sigstore.bundle.content"
 )
 
 // bundles looks at the referrers.
@@ -34,8 +32,8 @@ func (v *verification) bundles(ctx context.Context) error {
 		return err
 	}
 	for _, desc := range candidates {
-		key, _, err := v.bundle(ctx, desc)
-		if err := v.record(Bundle, desc, key, err); err != nil {
+		signer, _, err := v.bundle(ctx, desc)
+		if err := v.record(Bundle, desc, signer, err); err != nil {
 			return err
 		}
 	}
@@ -76,24 +74,24 @@ func mayHoldBundle(desc ocispec.Descriptor) bool {
 	return strings.HasPrefix(desc.ArtifactType, bundlePrefix)
 }
 
-// bundle fetches and checks one referrer, and returns the key that signed it
-// and what it says.
-func (v *verification) bundle(ctx context.Context, desc ocispec.Descriptor) (*PublicKey, *statement, error) {
+// bundle fetches and checks one referrer, and returns who signed it and what it
+// says.
+func (v *verification) bundle(ctx context.Context, desc ocispec.Descriptor) (Signatory, *statement, error) {
 	layer, err := v.bundleLayer(ctx, desc)
 	if err != nil {
-		return nil, nil, err
+		return Signatory{}, nil, err
 	}
 	raw, err := v.fetchBundle(ctx, layer)
 	if err != nil {
-		return nil, nil, err
+		return Signatory{}, nil, err
 	}
-	var key *PublicKey
+	var signer Signatory
 	var st *statement
 	err = guard(func() (err error) {
-		key, st, err = v.checkBundle(raw)
+		signer, st, err = v.checkBundle(raw)
 		return err
 	})
-	return key, st, err
+	return signer, st, err
 }
 
 // bundleLayer fetches a referrer's manifest and returns the layer that is the
@@ -125,70 +123,45 @@ func (v *verification) bundleLayer(ctx context.Context, desc ocispec.Descriptor)
 
 // checkBundle checks all that makes a bundle a signature of the target, or an
 // attestation about it.
-func (v *verification) checkBundle(raw []byte) (*PublicKey, *statement, error) {
+func (v *verification) checkBundle(raw []byte) (Signatory, *statement, error) {
+	none := Signatory{}
 	var b sgbundle.Bundle
 	if err := b.UnmarshalJSON(raw); err != nil {
-		return nil, nil, reject("not a sigstore bundle: %v", err)
+		return none, nil, reject("not a sigstore bundle: %v", err)
 	}
 	envelope := b.GetDsseEnvelope()
 	if envelope == nil {
-		return nil, nil, reject("not a DSSE bundle")
+		return none, nil, reject("not a DSSE bundle")
 	}
 	if n := len(envelope.Signatures); n != 1 {
-		return nil, nil, reject("bundle with %d signatures instead of one", n)
+		return none, nil, reject("bundle with %d signatures instead of one", n)
 	}
 	if envelope.PayloadType != payloadInToto {
-		return nil, nil, reject("bundle over a %q, not an in-toto statement", envelope.PayloadType)
+		return none, nil, reject("bundle over a %q, not an in-toto statement", envelope.PayloadType)
 	}
 	st, err := parseStatement(envelope.Payload)
 	if err != nil {
-		return nil, nil, err
+		return none, nil, err
 	}
 	if err := v.checkStatement(st); err != nil {
-		return nil, nil, err
+		return none, nil, err
 	}
-	if b.VerificationMaterial.GetPublicKey() == nil {
-		return nil, nil, reject("signed with a certificate, and only keys are trusted")
-	}
-	key, err := v.bundleKey(&b)
-	return key, st, err
+	signer, err := v.bundleSigner(&b)
+	return signer, st, err
 }
 
-// bundleKey finds the trusted key that signed the bundle. The key that a bundle
-// names is only a hint, so that all are tried.
-func (v *verification) bundleKey(b *sgbundle.Bundle) (*PublicKey, error) {
-	for _, key := range v.trust.Keys {
-		for _, verifier := range key.verifiers {
-			if v.verifyBundle(b, verifier) == nil {
-				return key, nil
-			}
-		}
-	}
-	hint := fingerprintOf(b.VerificationMaterial.GetPublicKey().GetHint())
-	for _, key := range v.trust.Keys {
-		if key.fingerprint == hint {
-			return nil, reject("signature by the trusted key %s is not good: forged or damaged", hint)
-		}
-	}
-	return nil, reject("signed with another key (%s)", hint)
-}
-
-func (v *verification) verifyBundle(b *sgbundle.Bundle, verifier signature.Verifier) error {
-	trusted := root.NewTrustedPublicKeyMaterial(func(string) (root.TimeConstrainedVerifier, error) {
-		return root.NewExpiringKey(verifier, time.Time{}, time.Time{}), nil
-	})
-	// A key has no time of its own, and no log is asked: nothing to observe.
-	sv, err := verify.NewVerifier(trusted, verify.WithNoObserverTimestamps(), verify.WithoutStatementPredicate())
-	if err != nil {
-		return err
-	}
+// bundleSigner finds the trusted party that signed a bundle about the target.
+func (v *verification) bundleSigner(b *sgbundle.Bundle) (Signatory, error) {
 	dgst := v.target.Descriptor.Digest
 	sum, err := hex.DecodeString(dgst.Encoded())
 	if err != nil {
-		return err
+		return Signatory{}, err
 	}
-	_, err = sv.Verify(b, verify.NewPolicy(verify.WithArtifactDigest(dgst.Algorithm().String(), sum), verify.WithKey()))
-	return err
+	of := artifact{algorithm: dgst.Algorithm().String(), sum: sum}
+	if b.VerificationMaterial.GetPublicKey() == nil {
+		return v.certificateSigner(b, of)
+	}
+	return v.keySigner(b, of)
 }
 
 // fingerprintOf reads the hint that cosign and we write, which is the key's

@@ -75,34 +75,65 @@ func readBehind(ctx context.Context, repo Reader, t Target, suffix string) (desc
 func (v *verification) classic(ctx context.Context) error {
 	desc, image, err := readClassic(ctx, v.repo, v.target)
 	if err != nil {
-		return v.record(Classic, desc, nil, err)
+		return v.record(Classic, desc, Signatory{}, err)
 	}
 	if image == nil {
 		return nil
 	}
 	for _, layer := range image.manifest.Layers {
-		key, err := v.classicLayer(ctx, layer)
-		if err := v.record(Classic, layer, key, err); err != nil {
+		signer, err := v.classicLayer(ctx, layer)
+		if err := v.record(Classic, layer, signer, err); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// classicLayer fetches and checks one signature, and returns the key that made
-// it.
-func (v *verification) classicLayer(ctx context.Context, layer ocispec.Descriptor) (*PublicKey, error) {
+// classicLayer fetches and checks one signature, and returns who made it.
+func (v *verification) classicLayer(ctx context.Context, layer ocispec.Descriptor) (Signatory, error) {
+	none := Signatory{}
 	if layer.MediaType != cosigntypes.SimpleSigningMediaType {
-		return nil, reject("layer is no simple signing payload but %q", layer.MediaType)
+		return none, reject("layer is no simple signing payload but %q", layer.MediaType)
 	}
 	payload, err := fetch(ctx, v.repo, layer, MaxPayloadBytes)
 	if err != nil {
-		return nil, err
+		return none, err
 	}
 	if err := v.checkPayload(payload); err != nil {
-		return nil, err
+		return none, err
 	}
-	return classicKey(ctx, payload, layer.Annotations[static.SignatureAnnotationKey], v.target, v.trust.Keys)
+	return v.attachedSigner(layer.Annotations,
+		func() (*PublicKey, error) {
+			return classicKey(ctx, payload, layer.Annotations[static.SignatureAnnotationKey], v.target, v.trust.Keys)
+		},
+		func() (Signatory, error) { return v.classicSigner(layer.Annotations, payload) })
+}
+
+// attachedSigner tells who signed what lies behind a tag, with these
+// annotations. A key that signed it is found without them; the whole is looked
+// at for a certificate, or for what a log or a timestamp authority says of the
+// key's signature, which must be good where one of them is asked for.
+func (v *verification) attachedSigner(annotations map[string]string, key func() (*PublicKey, error), whole func() (Signatory, error)) (Signatory, error) {
+	var signer Signatory
+	check := func() (err error) {
+		signer, err = whole()
+		return err
+	}
+	if annotations[static.CertificateAnnotationKey] != "" && len(v.trust.Identities) > 0 {
+		err := guard(check)
+		return signer, err
+	}
+	k, err := key()
+	if err != nil || v.trust.Roots == nil {
+		return k.signatory(), err
+	}
+	if err := guard(check); err != nil {
+		if v.trust.RequireLog || v.trust.RequireTimestamp {
+			return Signatory{}, err
+		}
+		return k.signatory(), nil
+	}
+	return signer, nil
 }
 
 // checkPayload tells whether a payload, if it is to be believed, is a signature

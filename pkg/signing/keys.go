@@ -46,6 +46,14 @@ type PublicKey struct {
 // hexadecimal. Two keys are the same when it is.
 func (k *PublicKey) Fingerprint() string { return k.fingerprint }
 
+// signatory is who signs with the key.
+func (k *PublicKey) signatory() Signatory {
+	if k == nil {
+		return Signatory{}
+	}
+	return Signatory{Kind: "key", KeyFingerprint: k.fingerprint}
+}
+
 // PEM returns the key in the form that cosign reads.
 func (k *PublicKey) PEM() []byte { return bytes.Clone(k.pem) }
 

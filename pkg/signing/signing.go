@@ -16,8 +16,14 @@
 // are bounded by the constants of this package, nothing is decompressed, and
 // foreign code that panics makes an error. Whatever keeps a signature from
 // being read (a registry that answers with an error, a list that is too long)
-// is an error and never "unsigned". Verify needs no network but the registry,
-// and asks no transparency log: it never claims that something was logged.
+// is an error and never "unsigned".
+//
+// Trusted are keys, and identities: whom a certificate was issued to, by an
+// authority of a sigstore deployment that a trusted root describes. Verify
+// needs no network but the registry. What it says of logs and times it has
+// checked with the proofs beside the signature and the keys in the trusted
+// root, and where these show nothing it claims nothing. The clock of the
+// machine plays no part: a certificate counts at the time that is proven.
 package signing
 
 import (

@@ -16,10 +16,32 @@ import (
 )
 
 // Trust says whose signature counts. There is no zero value that trusts
-// anybody: without keys, [Verify] is an error.
+// anybody: without keys and identities, [Verify] is an error.
 type Trust struct {
 	// Keys are trusted alike: a signature by any of them is enough.
 	Keys []*PublicKey
+
+	// Identities are trusted like keys, on the word of Roots, which they
+	// need.
+	Identities []Identity
+
+	// Roots are whom certificates, logs and timestamps are believed of. A
+	// certificate's signature must be in a log if Roots names one, its
+	// certificate in a log of certificates likewise, and one of the logs or a
+	// timestamp authority must say when it was made. A key's signature needs
+	// none of them.
+	Roots *Roots
+
+	// RequireLog and RequireTimestamp demand that each signature, a key's too,
+	// is in a log of Roots, or has been stamped by a timestamp authority of
+	// Roots.
+	RequireLog, RequireTimestamp bool
+
+	// IgnoreLog and IgnoreSCT accept certificates' signatures that are in no
+	// log, and certificates that are in no log of certificates, also when
+	// Roots names such logs. The time of the signature must be known all the
+	// same.
+	IgnoreLog, IgnoreSCT bool
 
 	// MatchRepository demands that the signature names the repository of the
 	// target. Leave it off for mirrors, and for bundles that cosign signed,
@@ -29,8 +51,8 @@ type Trust struct {
 
 // A Report is what [Verify] found.
 type Report struct {
-	// Signers are the trusted parties with a valid signature, each once, in
-	// the order in which their signatures were found.
+	// Signers are the trusted parties with a valid signature, each once (see
+	// [Signatory.Party]), in the order in which their signatures were found.
 	Signers []Signatory
 
 	// Rejected is all that was found besides and does not count.
@@ -79,15 +101,12 @@ func (r Rejection) String() string {
 // [ErrUntrusted]. Any other error means that the answer is not known: the
 // registry could not be asked, or the error is [ErrTooMany].
 func Verify(ctx context.Context, repo Reader, t Target, trust Trust) (*Report, error) {
-	if len(trust.Keys) == 0 {
-		return nil, errors.New("verify signatures: no trusted key given")
-	}
-	if err := t.check(); err != nil {
+	v, err := newVerification(repo, t, trust)
+	if err != nil {
 		return nil, fmt.Errorf("verify signatures: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, MaxDuration)
 	defer cancel()
-	v := verification{repo: repo, target: t, trust: trust}
 	if err := v.bundles(ctx); err != nil {
 		return &v.report, err
 	}
@@ -117,10 +136,11 @@ func (r *Report) verdict() error {
 
 // verification is one call of Verify or Attestations.
 type verification struct {
-	repo   Reader
-	target Target
-	trust  Trust
-	report Report
+	repo       Reader
+	target     Target
+	trust      Trust
+	identities []identityMatcher // of trust
+	report     Report
 
 	// attestations looks for statements that are no signatures. They may be
 	// large, and spent counts their bytes.
@@ -137,9 +157,51 @@ func (v *verification) bundleLimit() int64 {
 	return MaxBundleBytes
 }
 
+func newVerification(repo Reader, t Target, trust Trust) (*verification, error) {
+	if err := t.check(); err != nil {
+		return nil, err
+	}
+	if err := trust.Check(); err != nil {
+		return nil, err
+	}
+	v := &verification{repo: repo, target: t, trust: trust}
+	for _, id := range trust.Identities {
+		m, err := id.matcher()
+		if err != nil {
+			return nil, err
+		}
+		v.identities = append(v.identities, m)
+	}
+	return v, nil
+}
+
+// Check tells what is asked for that cannot be: nobody trusted, identities that
+// are not whole or without roots, a log or timestamp that the roots have nobody
+// for. [Verify] does it too.
+func (t Trust) Check() error {
+	for _, id := range t.Identities {
+		if err := id.Check(); err != nil {
+			return err
+		}
+	}
+	switch {
+	case len(t.Keys) == 0 && len(t.Identities) == 0:
+		return errors.New("no trusted key or identity given")
+	case len(t.Identities) > 0 && t.Roots.authorities() == 0:
+		return errors.New("trusted identities need a trusted root with a certificate authority")
+	case t.RequireLog && t.IgnoreLog:
+		return errors.New("a log is both required and ignored")
+	case t.RequireLog && t.Roots.logs() == 0:
+		return errors.New("a log is required, and the trusted root has none")
+	case t.RequireTimestamp && t.Roots.timestampers() == 0:
+		return errors.New("a timestamp is required, and the trusted root has no authority for it")
+	}
+	return nil
+}
+
 // record takes what came out for one candidate. Only an error that is not the
 // candidate's own fault is returned.
-func (v *verification) record(format Format, desc ocispec.Descriptor, key *PublicKey, err error) error {
+func (v *verification) record(format Format, desc ocispec.Descriptor, signer Signatory, err error) error {
 	if err != nil {
 		if !isOwnFault(err) {
 			return fmt.Errorf("read signatures: %w", err)
@@ -147,15 +209,36 @@ func (v *verification) record(format Format, desc ocispec.Descriptor, key *Publi
 		v.report.Rejected = append(v.report.Rejected, Rejection{Format: format, Descriptor: desc, Reason: err.Error()})
 		return nil
 	}
-	for _, s := range v.report.Signers {
-		if s.KeyFingerprint == key.fingerprint {
+	signer.Format, signer.Descriptor = format, desc
+	for i, s := range v.report.Signers {
+		if s.Party() == signer.Party() {
+			if signer.tellsMore(s) {
+				v.report.Signers[i] = signer
+			}
 			return nil
 		}
 	}
-	v.report.Signers = append(v.report.Signers, Signatory{
-		Kind: "key", KeyFingerprint: key.fingerprint, Format: format, Descriptor: desc,
-	})
+	v.report.Signers = append(v.report.Signers, signer)
 	return nil
+}
+
+// Party names who signed, for comparison: two signatures by one party are not
+// two signers. A key is its own party, and so is an identity with its issuer,
+// however many certificates it had.
+func (s Signatory) Party() string {
+	if s.Kind == "key" {
+		return "key " + s.KeyFingerprint
+	}
+	return fmt.Sprintf("certificate %q %q", s.Issuer, s.Identity)
+}
+
+// tellsMore tells which of two signatures by one party to show: the one that is
+// proven to be newer, or else the one in a log.
+func (s Signatory) tellsMore(other Signatory) bool {
+	if !s.Time.Equal(other.Time) {
+		return s.Time.After(other.Time)
+	}
+	return s.Logged && !other.Logged
 }
 
 // A refusal is what is wrong with one candidate.

@@ -1,0 +1,203 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/modelreg/modelreg/internal/ui"
+	"github.com/modelreg/modelreg/pkg/hub"
+	"github.com/modelreg/modelreg/pkg/signing"
+)
+
+// trustFlags say whose signatures count. They are the same, and are named as
+// cosign's, on every command that checks signatures.
+type trustFlags struct {
+	keys                        []string
+	identities, identityRegexps []string
+	issuer, issuerRegexp        string
+	root                        string
+	requireLog, requireTime     bool
+	ignoreLog, ignoreSCT        bool
+}
+
+// trustUsage says in errors what to give.
+const trustUsage = "--key FILE, or --certificate-identity and --certificate-oidc-issuer"
+
+func (f *trustFlags) add(fl *pflag.FlagSet) {
+	fl.StringArrayVar(&f.keys, "key", nil, "public key to trust, `FILE` or env://NAME (repeatable: one signer is enough)")
+	fl.StringArrayVar(&f.identities, "certificate-identity", nil, "trust certificates issued to `WHO`, a mail address or URI (repeatable)")
+	fl.StringArrayVar(&f.identityRegexps, "certificate-identity-regexp", nil, "the same, for all that match `REGEXP`, anchored with ^ and $ (repeatable)")
+	fl.StringVar(&f.issuer, "certificate-oidc-issuer", "", "and only if `URL` is the provider that vouched for them")
+	fl.StringVar(&f.issuerRegexp, "certificate-oidc-issuer-regexp", "", "the same, for providers that match `REGEXP`, anchored")
+	fl.StringVar(&f.root, "trusted-root", "", "the sigstore deployment that certificates are of: its trusted_root.json in `FILE` (default: the configuration's, else what cosign has cached)")
+	fl.BoolVar(&f.requireLog, "require-log", false, "count only signatures, also by keys, that are in a transparency log of the trusted root")
+	fl.BoolVar(&f.requireTime, "require-timestamp", false, "count only signatures that a timestamp authority of the trusted root has stamped")
+	fl.BoolVar(&f.ignoreLog, "insecure-ignore-tlog", false, "take certificates' signatures that are in no log, if a timestamp authority has stamped them")
+	fl.BoolVar(&f.ignoreSCT, "insecure-ignore-sct", false, "take certificates that are in no log of certificates")
+}
+
+// given tells whether somebody is named.
+func (f *trustFlags) given() bool {
+	return len(f.keys)+len(f.identities)+len(f.identityRegexps) > 0 || f.issuer+f.issuerRegexp != ""
+}
+
+// used tells whether any of the flags was given.
+func (f *trustFlags) used() bool {
+	return f.given() || f.root != "" || f.requireLog || f.requireTime || f.ignoreLog || f.ignoreSCT
+}
+
+// trusted reads what the flags name. Somebody must be.
+func (a *app) trusted(ctx context.Context, f trustFlags) (*signing.Trust, error) {
+	if !f.given() {
+		return nil, usagef("give %s", trustUsage)
+	}
+	t := &signing.Trust{
+		RequireLog: f.requireLog, RequireTimestamp: f.requireTime,
+		IgnoreLog: f.ignoreLog, IgnoreSCT: f.ignoreSCT,
+	}
+	var err error
+	if t.Identities, err = f.certificates(); err != nil {
+		return nil, err
+	}
+	for _, name := range f.keys {
+		key, err := publicKey(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		t.Keys = append(t.Keys, key)
+	}
+	needed := len(t.Identities) > 0 || f.requireLog || f.requireTime
+	if needed || f.root != "" {
+		if t.Roots, err = a.trustedRoot(f.root); err != nil {
+			return nil, err
+		}
+	}
+	if err := t.Check(); err != nil {
+		return nil, usageError{err, ""}
+	}
+	return t, nil
+}
+
+// certificates are the identities: each that is named, with the one issuer.
+func (f *trustFlags) certificates() ([]signing.Identity, error) {
+	named := len(f.identities)+len(f.identityRegexps) > 0
+	vouched := f.issuer+f.issuerRegexp != ""
+	if named != vouched {
+		return nil, usagef("--certificate-identity and --certificate-oidc-issuer go together: a name says nothing without who vouched for it")
+	}
+	if f.issuer != "" && f.issuerRegexp != "" {
+		return nil, usagef("--certificate-oidc-issuer and --certificate-oidc-issuer-regexp do not go together")
+	}
+	var list []signing.Identity
+	for _, who := range f.identities {
+		list = append(list, signing.Identity{Subject: who, Issuer: f.issuer, IssuerRegexp: f.issuerRegexp})
+	}
+	for _, who := range f.identityRegexps {
+		list = append(list, signing.Identity{SubjectRegexp: who, Issuer: f.issuer, IssuerRegexp: f.issuerRegexp})
+	}
+	for _, id := range list {
+		if err := id.Check(); err != nil {
+			return nil, usageError{err, ""}
+		}
+	}
+	return list, nil
+}
+
+// maxTrustedRoot bounds a trusted root's file, in bytes.
+const maxTrustedRoot = 1 << 20
+
+// trustedRoot reads the trusted root of the flag, or that of the configuration,
+// or what cosign keeps of the public sigstore. Nothing is asked of the network.
+func (a *app) trustedRoot(file string) (*signing.Roots, error) {
+	if file = cmp.Or(file, a.config.TrustedRoot); file != "" {
+		return readTrustedRoot(file)
+	}
+	for _, file := range cosignRoots() {
+		roots, err := readTrustedRoot(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		return roots, err
+	}
+	return nil, usageError{
+		errors.New("no trusted root: certificates and logs are believed only of a sigstore deployment that is known"),
+		"give --trusted-root FILE, or set trusted-root in the configuration; \"cosign initialize\" fetches that of the public sigstore, " +
+			"and \"cosign trusted-root create\" makes one of a private deployment",
+	}
+}
+
+// cosignRoots are where "cosign initialize" leaves the trusted root of the
+// public sigstore.
+func cosignRoots() []string {
+	dir := os.Getenv("TUF_ROOT")
+	if dir == "" {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return nil
+		}
+		dir = filepath.Join(home, ".sigstore", "root")
+	}
+	return []string{
+		filepath.Join(dir, "tuf-repo-cdn.sigstore.dev", "targets", "trusted_root.json"),
+		filepath.Join(dir, "targets", "trusted_root.json"),
+	}
+}
+
+func readTrustedRoot(file string) (*signing.Roots, error) {
+	raw, err := readSmall(file, maxTrustedRoot)
+	if err != nil {
+		return nil, fmt.Errorf("read trusted root: %w", err)
+	}
+	roots, err := signing.ParseTrustedRoot(raw)
+	if err != nil {
+		return nil, usagef("%s: %w", file, err)
+	}
+	return roots, nil
+}
+
+// signerFlags say what to sign with. They are the same on every command that
+// signs.
+type signerFlags struct {
+	key string
+}
+
+// signerUsage says in errors what to give.
+const signerUsage = "--key FILE"
+
+func (f *signerFlags) add(fl *pflag.FlagSet) {
+	fl.StringVar(&f.key, "key", "", "private key to sign with, `FILE` or env://NAME")
+}
+
+// given tells whether there is something to sign with.
+func (f *signerFlags) given() bool { return f.key != "" }
+
+// signerOf opens what the flags name. Something must be.
+func (a *app) signerOf(ctx context.Context, f signerFlags) (*signing.Signer, error) {
+	if !f.given() {
+		return nil, usagef("give %s", signerUsage)
+	}
+	return a.signer(ctx, f.key)
+}
+
+// signedBy tells in words who signed, and what is known of when.
+func signedBy(s hub.Signer) string {
+	who := "key " + s.KeyFingerprint
+	if s.Kind == "certificate" {
+		who = fmt.Sprintf("%s (issuer %s)", ui.Line(s.Identity), ui.Line(s.Issuer))
+	}
+	if !s.Time.IsZero() {
+		who += " at " + s.Time.Format(time.RFC3339)
+	}
+	if s.Logged {
+		who += ", in the log"
+	}
+	return who
+}

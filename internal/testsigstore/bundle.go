@@ -1,0 +1,182 @@
+package testsigstore
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"encoding/pem"
+	"time"
+
+	"github.com/cyberphone/json-canonicalization/go/src/webpki.org/jsoncanonicalizer"
+	"github.com/secure-systems-lab/go-securesystemslib/dsse"
+	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
+	protocommon "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
+	protodsse "github.com/sigstore/protobuf-specs/gen/pb-go/dsse"
+	protorekor "github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1"
+	rekorv2 "github.com/sigstore/rekor-tiles/v2/pkg/generated/protobuf"
+	rekornote "github.com/sigstore/rekor-tiles/v2/pkg/note"
+	"github.com/sigstore/rekor/pkg/types"
+	rekordsse "github.com/sigstore/rekor/pkg/types/dsse"
+	_ "github.com/sigstore/rekor/pkg/types/dsse/v0.0.1"         // the kinds of entries
+	_ "github.com/sigstore/rekor/pkg/types/hashedrekord/v0.0.1" // that the log takes
+	rekorutil "github.com/sigstore/rekor/pkg/util"
+	"github.com/sigstore/sigstore-go/pkg/tlog"
+	"github.com/sigstore/sigstore/pkg/signature"
+	tlogformat "github.com/transparency-dev/formats/log"
+	"github.com/transparency-dev/merkle/rfc6962"
+	"golang.org/x/mod/sumdb/note"
+	"google.golang.org/protobuf/encoding/protojson"
+)
+
+// A Log is a version of the transparency log.
+type Log int
+
+// The versions of Rekor: the first signs when it took an entry, the second
+// leaves times to timestamp authorities.
+const (
+	NoEntry Log = iota
+	RekorV1
+	RekorV2
+)
+
+// BundleOptions adjusts [Deployment.Bundle].
+type BundleOptions struct {
+	Log   Log  // the log that holds the signature
+	Stamp bool // the timestamp authority stamps it
+
+	// Edit, if not nil, changes the bundle when it is complete.
+	Edit func(*protobundle.Bundle)
+}
+
+// Bundle signs a payload as the holder of a new certificate, and returns the
+// sigstore bundle.
+func (d *Deployment) Bundle(identity, issuer string, payload []byte, opts BundleOptions) []byte {
+	d.t.Helper()
+	key := newKey(d.t)
+	cert := d.leaf(identity, issuer, key.Public())
+	const payloadType = "application/vnd.in-toto+json"
+	sum := sha256.Sum256(dsse.PAE(payloadType, payload))
+	sig, err := ecdsa.SignASN1(rand.Reader, key, sum[:])
+	d.check(err)
+	b := &protobundle.Bundle{
+		MediaType: "application/vnd.dev.sigstore.bundle.v0.3+json",
+		VerificationMaterial: &protobundle.VerificationMaterial{
+			Content: &protobundle.VerificationMaterial_Certificate{Certificate: &protocommon.X509Certificate{RawBytes: cert.Raw}},
+		},
+		Content: &protobundle.Bundle_DsseEnvelope{DsseEnvelope: &protodsse.Envelope{
+			Payload: payload, PayloadType: payloadType, Signatures: []*protodsse.Signature{{Sig: sig}},
+		}},
+	}
+	switch opts.Log {
+	case RekorV1:
+		b.VerificationMaterial.TlogEntries = []*protorekor.TransparencyLogEntry{d.entryV1(d.dsseBody(cert, payloadType, payload, sig), "dsse")}
+	case RekorV2:
+		b.VerificationMaterial.TlogEntries = []*protorekor.TransparencyLogEntry{d.entryV2(sum[:], sig, certificateVerifier(cert))}
+	}
+	if opts.Stamp {
+		b.VerificationMaterial.TimestampVerificationData = &protobundle.TimestampVerificationData{
+			Rfc3161Timestamps: []*protocommon.RFC3161SignedTimestamp{{SignedTimestamp: d.stamp(sig)}},
+		}
+	}
+	if opts.Edit != nil {
+		opts.Edit(b)
+	}
+	raw, err := protojson.Marshal(b)
+	d.check(err)
+	return raw
+}
+
+func certificateVerifier(cert *x509.Certificate) *rekorv2.Verifier {
+	return &rekorv2.Verifier{
+		KeyDetails: protocommon.PublicKeyDetails_PKIX_ECDSA_P256_SHA_256,
+		Verifier:   &rekorv2.Verifier_X509Certificate{X509Certificate: &protocommon.X509Certificate{RawBytes: cert.Raw}},
+	}
+}
+
+// dsseBody is what Rekor of the first version keeps of an envelope.
+func (d *Deployment) dsseBody(cert *x509.Certificate, payloadType string, payload, sig []byte) []byte {
+	d.t.Helper()
+	envelope, err := json.Marshal(dsse.Envelope{
+		PayloadType: payloadType, Payload: base64.StdEncoding.EncodeToString(payload),
+		Signatures: []dsse.Signature{{Sig: base64.StdEncoding.EncodeToString(sig)}},
+	})
+	d.check(err)
+	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})
+	proposed, err := rekordsse.New().CreateProposedEntry(d.t.Context(), "", types.ArtifactProperties{
+		ArtifactBytes: envelope, PublicKeyBytes: [][]byte{certPEM},
+	})
+	d.check(err)
+	entry, err := types.CreateVersionedEntry(proposed)
+	d.check(err)
+	body, err := types.CanonicalizeEntry(d.t.Context(), entry)
+	d.check(err)
+	return body
+}
+
+func (d *Deployment) logSigner() signature.SignerVerifier {
+	d.t.Helper()
+	sv, err := signature.LoadECDSASignerVerifier(d.logKey, crypto.SHA256)
+	d.check(err)
+	return sv
+}
+
+// entryV1 is an entry of the first version: the only one in its tree, with the
+// log's signature on when it was taken.
+func (d *Deployment) entryV1(body []byte, kind string) *protorekor.TransparencyLogEntry {
+	d.t.Helper()
+	id := d.logID(d.logKey)
+	at := time.Now().Unix()
+	claim, err := json.Marshal(tlog.RekorPayload{
+		Body: base64.StdEncoding.EncodeToString(body), IntegratedTime: at, LogIndex: 0, LogID: hex.EncodeToString(id),
+	})
+	d.check(err)
+	claim, err = jsoncanonicalizer.Transform(claim)
+	d.check(err)
+	promise, err := d.logSigner().SignMessage(bytes.NewReader(claim))
+	d.check(err)
+	leaf := rfc6962.DefaultHasher.HashLeaf(body)
+	const treeID = 42
+	checkpoint, err := rekorutil.CreateAndSignCheckpoint(context.Background(), logOrigin, treeID, 1, leaf, d.logSigner())
+	d.check(err)
+	return &protorekor.TransparencyLogEntry{
+		LogIndex: 0, LogId: &protocommon.LogId{KeyId: id},
+		KindVersion:       &protorekor.KindVersion{Kind: kind, Version: "0.0.1"},
+		IntegratedTime:    at,
+		InclusionPromise:  &protorekor.InclusionPromise{SignedEntryTimestamp: promise},
+		InclusionProof:    &protorekor.InclusionProof{TreeSize: 1, RootHash: leaf, Checkpoint: &protorekor.Checkpoint{Envelope: string(checkpoint)}},
+		CanonicalizedBody: body,
+	}
+}
+
+// entryV2 is an entry of the second version, the only one in its tree.
+func (d *Deployment) entryV2(sum, sig []byte, verifier *rekorv2.Verifier) *protorekor.TransparencyLogEntry {
+	d.t.Helper()
+	body, err := protojson.Marshal(&rekorv2.Entry{
+		ApiVersion: "0.0.2", Kind: "hashedrekord",
+		Spec: &rekorv2.Spec{Spec: &rekorv2.Spec_HashedRekordV002{HashedRekordV002: &rekorv2.HashedRekordLogEntryV002{
+			Data:      &protocommon.HashOutput{Algorithm: protocommon.HashAlgorithm_SHA2_256, Digest: sum},
+			Signature: &rekorv2.Signature{Content: sig, Verifier: verifier},
+		}}},
+	})
+	d.check(err)
+	body, err = jsoncanonicalizer.Transform(body)
+	d.check(err)
+	leaf := rfc6962.DefaultHasher.HashLeaf(body)
+	signer, err := rekornote.NewNoteSigner(context.Background(), logOrigin, d.logSigner())
+	d.check(err)
+	checkpoint, err := note.Sign(&note.Note{Text: string(tlogformat.Checkpoint{Origin: logOrigin, Size: 1, Hash: leaf}.Marshal())}, signer)
+	d.check(err)
+	return &protorekor.TransparencyLogEntry{
+		LogIndex: 0, LogId: &protocommon.LogId{KeyId: d.logID(d.logKey)},
+		KindVersion:       &protorekor.KindVersion{Kind: "hashedrekord", Version: "0.0.2"},
+		InclusionProof:    &protorekor.InclusionProof{TreeSize: 1, RootHash: leaf, Checkpoint: &protorekor.Checkpoint{Envelope: string(checkpoint)}},
+		CanonicalizedBody: body,
+	}
+}
