@@ -127,6 +127,7 @@ func (w *world) mirrored(model, name string) *hub.Hub {
 
 // Parts that cannot be verified are not read from a mirror.
 func TestCatRangeBelievesNoMirror(t *testing.T) {
+	t.Parallel() // it waits between attempts
 	w := newWorld(t)
 	large := string(testmodel.SafetensorsFile(testmodel.Transformer(1, 0), nil))
 	model := dir(t, files{"model.safetensors": large, "data.csv": strings.Repeat("0123456789", 1_000_000)})

@@ -223,6 +223,7 @@ func TestImportWrongBytes(t *testing.T) {
 
 // What has arrived does not move again.
 func TestImportGoesOn(t *testing.T) {
+	t.Parallel() // it waits between attempts
 	w := newWorld(t)
 	srv := testhub.New(t, testhub.Options{})
 	model := large(t)

@@ -11,13 +11,13 @@ import (
 // Shards are made of the bytes of the file: who has it fetches headers, and the
 // chunks at which they were cut.
 func TestReshardedFetchesLittle(t *testing.T) {
-	w, v := newWorld(t), single(testmodel.Transformer(1, 3))
+	w, v := newWorld(t), single(testmodel.Transformer(1, 2))
 	dir, out := v.write(t), filepath.Join(t.TempDir(), "out")
 	w.pushDir(dir, "org/m:whole", hub.PushOptions{})
 	w.fetch("org/m:whole", out, hub.PullOptions{NoStore: true})
-	pushed := w.pushDir(dir, "org/m:shards", hub.PushOptions{Reshard: 20 << 20})
+	pushed := w.pushDir(dir, "org/m:shards", hub.PushOptions{Reshard: 14 << 20})
 	res, served := w.fetch("org/m:shards", out, hub.PullOptions{NoStore: true})
-	if pushed.Files < 4 || res.Files != pushed.Files {
+	if pushed.Files < 3 || res.Files != pushed.Files {
 		t.Errorf("%d files pushed, %d pulled", pushed.Files, res.Files)
 	}
 	if most := pushed.Size / 20; served > most {

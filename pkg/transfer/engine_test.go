@@ -230,7 +230,7 @@ func (overloaded) Overloaded() bool { return true }
 // before it says.
 func TestPullShrinks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		_, data := content(50, 256*mib)
+		_, data := content(50, 128*mib)
 		n := newNetwork(data)
 		n.perConnection, n.delay = 20e6, 20*time.Millisecond
 		var refused []time.Time

@@ -108,6 +108,7 @@ func TestPullFaults(t *testing.T) {
 
 // Twenty cuts at random places cost no more than a little.
 func TestPullThroughManyCuts(t *testing.T) {
+	t.Parallel() // it waits between attempts
 	const size, cuts = 24 << 20, 20
 	s := testreg.New(t, testreg.Options{})
 	r := newRepo(t, s)
