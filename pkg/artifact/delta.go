@@ -240,7 +240,7 @@ func (d *delta) segments(ctx context.Context, f File, want *chunk.Index) ([]tran
 		if from := d.reader(used[c.Source]); from != nil {
 			segs = append(segs, transfer.Segment{
 				Offset: c.Offset, Length: c.Length, From: from, At: c.At,
-				Hash: chunk.NewHash, Sum: c.Hash[:],
+				Hash: chunk.NewHash, Sum: c.Hash,
 			})
 		}
 	}

@@ -118,7 +118,7 @@ func (b *Builder) Finish() ([]byte, error) {
 	}
 	out := append([]byte(magic), how)
 	out = binary.AppendUvarint(out, uint64(b.size))
-	out = binary.AppendUvarint(out, uint64(len(b.hashes)/len(Hash{})))
+	out = binary.AppendUvarint(out, uint64(len(b.hashes)/hashBytes))
 	if how == byGrid {
 		out = binary.AppendUvarint(out, Grid)
 		out = binary.AppendUvarint(out, uint64(len(b.cuts)))

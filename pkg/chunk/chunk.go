@@ -80,16 +80,16 @@ const (
 // ErrMalformed is wrapped by the errors of [Parse].
 var ErrMalformed = errors.New("malformed chunk index")
 
-// A Hash is the XXH3-128 of a chunk, in its canonical form.
-type Hash [16]byte
+// hashBytes is the length of a chunk's hash.
+const hashBytes = 16
 
-// NewHash returns what computes the [Hash] of a chunk.
+// NewHash returns what computes the hash of a chunk.
 func NewHash() hash.Hash { return xxh3.New128() }
 
 // A Chunk is a run of a file's bytes.
 type Chunk struct {
-	Offset, Length int64 // bytes
-	Hash           Hash
+	Offset, Length int64  // bytes
+	Hash           []byte // XXH3-128 in its canonical form; not to be changed
 }
 
 // An Index is where a file is cut, and what the hashes of its parts are. It does
@@ -113,11 +113,11 @@ func (x *Index) At(i int) Chunk {
 	if i+1 < len(x.starts) {
 		end = x.starts[i+1]
 	}
-	return Chunk{Offset: x.starts[i], Length: end - x.starts[i], Hash: Hash(x.hash(i))}
+	return Chunk{Offset: x.starts[i], Length: end - x.starts[i], Hash: x.hash(i)}
 }
 
-// hash returns the hash of chunk i without copying it.
-func (x *Index) hash(i int) []byte { return x.hashes[i*len(Hash{}) : (i+1)*len(Hash{})] }
+// hash returns the hash of chunk i.
+func (x *Index) hash(i int) []byte { return x.hashes[i*hashBytes : (i+1)*hashBytes] }
 
 // All lists the chunks in the order of the file. They are all of it and do not
 // overlap.

@@ -105,7 +105,7 @@ func check(t *testing.T, x *chunk.Index, b []byte) []int64 {
 			t.Fatalf("chunk %d: %d bytes at %d, want some at %d", i, c.Length, c.Offset, at)
 		}
 		at += c.Length
-		if h := chunk.NewHash(); !bytes.Equal(sum(h, b[c.Offset:at]), c.Hash[:]) {
+		if h := chunk.NewHash(); !bytes.Equal(sum(h, b[c.Offset:at]), c.Hash) {
 			t.Errorf("chunk %d: wrong hash", i)
 		}
 		starts = append(starts, c.Offset)

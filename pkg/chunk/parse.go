@@ -73,20 +73,19 @@ func (d *decoder) index() *Index {
 		return nil
 	}
 	x := &Index{size: d.number("size", MaxFileSize)}
-	const each = len(Hash{})
-	count := int(d.number("chunks", uint64(len(d.raw)/each)))
+	count := int(d.number("chunks", uint64(len(d.raw)/hashBytes)))
 	if how == byGrid {
 		x.starts = d.grid(x.size, count)
 	} else {
 		x.starts = d.lengths(x.size, count)
 	}
-	if d.err == nil && int64(len(d.raw)) != int64(count*each)+int64(x.Pieces())*sha256.Size {
+	if d.err == nil && int64(len(d.raw)) != int64(count*hashBytes)+int64(x.Pieces())*sha256.Size {
 		d.fail("%d bytes of hashes for %d chunks and %d pieces", len(d.raw), count, x.Pieces())
 	}
 	if d.err != nil {
 		return nil
 	}
-	x.hashes, x.states = d.raw[:count*each], d.raw[count*each:]
+	x.hashes, x.states = d.raw[:count*hashBytes], d.raw[count*hashBytes:]
 	return x
 }
 
