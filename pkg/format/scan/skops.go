@@ -10,7 +10,7 @@ import (
 // alone. Others call functions.
 var skopsLoaders = []string{
 	"", "ObjectNode", "JsonNode", "DictNode", "ListNode", "TupleNode", "SetNode", "BytesNode", "BytearrayNode", "TypeNode", "SliceNode",
-	"NdArrayNode", "MaskedArrayNode", "SparseMatrixNode", "DtypeNode", "RandomStateNode", "RandomGeneratorNode", "TreeNode",
+	"NdArrayNode", "MaskedArrayNode", "SparseMatrixNode", "DTypeNode", "QuantileForestNode", "RandomStateNode", "RandomGeneratorNode", "TreeNode",
 	"DatetimeNode", "DefaultDictNode", "OrderedDictNode", "CachedNode", "NumberNode", "LossNode", "SGDNode",
 }
 
