@@ -361,7 +361,13 @@ func (u *unpacker) writeControl() error {
 	if err := u.stage.tree.Chmod(controlPrefix, 0o755); err != nil {
 		return err
 	}
-	return cmp.Or(u.writeFile(ManifestFile, u.a.Raw), u.writeFile(RecordFile, append(raw, '\n')))
+	if err := cmp.Or(u.writeFile(ManifestFile, u.a.Raw), u.writeFile(RecordFile, append(raw, '\n'))); err != nil {
+		return err
+	}
+	if u.opts.Evidence == nil {
+		return nil
+	}
+	return u.writeFile(EvidenceFile, u.opts.Evidence)
 }
 
 func (u *unpacker) writeFile(name string, data []byte) error {

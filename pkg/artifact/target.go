@@ -23,6 +23,13 @@ const (
 	// directory that has one may be updated by a later Unpack.
 	RecordFile = controlPrefix + "/pull.json"
 
+	// EvidenceFile holds what was signed about the artifact, as
+	// [UnpackOptions] gave it.
+	EvidenceFile = controlPrefix + "/signatures.json"
+
+	// MaxEvidenceBytes bounds that file.
+	MaxEvidenceBytes = 96 << 20
+
 	recordVersion  = 1
 	maxRecordBytes = 64 << 20
 )
@@ -283,7 +290,7 @@ func (t *target) theirs() []existing {
 	if t.old == nil {
 		return nil
 	}
-	came := map[string]bool{ManifestFile: true, RecordFile: true, controlPrefix: true}
+	came := map[string]bool{ManifestFile: true, RecordFile: true, EvidenceFile: true, controlPrefix: true}
 	for _, f := range t.old.Files {
 		came[f.Path] = true
 	}

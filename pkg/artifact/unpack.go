@@ -63,6 +63,10 @@ type UnpackOptions struct {
 	// Reference is recorded in the target, for people to read.
 	Reference string
 
+	// Evidence, if not nil, is kept in the target as EvidenceFile: whatever
+	// the caller will want to have there to tell who vouched for the files.
+	Evidence []byte
+
 	// Link says how files of the store come into the target. The zero value
 	// shares their bytes where the file system can, and copies them elsewhere.
 	Link Link
@@ -276,7 +280,7 @@ func (u *unpacker) edited() []string {
 // counts it. What archives hold that are not listed is not known.
 func (u *unpacker) isCurrent() bool {
 	old := u.target.old
-	if old == nil || old.Digest != u.a.Descriptor.Digest || !old.selection().same(u.opts.Select) || !u.manifestKept() {
+	if old == nil || old.Digest != u.a.Descriptor.Digest || !old.selection().same(u.opts.Select) || !u.manifestKept() || !u.evidenceKept() {
 		return false
 	}
 	for _, f := range u.a.Files {
