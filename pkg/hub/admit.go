@@ -41,10 +41,11 @@ func (h *Hub) admit(ctx context.Context, r ref.Reference, t *target, opts admitO
 	}
 	v := &Verified{Policy: "key", Signers: []Signer{}, Attestations: []string{}}
 	if opts.trust != nil {
-		report, err := signing.Verify(ctx, t.repo, t.signing(), *opts.trust)
+		report, err := signing.Verify(ctx, t.reader(), t.signing(), *opts.trust)
 		if err != nil {
 			return nil, fmt.Errorf("verify %s: %w", t.ref, err)
 		}
+		t.vouch(report.Signers...)
 		v.Signers = signers(report)
 	}
 	decisions, err := h.decide(ctx, r, t, opts)
@@ -60,6 +61,10 @@ func (h *Hub) admit(ctx context.Context, r ref.Reference, t *target, opts admitO
 			return nil, fmt.Errorf("%s: %w", t.ref, err)
 		}
 		v.add(d)
+		t.vouch(d.Signers...)
+		for _, a := range d.Attestations {
+			t.vouched = append(t.vouched, a.Descriptor)
+		}
 	}
 	if err := h.accept(ctx, r, t, acceptOptions{downgrade: opts.downgrade, checkOnly: opts.checkOnly}); err != nil {
 		return nil, fmt.Errorf("verify %s: %w", t.ref, err)
@@ -114,7 +119,7 @@ func (h *Hub) decide(ctx context.Context, r ref.Reference, t *target, opts admit
 	if err != nil {
 		return nil, fmt.Errorf("verify %s: %w", t.ref, err)
 	}
-	repo := newMemory(t.repo)
+	repo := newMemory(t.reader())
 	out := make([]policy.Decision, 0, len(h.opts.Policies))
 	for _, p := range h.opts.Policies {
 		f := policy.Facts{

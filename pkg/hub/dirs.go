@@ -246,5 +246,5 @@ const controlDir = ".modelreg"
 // isControl tells whether a path is that of a file which a pull keeps beside the
 // files.
 func isControl(name string) bool {
-	return slices.Contains([]string{artifact.ManifestFile, artifact.RecordFile}, name)
+	return slices.Contains([]string{artifact.ManifestFile, artifact.RecordFile, artifact.EvidenceFile}, name)
 }

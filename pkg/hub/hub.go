@@ -96,6 +96,11 @@ type target struct {
 	// desc was chosen from.
 	signed ocispec.Descriptor
 
+	// witness remembers what the repository told about signatures; nil if that
+	// is not to be kept. Of vouched is known that it counted.
+	witness *witness
+	vouched []ocispec.Descriptor
+
 	// indexes are those of a version that is being pushed.
 	indexes []artifact.ChunkIndex
 }

@@ -163,6 +163,9 @@ func (h *Hub) pulled(ctx context.Context, r ref.Reference, opts PullOptions) (p 
 		return p, err
 	}
 	p.target = t
+	if opts.HF == nil && !opts.plan { // the files get a directory of their own
+		t.witness = newWitness(t.repo)
+	}
 	admit := admitOptions{trust: opts.Trust, downgrade: opts.AllowDowngrade, checkOnly: opts.plan}
 	if p.verified, err = h.admit(ctx, r, t, admit); err != nil {
 		return p, err
@@ -191,6 +194,11 @@ func (h *Hub) pulled(ctx context.Context, r ref.Reference, opts PullOptions) (p 
 		Workers: opts.Workers, Connections: opts.Connections, Bandwidth: opts.Bandwidth, NoDelta: opts.NoDelta,
 		Observe: h.opts.Observe, Reference: t.ref.String(),
 	}
+	if p.verified != nil && t.witness != nil {
+		if p.unpack.Evidence, err = t.proof(ctx, p.artifact, opts.Raw); err != nil {
+			return p, fmt.Errorf("pull %s: %w", t.ref, err)
+		}
+	}
 	if !opts.NoStore {
 		p.unpack.Store = h.opts.Store
 	}
@@ -203,9 +211,9 @@ func (h *Hub) pulled(ctx context.Context, r ref.Reference, opts PullOptions) (p 
 // openPulled opens what is to be pulled, as a model or as it is.
 func openPulled(ctx context.Context, t *target, opts PullOptions) (*artifact.Artifact, error) {
 	if opts.Raw {
-		return artifact.OpenRaw(ctx, t.repo, t.desc)
+		return artifact.OpenRaw(ctx, t.reader(), t.desc)
 	}
-	return artifact.OpenWith(ctx, t.repo, t.desc, artifact.OpenOptions{AllowCollisions: opts.AllowCollisions})
+	return artifact.OpenWith(ctx, t.reader(), t.desc, artifact.OpenOptions{AllowCollisions: opts.AllowCollisions})
 }
 
 // keep notes where the version's blobs can be mounted from, and names it in the

@@ -106,6 +106,11 @@ func (h *Hub) VerifyDir(ctx context.Context, dir string, trust signing.Trust, op
 		Changed: []string{}, Missing: []string{}, Extra: []string{}, Ignored: []string{}, Failures: []VerifyFailure{},
 	}
 	v := dirVerification{hub: h, dir: dir, trust: trust, opts: opts, res: res, own: at.inside}
+	if opts.Signature == "" {
+		if err := v.readPulled(ctx); err != nil {
+			return nil, err
+		}
+	}
 	if err := v.readOMS(ctx, at.file); err != nil {
 		return nil, err
 	}
@@ -129,6 +134,7 @@ type dirVerification struct {
 
 	own      string         // the signature's own path below dir
 	model    *oms.Statement // nil unless signed by a trusted party
+	version  *pulledVersion // nil unless signed by a trusted party
 	problems []error        // why records do not count
 }
 
@@ -178,7 +184,7 @@ func (v *dirVerification) signed(by ...signing.Signatory) []Signer {
 
 // untrusted is the error when there is nothing that a trusted party signed.
 func (v *dirVerification) untrusted() error {
-	if v.model != nil {
+	if v.model != nil || v.version != nil {
 		return nil
 	}
 	if len(v.problems) > 0 {
@@ -189,30 +195,59 @@ func (v *dirVerification) untrusted() error {
 	return err
 }
 
-// compare hashes the files and compares them with what was signed.
+// compare hashes the files and compares them with what was signed. What is as
+// all records say is as it should be.
 func (v *dirVerification) compare(ctx context.Context) error {
 	found, err := v.hash(ctx)
 	if err != nil {
 		return err
 	}
-	there := make(map[string]digest.Digest, len(found))
-	sizes := make(map[string]int64, len(found))
+	wrong := make(map[string]bool)
+	note := func(d oms.Difference) {
+		for _, l := range []struct {
+			to    *[]string
+			names []string
+		}{{&v.res.Changed, d.Changed}, {&v.res.Missing, d.Missing}, {&v.res.Extra, d.Extra}} {
+			*l.to = append(*l.to, l.names...)
+			slices.Sort(*l.to)
+			*l.to = slices.Compact(*l.to)
+			for _, name := range l.names {
+				wrong[name] = true
+			}
+		}
+	}
+	if v.model != nil {
+		note(v.model.Compare(v.modelFiles(found)))
+	}
+	if v.version != nil {
+		d, leftOut := v.version.compare(found)
+		note(d)
+		v.res.LeftOut = leftOut
+	}
 	for _, f := range found {
-		there[f.Path], sizes[f.Path] = f.Digest, f.Size
 		if f.Digest != "" && !f.Known {
 			v.res.ReadFiles++
 		}
-	}
-	d := v.model.Compare(there)
-	v.res.Changed, v.res.Missing, v.res.Extra = list(d.Changed), list(d.Missing), list(d.Extra)
-	for _, name := range slices.Concat(d.Changed, d.Extra) {
-		delete(there, name)
-	}
-	for name := range there {
-		v.res.Files++
-		v.res.Size += sizes[name]
+		if !wrong[f.Path] {
+			v.res.Files++
+			v.res.Size += f.Size
+		}
 	}
 	return v.verdict()
+}
+
+// modelFiles are the files that the statement is about. A version may have some
+// that the statement leaves out.
+func (v *dirVerification) modelFiles(found []artifact.DirFile) map[string]digest.Digest {
+	listed := v.model.Names()
+	ignores := v.model.Ignores()
+	there := make(map[string]digest.Digest, len(found))
+	for _, f := range found {
+		if listed[f.Path] || !ignores(f.Path) && f.Path != v.own {
+			there[f.Path] = f.Digest
+		}
+	}
+	return there
 }
 
 // list is never nil, which JSON would show as null.
@@ -238,29 +273,43 @@ func (v *dirVerification) verdict() error {
 
 // hash finds the files and reads those that somebody signed.
 func (v *dirVerification) hash(ctx context.Context) ([]artifact.DirFile, error) {
-	listed := make(map[string]bool, len(v.model.Resources))
-	for _, r := range v.model.Resources {
-		listed[r.Name] = true
-		for i := range len(r.Name) {
-			if r.Name[i] == '/' {
-				listed[r.Name[:i]] = true
+	opts := dirOptions{fast: v.opts.Fast, HashOptions: artifact.HashOptions{Workers: v.opts.Workers}}
+	listed, ignores := map[string]bool{}, func(string) bool { return false }
+	if v.model != nil {
+		listed = v.model.Names()
+		opts.Links = v.model.AllowSymlinks && v.version == nil
+		if v.version == nil { // else a file that nobody vouches for is one too many
+			ignores = v.model.Ignores()
+		}
+	}
+	above := parents(listed)
+	opts.Skip = func(name string, dir bool) bool {
+		switch {
+		case v.version.has(name), listed[name], dir && (above[name] || name == controlDir):
+			return false
+		case name == v.own || isControl(name):
+			return true
+		case !ignores(name):
+			return false
+		}
+		v.res.Ignored = append(v.res.Ignored, name)
+		return true
+	}
+	opts.Want = func(name string, size int64) bool {
+		return listed[name] || v.version.wants(name, size)
+	}
+	return v.hub.hashDir(ctx, v.dir, opts)
+}
+
+// parents are the directories that files are in.
+func parents(files map[string]bool) map[string]bool {
+	above := make(map[string]bool)
+	for name := range files {
+		for i := range len(name) {
+			if name[i] == '/' {
+				above[name[:i]] = true
 			}
 		}
 	}
-	ignores := v.model.Ignores()
-	return v.hub.hashDir(ctx, v.dir, dirOptions{fast: v.opts.Fast, HashOptions: artifact.HashOptions{
-		Workers: v.opts.Workers, Links: v.model.AllowSymlinks,
-		// What is listed is looked at, whatever else is said of it.
-		Skip: func(name string, _ bool) bool {
-			switch {
-			case name == v.own || isControl(name):
-				return true
-			case listed[name] || !ignores(name):
-				return false
-			}
-			v.res.Ignored = append(v.res.Ignored, name)
-			return true
-		},
-		Want: func(name string, _ int64) bool { return listed[name] },
-	}})
+	return above
 }

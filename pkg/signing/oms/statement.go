@@ -270,6 +270,15 @@ func quoted(s string) string {
 	return fmt.Sprintf("%+q", s[:min(len(s), maxComplaintLen)])
 }
 
+// Names are those of the files.
+func (st *Statement) Names() map[string]bool {
+	names := make(map[string]bool, len(st.Resources))
+	for _, r := range st.Resources {
+		names[r.Name] = true
+	}
+	return names
+}
+
 // Ignores returns a function that tells whether the statement leaves out a path
 // below the model's directory.
 func (st *Statement) Ignores() func(name string) bool { return Ignores(st.IgnorePaths) }
