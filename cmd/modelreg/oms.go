@@ -65,9 +65,10 @@ Model Signing has it, and the signature is written to DIR/model.sig. The keys ar
 ECDSA keys. Left out are .git, .github, .gitignore, .gitattributes and .modelreg.`
 
 	verifyDirHelp = `Of a directory, a path that begins with ./ or /, every file is read and compared with
-what was signed: with DIR/model.sig, a signature of OpenSSF Model Signing by this or
-another tool. A file that changed, is missing, or was not signed fails (exit 15). What
-the signer left out and is there is listed.`
+what was signed: with the manifest and signatures that pull --verify keeps there, and
+with DIR/model.sig, a signature of OpenSSF Model Signing by this or another tool. No
+network is needed. A file that changed, is missing, or was not signed fails (exit 15).
+What the signer left out and is there is listed.`
 )
 
 // dirFlags are the flags of sign and verify that go with a directory.
@@ -140,10 +141,10 @@ func (a *app) verifyDir(cmd *cobra.Command, dir string, who trustFlags, f dirFla
 func printVerifiedDir(w io.Writer, res *hub.VerifyDirResult) {
 	if res.Verified {
 		fmt.Fprintln(w, ui.Line(res.Directory))
-	}
-	for _, rec := range res.Records {
-		for _, s := range rec.Signers {
-			fmt.Fprintf(w, "signed by key %s (%s)\n", s.KeyFingerprint, ui.Line(rec.File))
+		for _, rec := range res.Records {
+			for _, s := range rec.Signers {
+				fmt.Fprintf(w, "signed by key %s (%s)\n", s.KeyFingerprint, ui.Line(rec.File))
+			}
 		}
 	}
 	for _, l := range []struct {
