@@ -38,8 +38,8 @@ lint: ## gofumpt, vet, staticcheck, go fix, tidy modules
 	@bash tools/lint.sh
 
 .PHONY: docs
-docs: ## generate docs/cli
-	$(GO) test -count=1 -run '^TestDocs$$' ./cmd/modelreg -args -write-docs
+docs: ## generate docs/cli and the rules in docs/scan.md
+	$(GO) test -count=1 -run '^TestDocs$$' ./cmd/modelreg ./pkg/format/scan -args -write-docs
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (10s)

@@ -34,6 +34,9 @@ type config struct {
 	// Mirrors are URLs of hosts that have copies of what a registry has.
 	Mirrors map[string][]string `yaml:"mirrors,omitempty"`
 
+	// Scanners are commands that are asked about files, by name.
+	Scanners map[string]string `yaml:"scanners,omitempty"`
+
 	// HostsDir is a directory like containerd's certs.d, or "none".
 	HostsDir string `yaml:"certs.d,omitempty"`
 
@@ -141,6 +144,7 @@ func newConfig(a *app) *cobra.Command {
   cache                  directory of the local store
   realms.HOST            token servers, separated by commas, that may see the credentials of HOST
   mirrors.HOST           URLs of mirrors of HOST, separated by commas; "_default" is for all other hosts
+  scanners.NAME          command of another scanner that "modelreg scan" asks too, see docs/scan.md
   certs.d                directory of hosts.toml files (default: containerd's); "none" reads none
   trusted-root           FILE of the sigstore deployment whose certificates count (verify --trusted-root)
 
@@ -150,7 +154,7 @@ directory of what must outlive the cache (default: modelreg in XDG_STATE_HOME).`
 		Args: subcommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	settings := positions(words("default.registry", "registries.alias.", "cache", "realms.", mirrorKey, "certs.d", "trusted-root"))
+	settings := positions(words("default.registry", "registries.alias.", "cache", "realms.", mirrorKey, scannerKey, "certs.d", "trusted-root"))
 	cmd.AddCommand(
 		&cobra.Command{
 			Use: "path", Short: "Print where the configuration is", Args: exactArgs(0),
@@ -198,6 +202,9 @@ func (c config) settings() map[string]string {
 	}
 	for host, v := range c.Mirrors {
 		put(mirrorKey+host, strings.Join(v, ","))
+	}
+	for name, v := range c.Scanners {
+		put(scannerKey+name, v)
 	}
 	put("certs.d", c.HostsDir)
 	put("trusted-root", c.TrustedRoot)
@@ -271,6 +278,9 @@ func (c *config) allow(registry string, realms []string) {
 	c.Realms = all
 }
 
+// scannerKey begins the keys of other scanners; a name follows.
+const scannerKey = "scanners."
+
 // aliasKey begins the keys of aliases; a name follows.
 const aliasKey = "registries.alias."
 
@@ -278,6 +288,7 @@ func (c *config) set(key, value string) error {
 	alias, isAlias := strings.CutPrefix(key, aliasKey)
 	realm, isRealm := strings.CutPrefix(key, "realms.")
 	host, isMirror := strings.CutPrefix(key, mirrorKey)
+	scanner, isScanner := strings.CutPrefix(key, scannerKey)
 	switch {
 	case key == "default.registry" || isAlias && alias != "":
 		if _, err := ref.Parse(value + "/x"); value != "" && err != nil {
@@ -295,12 +306,14 @@ func (c *config) set(key, value string) error {
 	case isMirror && host != "":
 		c.Mirrors = with(c.Mirrors, host, strings.Split(value, ","), value != "")
 		return c.checkMirrors()
+	case isScanner && scanner != "":
+		c.Scanners = with(c.Scanners, scanner, value, value != "")
 	case key == "certs.d":
 		c.HostsDir = value
 	case key == "trusted-root":
 		c.TrustedRoot = value
 	default:
-		return usagef("set %s: no such setting: use default.registry, registries.alias.NAME, cache, realms.HOST, mirrors.HOST, certs.d or trusted-root", key)
+		return usagef("set %s: no such setting: use default.registry, registries.alias.NAME, cache, realms.HOST, mirrors.HOST, scanners.NAME, certs.d or trusted-root", key)
 	}
 	return nil
 }

@@ -165,6 +165,9 @@ func hint(err error) string {
 	if _, ok := errors.AsType[*hub.FilesError](err); ok {
 		return "the directory is as it was left: --format json lists every file; what was pulled, \"modelreg pull\" into the same directory mends"
 	}
+	if found, ok := errors.AsType[*hub.ScanError](err); ok {
+		return scanHint(found)
+	}
 	if _, ok := errors.AsType[*hub.LimitError](err); ok {
 		return "cut large weights into shards with --reshard SIZE; if the registry does take it, add --no-preflight"
 	}

@@ -62,6 +62,7 @@ MODELSCOPE_API_TOKEN.`,
 	fl.StringArrayVar(&f.MountFrom, "mount-from", nil, "link blobs from `REPOSITORY` of the same registry instead of moving them (repeatable)")
 	fl.IntVar(&f.Uploads, "concurrency", 0, "move `N` files at once (default 4)")
 	fl.BoolVar(&f.NoPreflight, "no-preflight", false, "move files that are larger than the registry is known to take")
+	scanFlagsOf(cmd, &f.PushOptions)
 	fl.BoolVar(&f.DryRun, "dry-run", false, "resolve, read the headers, and send nothing")
 	fl.BoolVar(&f.push.sign, "sign", false, "sign the version with --key")
 	f.push.signer.add(fl)

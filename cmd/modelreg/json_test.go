@@ -67,15 +67,17 @@ func TestJSONKeys(t *testing.T) {
 		}
 	}
 	signers := []string{"signers", "signers[].identity", "signers[].issuer", "signers[].keyFingerprint", "signers[].kind", "signers[].logged"}
+	scanFindings := []string{"path", "rule", "severity", "offset", "message"}
+	scanned := slices.Clip(append(under("scan.findings[]", scanFindings), "scan", "scan.verdict", "scan.findings", "notes"))
 	steps := []struct {
 		name string
 		run  func() string
 		want []string
 	}{
-		{"push", json("push", model, name+":v1", "--sign", "--key", private), []string{
-			"reference", "digest", "revision", "tag", "created", "files", "size",
+		{"push", json("push", model, name+":v1", "--sign", "--key", private), append(
+			scanned, "reference", "digest", "revision", "tag", "created", "files", "size",
 			"uploadedBytes", "mountedBytes", "skippedBytes", "signatures", "attestations",
-		}},
+		)},
 		{"pull", json("pull", name+":v1", filepath.Join(u.home, "out")), []string{
 			"reference", "digest", "directory", "files", "size", "fetchedBytes", "reusedBytes", "skippedFiles", "verified",
 		}},
@@ -83,10 +85,10 @@ func TestJSONKeys(t *testing.T) {
 			under("verified", append(signers, "policy", "attestations")),
 			"reference", "digest", "directory", "files", "size", "fetchedBytes", "reusedBytes", "skippedFiles", "verified",
 		)},
-		{"import", json("import", "oci://"+name+":v1", reg.Host+"/acme/imported:v1"), []string{
-			"reference", "digest", "revision", "tag", "created", "files", "size",
+		{"import", json("import", "oci://"+name+":v1", reg.Host+"/acme/imported:v1"), append(
+			scanned, "reference", "digest", "revision", "tag", "created", "files", "size",
 			"uploadedBytes", "mountedBytes", "skippedBytes", "signatures", "attestations", "source", "commit",
-		}},
+		)},
 		{"pull --dry-run", json("pull", name+":v1", filepath.Join(u.home, "out3"), "--dry-run", "--bandwidth", "1M"), []string{
 			"reference", "digest", "directory", "files", "size", "skippedFiles", "blobs", "fetchBytes", "reuseBytes",
 			"bytesPerSecond", "seconds", "verified",
@@ -123,6 +125,10 @@ func TestJSONKeys(t *testing.T) {
 		{"ls REPOSITORY", json("ls", name), under("[]", []string{"tag", "digest", "size", "created"})},
 		{"ls ORG", json("ls", reg.Host+"/acme"), []string{"[].repository"}},
 		{"ls HOST", json("ls", reg.Host), []string{"[].repository"}},
+		{"scan", json("scan", name+":v1"), append(
+			under("findings[]", scanFindings),
+			"reference", "digest", "verdict", "files", "findings", "verified", "scanners", "attestation",
+		)},
 		{"verify", json("verify", name+":v1", "--key", public), append(
 			signers, "reference", "digest", "verified", "policy", "attestations", "failures",
 		)},

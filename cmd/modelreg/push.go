@@ -62,6 +62,7 @@ stays as it is, and no room on the disk is needed.`,
 	fl.StringArrayVar(&f.IncludeSecrets, "include-secret", nil, "pack `FILE` although it looks like a secret (repeatable)")
 	fl.StringArrayVar(&f.MountFrom, "mount-from", nil, "link blobs from `REPOSITORY` of the same registry instead of uploading (repeatable)")
 	fl.BoolVar(&f.NoPreflight, "no-preflight", false, "push files that are larger than the registry is known to take")
+	scanFlagsOf(cmd, &f.PushOptions)
 	fl.BoolVar(&f.DryRun, "dry-run", false, "pack and hash, and send nothing")
 	fl.BoolVar(&f.sign, "sign", false, "sign the version with --key")
 	f.signer.add(fl)

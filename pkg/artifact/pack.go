@@ -87,6 +87,11 @@ type PackOptions struct {
 	// may refuse them.
 	Check func(layers []Plan) error
 
+	// Examine, if not nil, is shown the files before anything is sent, and may
+	// refuse them. Archives that are taken over as they are, are not among
+	// them.
+	Examine func(ctx context.Context, files []format.File) error
+
 	// Likely, if not nil, tells of a file of size bytes whether the target may
 	// have it already. A large file of which that is not so, and whose digest
 	// is not known, is sent while it is hashed, if the target is a

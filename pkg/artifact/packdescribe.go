@@ -11,8 +11,28 @@ import (
 	"github.com/modelreg/modelreg/pkg/format"
 )
 
-// describe asks the files what they say of the model.
+// describe asks the files what they say of the model, and whoever wants to look
+// at them whether they are fit to be sent.
 func (p *packer) describe(ctx context.Context) error {
+	asked := p.readable()
+	if p.opts.Examine != nil {
+		if err := p.opts.Examine(ctx, asked); err != nil {
+			return err
+		}
+	}
+	m, err := format.Describe(ctx, asked)
+	if err != nil {
+		return fmt.Errorf("describe: %w", err)
+	}
+	p.model = m
+	for _, problem := range m.Problems {
+		p.out.Notes = append(p.out.Notes, fmt.Sprintf("%s: %v", printable(problem.Path), problem.Err))
+	}
+	return p.readCard(ctx)
+}
+
+// readable are the files that can be read in parts.
+func (p *packer) readable() []format.File {
 	asked := make([]format.File, 0, len(p.files))
 	for i := range p.files {
 		f := &p.files[i]
@@ -24,15 +44,7 @@ func (p *packer) describe(ctx context.Context) error {
 			Open: func(ctx context.Context) (format.ReaderAtCloser, error) { return f.open(ctx, p.root) },
 		})
 	}
-	m, err := format.Describe(ctx, asked)
-	if err != nil {
-		return fmt.Errorf("describe: %w", err)
-	}
-	p.model = m
-	for _, problem := range m.Problems {
-		p.out.Notes = append(p.out.Notes, fmt.Sprintf("%s: %v", printable(problem.Path), problem.Err))
-	}
-	return p.readCard(ctx)
+	return asked
 }
 
 func (p *packer) readCard(ctx context.Context) error {

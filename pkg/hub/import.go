@@ -98,11 +98,12 @@ func (h *Hub) Import(ctx context.Context, name string, r ref.Reference, opts Imp
 		return nil, err
 	}
 	made.imported(from.origin)
+	opts.gate = newGate("import", from.origin.Name, opts.PushOptions)
 	packed, err := h.packImport(ctx, from, r, repo, opts.PushOptions)
 	if err != nil {
 		return nil, fmt.Errorf("import %s: %w", from.origin.Name, err)
 	}
-	res := &ImportResult{PushResult: *pushResult(packed, r), Source: from.origin.Name, Commit: from.origin.Commit, Origin: from.origin}
+	res := &ImportResult{PushResult: *pushResult(packed, r, opts.gate), Source: from.origin.Name, Commit: from.origin.Commit, Origin: from.origin}
 	if opts.DryRun {
 		if packed.Unindexed > 0 {
 			res.Reference, res.Digest, res.Revision = "", "", ""
@@ -233,7 +234,7 @@ func (h *Hub) packImport(ctx context.Context, from *importing, r ref.Reference, 
 			}
 			return append([]string{from.mountFrom}, known...)
 		},
-		Uploads: opts.Uploads, Check: h.preflight(r.Host, opts),
+		Uploads: opts.Uploads, Check: h.preflight(r.Host, opts), Examine: opts.gate.hook(),
 	}
 	// Chunk indexes are those that this machine has made. What others say of a
 	// file, in the version that the tag points to or elsewhere, is not taken over.

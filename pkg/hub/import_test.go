@@ -285,18 +285,20 @@ func TestImportGoesOnInsideAFile(t *testing.T) {
 // the version.
 func (w *world) importTwice(srv *testhub.Server) (again int64, dgst string) {
 	w.t.Helper()
+	opts := importing(srv)
+	opts.NoScan = true
 	srv.Store.Reset()
 	srv.Store.Add(
 		testreg.Rule{Path: "/objects/", Range: testreg.Without, Do: testreg.Cut(testreg.Middle)},
 		// The first four are of headers.
 		testreg.Rule{Path: "/objects/", Range: testreg.With, From: 5, Do: testreg.Status(501, nil, "")},
 	)
-	if _, err := w.Import(w.t.Context(), "hf://org/m", w.ref("org/m:v1"), importing(srv)); !errors.Is(err, remote.ErrProtocol) {
+	if _, err := w.Import(w.t.Context(), "hf://org/m", w.ref("org/m:v1"), opts); !errors.Is(err, remote.ErrProtocol) {
 		w.t.Fatalf("Import = %v", err)
 	}
 	srv.Store.Reset()
 	other := hub.New(hub.Options{Remote: w.client, Store: w.store})
-	res, err := other.Import(w.t.Context(), "hf://org/m", w.ref("org/m:v1"), importing(srv))
+	res, err := other.Import(w.t.Context(), "hf://org/m", w.ref("org/m:v1"), opts)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -62,8 +62,16 @@ type PushOptions struct {
 	// take.
 	NoPreflight bool
 
+	// NoScan does not look at the files for what they could do.
+	NoScan bool
+
+	// AllowUnsafe pushes files although they are dangerous to who loads them.
+	AllowUnsafe bool
+
 	// DryRun packs and hashes, and sends nothing.
 	DryRun bool
+
+	gate *gate // nil without a scan
 }
 
 // PushResult says what [Hub.Push] did. Sizes are bytes.
@@ -81,6 +89,9 @@ type PushResult struct {
 	Signatures    int      `json:"signatures"`   // made by this push
 	Attestations  int      `json:"attestations"` // likewise
 	Notes         []string `json:"notes,omitempty"`
+
+	// Scan is what the files could do to who loads them; nil if nobody looked.
+	Scan *PushScan `json:"scan,omitempty"`
 }
 
 // Push packs the model in directory dir and makes it the version that tag of
@@ -103,11 +114,12 @@ func (h *Hub) Push(ctx context.Context, dir string, r ref.Reference, opts PushOp
 	if err != nil {
 		return nil, err
 	}
+	opts.gate = newGate("push", dir, opts)
 	packed, err := h.pack(ctx, dir, r, repo, opts)
 	if err != nil {
 		return nil, err
 	}
-	res := pushResult(packed, r)
+	res := pushResult(packed, r, opts.gate)
 	if opts.DryRun {
 		return res, nil
 	}
@@ -174,6 +186,7 @@ func (h *Hub) pack(ctx context.Context, dir string, r ref.Reference, repo *remot
 		MountFrom: func(d digest.Digest) []string { return h.origins(r, d, opts.MountFrom) },
 		Likely:    likely(ctx, repo, r, opts),
 		Check:     h.preflight(r.Host, opts),
+		Examine:   opts.gate.hook(),
 	}
 	if s := h.opts.Store; s != nil {
 		cache, err := s.StatCache(dir)
@@ -228,11 +241,11 @@ func (h *Hub) remember(r ref.Reference, packed *artifact.Packed) {
 	}
 }
 
-func pushResult(packed *artifact.Packed, r ref.Reference) *PushResult {
+func pushResult(packed *artifact.Packed, r ref.Reference, g *gate) *PushResult {
 	res := &PushResult{
 		Reference: r.WithDigest(packed.Descriptor.Digest).String(),
 		Digest:    packed.Descriptor.Digest.String(), Revision: Revision(packed.Descriptor.Digest), Tag: r.Tag,
-		Files: len(packed.Files), Notes: packed.Notes,
+		Files: len(packed.Files), Notes: append(packed.Notes, g.notes()...), Scan: g.report(),
 		UploadedBytes: packed.Uploaded, MountedBytes: packed.Mounted, SkippedBytes: packed.Skipped,
 	}
 	for _, f := range packed.Files {

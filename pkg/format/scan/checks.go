@@ -169,10 +169,6 @@ func codeChecks() []check {
 		{"tar", checkTar},
 		{"compressed", checkCompressed},
 		{"mismatch", checkMismatch},
-		{"keras", checkKeras},
-		{"tensorflow", checkTensorFlow},
-		{"skops", checkSkops},
-		{"hydra", checkHydra},
 	}
 }
 

@@ -1,0 +1,153 @@
+package hub
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/modelreg/modelreg/pkg/format"
+	"github.com/modelreg/modelreg/pkg/format/scan"
+)
+
+// A PushScan is what a look at the files of a push has found.
+type PushScan struct {
+	Verdict  scan.Verdict   `json:"verdict"`
+	Findings []scan.Finding `json:"findings"`
+}
+
+// A gate looks at files before they are sent, and refuses what is dangerous. It
+// reads headers, small files and what is code: of weights that are only numbers
+// next to nothing.
+type gate struct {
+	op, name string
+	allow    bool // what would be refused
+	far      bool // the files are elsewhere, and each read is a request
+	found    *PushScan
+}
+
+// newGate returns what looks at the files of a push or an import; nil if nobody
+// is to.
+func newGate(op, name string, opts PushOptions) *gate {
+	if opts.NoScan {
+		return nil
+	}
+	return &gate{op: op, name: name, allow: opts.AllowUnsafe, far: op == "import"}
+}
+
+// hook is the function to be asked; nil for no gate.
+func (g *gate) hook() func(context.Context, []format.File) error {
+	if g == nil {
+		return nil
+	}
+	return g.examine
+}
+
+// report is what was found; nil for no gate.
+func (g *gate) report() *PushScan {
+	if g == nil {
+		return nil
+	}
+	return g.found
+}
+
+// examine is what [artifact.PackOptions] asks.
+func (g *gate) examine(ctx context.Context, files []format.File) error {
+	report, err := scan.Scan(ctx, g.open(ctx, files), scan.Options{Sparse: true, Timeout: remoteTimeout})
+	if err != nil {
+		return fmt.Errorf("scan: %w", err)
+	}
+	g.found = &PushScan{Verdict: report.Verdict, Findings: report.Findings}
+	if g.allow {
+		return nil
+	}
+	refused := slices.DeleteFunc(slices.Clone(report.Findings), func(f scan.Finding) bool { return !isRefused(f.Rule) })
+	if len(refused) == 0 {
+		return nil
+	}
+	worstFirst(refused)
+	return &ScanError{Op: g.op, Name: g.name, Verdict: report.Verdict, Findings: refused}
+}
+
+// isRefused tells findings that a push stops at: what is dangerous, and pickles
+// that cannot be followed, which run up to the fault. Other files that cannot be
+// followed do nothing by themselves.
+func isRefused(rule string) bool {
+	rules := scan.Rules()
+	i := slices.IndexFunc(rules, func(r scan.Rule) bool { return r.ID == rule })
+	return i >= 0 && (rules[i].Verdict == scan.Dangerous || rules[i].Verdict == scan.Unscannable && strings.HasPrefix(rule, "pickle-"))
+}
+
+// notes tell in a line what was found and not refused.
+func (g *gate) notes() []string {
+	if g == nil || g.found == nil || g.found.Verdict == scan.Safe {
+		return nil
+	}
+	worst := slices.Clone(g.found.Findings)
+	worstFirst(worst)
+	note := fmt.Sprintf("scan: verdict %s", g.found.Verdict)
+	if len(worst) > 0 {
+		note += fmt.Sprintf(": %q %s (%s)", worst[0].Path, worst[0].Message, worst[0].Rule)
+	}
+	if n := len(worst) - 1; n > 0 {
+		note += fmt.Sprintf(", and %d more", n)
+	}
+	return []string{note + "; \"modelreg scan\" tells all"}
+}
+
+// open opens one file after the other.
+func (g *gate) open(ctx context.Context, files []format.File) iter.Seq2[scan.File, error] {
+	return func(yield func(scan.File, error) bool) {
+		for _, f := range files {
+			if !g.yield(ctx, f, yield) {
+				return
+			}
+		}
+	}
+}
+
+func (g *gate) yield(ctx context.Context, f format.File, yield func(scan.File, error) bool) bool {
+	r, err := f.Open(ctx)
+	if err != nil {
+		return yield(scan.File{}, err)
+	}
+	defer r.Close() //nolint:errcheck // only read
+	var at io.ReaderAt = r
+	if g.far {
+		at = &pieceReader{at: r, size: f.Size}
+	}
+	return yield(scan.File{Path: f.Path, Size: f.Size, At: at}, nil)
+}
+
+// pieceBytes is what a [pieceReader] reads at once.
+const pieceBytes = 256 << 10
+
+// A pieceReader reads more than is asked for, and keeps it for the next read. It
+// is for one goroutine.
+type pieceReader struct {
+	at   io.ReaderAt
+	size int64
+	off  int64 // of piece
+	buf  []byte
+}
+
+// ReadAt implements [io.ReaderAt].
+func (r *pieceReader) ReadAt(p []byte, off int64) (int, error) {
+	if len(p) > pieceBytes {
+		return r.at.ReadAt(p, off)
+	}
+	if off < r.off || off+int64(len(p)) > r.off+int64(len(r.buf)) {
+		buf := make([]byte, max(min(pieceBytes, r.size-off), 0))
+		if n, err := r.at.ReadAt(buf, off); n < len(buf) && err != nil {
+			return 0, err
+		}
+		r.off, r.buf = off, buf
+	}
+	n := copy(p, r.buf[min(off-r.off, int64(len(r.buf))):])
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}

@@ -1,0 +1,232 @@
+package hub_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/modelreg/modelreg/internal/testmodel"
+	"github.com/modelreg/modelreg/pkg/artifact"
+	"github.com/modelreg/modelreg/pkg/format/scan"
+	"github.com/modelreg/modelreg/pkg/hub"
+)
+
+// evil is a pickle that would print the working directory.
+const evil = "cos\ngetcwd\n(tR."
+
+func modelOf(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	fill(t, dir, files)
+	return dir
+}
+
+func fill(t *testing.T, dir string, files map[string]string) {
+	t.Helper()
+	for name, text := range files {
+		name = filepath.Join(dir, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func rulesOf(findings []scan.Finding) []string {
+	var ids []string
+	for _, f := range findings {
+		ids = append(ids, f.Path+": "+f.Rule)
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+// What is found in a registry is what is found on the disk.
+func TestScanRemoteAndLocal(t *testing.T) {
+	w := newWorld(t)
+	model := t.TempDir()
+	testmodel.Safetensors(t, model)
+	fill(t, model, map[string]string{
+		"README.md": testmodel.Card, "config.json": `{"auto_map":{"AutoModel":"modeling_x.X"}}`, "modeling_x.py": "x = 1\n",
+		"sub/tokenizer_config.json": `{"chat_template":"{{ ''.__class__ }}"}`, "weights.pkl": evil,
+	})
+	if _, err := w.Push(t.Context(), model, w.ref("org/m:v1"), hub.PushOptions{AllowUnsafe: true}); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"config.json: auto-map", "modeling_x.py: custom-code", "sub/tokenizer_config.json: chat-template", "weights.pkl: pickle-dangerous-import",
+	}
+	remote := func(opts hub.ScanOptions) func() (*hub.ScanResult, error) {
+		return func() (*hub.ScanResult, error) { return w.Scan(t.Context(), w.ref("org/m:v1"), opts) }
+	}
+	for name, run := range map[string]func() (*hub.ScanResult, error){
+		"remote": remote(hub.ScanOptions{}),
+		"whole":  remote(hub.ScanOptions{Whole: true}),
+		"local":  func() (*hub.ScanResult, error) { return hub.LocalScan(t.Context(), model, hub.ScanOptions{}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			res, err := run()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want, rulesOf(res.Findings)); diff != "" || res.Verdict != scan.Dangerous || res.Files != 6 {
+				t.Errorf("verdict %s of %d files, findings (-want +got):\n%s", res.Verdict, res.Files, diff)
+			}
+			if res.Verified != (name != "local") {
+				t.Errorf("verified = %t", res.Verified)
+			}
+		})
+	}
+}
+
+// A version is scanned without its weights.
+func TestScanReadsLittle(t *testing.T) {
+	w := newWorld(t)
+	model := weights(t, largeTensors(2), nil)
+	size := int64(len(read(t, model)["model.safetensors"]))
+	if _, err := w.Push(t.Context(), model, w.ref("org/m:v1"), hub.PushOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	w.srv.Reset()
+	res, err := w.Scan(t.Context(), w.ref("org/m:v1"), hub.ScanOptions{})
+	if err != nil || res.Verdict != scan.Safe || !res.Verified {
+		t.Fatalf("Scan = %+v, %v", res, err)
+	}
+	var moved int64
+	for _, r := range w.srv.Requests() {
+		moved += r.BytesOut
+	}
+	if moved == 0 || moved > 1<<20 {
+		t.Errorf("%d bytes moved for a model of %d, want less than 1 MiB", moved, size)
+	}
+}
+
+func TestScanUnacceptable(t *testing.T) {
+	medium := []scan.Finding{{Path: "a", Rule: "x", Severity: scan.Medium, Message: "m"}}
+	tests := map[string]struct {
+		verdict  scan.Verdict
+		least    scan.Severity
+		verdicts []scan.Verdict
+		bad      bool
+	}{
+		"safe":              {scan.Safe, "", []scan.Verdict{scan.Dangerous, scan.Unscannable}, false},
+		"unknown":           {scan.Unknown, "", []scan.Verdict{scan.Dangerous, scan.Unscannable}, false},
+		"unscannable":       {scan.Unscannable, "", []scan.Verdict{scan.Dangerous, scan.Unscannable}, true},
+		"medium of high":    {scan.Unknown, scan.High, nil, false},
+		"medium of medium":  {scan.Unknown, scan.Medium, nil, true},
+		"medium of low":     {scan.Unknown, scan.Low, nil, true},
+		"verdict in a list": {scan.Unknown, "", []scan.Verdict{scan.Unknown}, true},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			res := &hub.ScanResult{Report: scan.Report{Verdict: tt.verdict, Findings: medium}}
+			err := res.Unacceptable(tt.least, tt.verdicts...)
+			if (err != nil) != tt.bad || tt.bad && !errors.Is(err, artifact.ErrUnsafe) {
+				t.Errorf("Unacceptable = %v, want an error: %t", err, tt.bad)
+			}
+		})
+	}
+}
+
+// Push refuses what is dangerous before anything is sent, and notes the rest.
+func TestPushScans(t *testing.T) {
+	tests := map[string]struct {
+		files   map[string]string
+		opts    hub.PushOptions
+		refused string // the rule
+		note    string
+	}{
+		"safe":            {map[string]string{"a.txt": "x"}, hub.PushOptions{}, "", ""},
+		"dangerous":       {map[string]string{"a.pkl": evil}, hub.PushOptions{}, "pickle-dangerous-import", ""},
+		"hidden":          {map[string]string{"a.dat": "\x80\x04cos\ngetcwd\n(tR."}, hub.PushOptions{}, "pickle-dangerous-import", ""},
+		"broken pickle":   {map[string]string{"a.pkl": "\x80\x04cos"}, hub.PushOptions{}, "pickle-broken", ""},
+		"template":        {map[string]string{"chat_template.jinja": "{{ x.__class__ }}"}, hub.PushOptions{}, "chat-template", ""},
+		"allowed":         {map[string]string{"a.pkl": evil}, hub.PushOptions{AllowUnsafe: true}, "", "verdict dangerous"},
+		"not looked at":   {map[string]string{"a.pkl": evil}, hub.PushOptions{NoScan: true}, "", ""},
+		"custom code":     {map[string]string{"a.py": "x"}, hub.PushOptions{}, "", "verdict unknown"},
+		"malformed, rest": {map[string]string{"a.safetensors": "no"}, hub.PushOptions{}, "", "verdict unscannable"},
+		"dry":             {map[string]string{"a.pkl": evil}, hub.PushOptions{DryRun: true}, "pickle-dangerous-import", ""},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			res, err := w.Push(t.Context(), modelOf(t, tt.files), w.ref("org/m:v1"), tt.opts)
+			if tt.refused != "" {
+				se, ok := errors.AsType[*hub.ScanError](err)
+				if !ok || !errors.Is(err, artifact.ErrUnsafe) || se.Op != "push" || !slices.ContainsFunc(se.Findings, func(f scan.Finding) bool { return f.Rule == tt.refused }) {
+					t.Errorf("Push = %v, want a refusal for %s", err, tt.refused)
+				}
+				for _, r := range w.srv.Requests() {
+					if r.Method != "GET" && r.Method != "HEAD" {
+						t.Errorf("%s %s was sent", r.Method, r.Path)
+					}
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			notes := strings.Join(res.Notes, "\n")
+			if tt.note == "" && strings.Contains(notes, "scan") || !strings.Contains(notes, tt.note) || (res.Scan == nil) != tt.opts.NoScan {
+				t.Errorf("notes %q, scan %+v, want %q", notes, res.Scan, tt.note)
+			}
+		})
+	}
+}
+
+// A scanner's answer becomes findings, and no answer is one, too.
+func TestScanners(t *testing.T) {
+	model := modelOf(t, map[string]string{"sub/a.bin": "x", "b.bin": "y"})
+	answer := func(results string) string {
+		return `{"version":"2.1.0","runs":[{"tool":{"driver":{"name":"x"}},"results":[` + results + `]}]}`
+	}
+	about := func(uri string) string {
+		return `"message":{"text":"bad"},"locations":[{"physicalLocation":{"artifactLocation":{"uri":"` + uri + `"}}}]`
+	}
+	tests := map[string]struct {
+		answer  string
+		err     error
+		verdict scan.Verdict
+		want    []string
+	}{
+		"nothing found":    {answer(""), nil, scan.Safe, nil},
+		"an error":         {answer(`{"ruleId":"r","level":"error",` + about("sub/a.bin") + `}`), nil, scan.Dangerous, []string{"sub/a.bin: other:r"}},
+		"a warning":        {answer(`{"ruleId":"r",` + about("file://"+filepath.ToSlash(model)+"/b.bin") + `}`), nil, scan.Unknown, []string{"b.bin: other:r"}},
+		"a note":           {answer(`{"ruleId":"r","level":"note",` + about(filepath.ToSlash(model)+"/sub/a.bin") + `}`), nil, scan.Safe, []string{"sub/a.bin: other:r"}},
+		"a member":         {answer(`{"ruleId":"r",` + about("sub/a.bin:data.pkl") + `}`), nil, scan.Unknown, []string{"sub/a.bin!data.pkl: other:r"}},
+		"all is well":      {answer(`{"ruleId":"r","kind":"pass",` + about("b.bin") + `}`), nil, scan.Safe, nil},
+		"no file":          {answer(`{"ruleId":"r",` + about("/etc/passwd") + `}`), nil, scan.Unscannable, []string{": scanner-failed"}},
+		"no JSON":          {"ok", nil, scan.Unscannable, []string{": scanner-failed"}},
+		"another version":  {`{"version":"1.0","runs":[{}]}`, nil, scan.Unscannable, []string{": scanner-failed"}},
+		"no runs":          {`{"version":"2.1.0","runs":[]}`, nil, scan.Unscannable, []string{": scanner-failed"}},
+		"says it failed":   {`{"version":"2.1.0","runs":[{"tool":{"driver":{"name":"x"}},"invocations":[{"executionSuccessful":false}],"results":[]}]}`, nil, scan.Unscannable, []string{": scanner-failed"}},
+		"could not be run": {"", errors.New("exit status 127"), scan.Unscannable, []string{": scanner-failed"}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			var asked []hub.ScannerFile
+			other := hub.Scanner{Name: "other", Run: func(_ context.Context, files []hub.ScannerFile) ([]byte, error) {
+				asked = files
+				return []byte(tt.answer), tt.err
+			}}
+			res, err := hub.LocalScan(t.Context(), model, hub.ScanOptions{Scanners: []hub.Scanner{other}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, rulesOf(res.Findings)); diff != "" || res.Verdict != tt.verdict {
+				t.Errorf("verdict %s, want %s; findings (-want +got):\n%s", res.Verdict, tt.verdict, diff)
+			}
+			if len(asked) != 2 || !filepath.IsAbs(asked[0].File) || !slices.Equal(res.Scanners, []string{"other"}) {
+				t.Errorf("asked about %+v, scanners %v", asked, res.Scanners)
+			}
+		})
+	}
+}
