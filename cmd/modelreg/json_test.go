@@ -151,6 +151,12 @@ func TestJSONKeys(t *testing.T) {
 				"skippedFiles", "changed", "missing", "extra", "ignored", "failures",
 			},
 		)},
+		{"tree", json("tree", name+":v1", "--key", public), slices.Concat(
+			[]string{"reference", "digest", "truncated", "tree"},
+			under("tree", append(treeKeys(), "attached")),
+			under("tree.attached[]", append(treeKeys(), "predicateType", "layout", "created", "claims", "verified")),
+			under("tree.attached[].claims", signerKeys()), under("tree.attached[].verified", signerKeys()),
+		)},
 		{"an error with a hint", failing("resolve", name+":v9"), append(
 			under("error", []string{"code", "kind", "message", "hint"}), "error",
 		)},
@@ -166,6 +172,14 @@ func TestJSONKeys(t *testing.T) {
 			t.Errorf("%s: %s", s.name, diff)
 		}
 	}
+}
+
+func treeKeys() []string {
+	return []string{"kind", "digest", "mediaType", "artifactType", "size"}
+}
+
+func signerKeys() []string {
+	return []string{"identity", "issuer", "keyFingerprint", "kind", "logged"}
 }
 
 // documented tells whether the manual of the JSON results names a key.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"net/http/httptest"
@@ -62,6 +63,8 @@ func TestScript(t *testing.T) {
 			"blob":  blob,
 			"exits": exits,
 			"large": large,
+
+			"attestation": attestationDigest,
 		},
 	})
 }
@@ -182,4 +185,16 @@ func large(ts *testscript.TestScript, neg bool, args []string) {
 		tensors = append(tensors, half)
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), testmodel.SafetensorsFile(tensors, nil), 0o644))
+}
+
+// attestationDigest sets ATTESTATION to the digest in the result of an attest.
+func attestationDigest(ts *testscript.TestScript, neg bool, args []string) {
+	var res struct {
+		Attestation string `json:"attestation"`
+	}
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: attestation FILE")
+	}
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &res))
+	ts.Setenv("ATTESTATION", res.Attestation)
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"encoding/base64"
+	"encoding/hex"
 	"fmt"
 	"sync"
 	"testing"
@@ -120,4 +121,13 @@ func statement(predicateType string, dgst digest.Digest) string {
 func payload(dgst digest.Digest) []byte {
 	return fmt.Appendf(nil, `{"critical":{"identity":{"docker-reference":%q},"image":{"docker-manifest-digest":%q},"type":"cosign container image signature"},"optional":null}`,
 		host, dgst)
+}
+
+// hint is how a bundle names the key.
+func (k *testKey) hint() string {
+	sum, err := hex.DecodeString(k.key.Fingerprint())
+	if err != nil {
+		panic(err)
+	}
+	return base64.StdEncoding.EncodeToString(sum)
 }
