@@ -13,6 +13,7 @@ import (
 	"oras.land/oras-go/v2/content"
 
 	"github.com/modelreg/modelreg/pkg/mediatypes"
+	"github.com/modelreg/modelreg/pkg/transfer"
 )
 
 // A UnpackPlan is what an [Unpack] would do now. Sizes are bytes.
@@ -21,15 +22,16 @@ type UnpackPlan struct {
 	Size    int64 // of those files
 	LeftOut int   // files that are not selected
 	Blobs   int   // to be fetched, whole or in part
-	Fetch   int64 // to be read from the source, at most
-	Reuse   int64 // of files whose content is on this machine
+	Fetch   int64 // to be read from the source
+	Reuse   int64 // what is on this machine: files, and chunks of others
 }
 
-// PlanUnpack tells what [Unpack] with the same arguments would do. It fetches nothing
-// and changes nothing, and fails where Unpack would before it fetched, unless
-// for want of space: whether the files can be linked as asked is tried in a
-// directory that is removed again. Files of the target are read as Unpack would read them; what an interrupted run left in
-// the middle of a blob is not counted as reused.
+// PlanUnpack tells what [Unpack] with the same arguments would do. It fetches
+// nothing but the indexes of chunks, changes nothing but what the store
+// remembers, and fails where Unpack would before it fetched, unless for want of
+// space: whether the files can be linked as asked is tried in a directory that is
+// removed again. Files of the target are read as Unpack would read them; what an
+// interrupted run left in the middle of a blob is not counted as reused.
 func PlanUnpack(ctx context.Context, a *Artifact, src content.Fetcher, dir string, opts UnpackOptions) (*UnpackPlan, error) {
 	u := &unpacker{a: a, src: src, opts: opts}
 	p, err := u.foresee(ctx, dir)
@@ -71,7 +73,31 @@ func (u *unpacker) foresee(ctx context.Context, dir string) (_ *UnpackPlan, err 
 	if err != nil {
 		return nil, err
 	}
-	return u.planned(n), nil
+	p := u.planned(n)
+	copied, err := u.copies(ctx, n.blobs)
+	p.Fetch, p.Reuse = p.Fetch-copied, p.Reuse+copied
+	return p, err
+}
+
+// copies returns how many bytes of the blobs are in other files of this machine.
+func (u *unpacker) copies(ctx context.Context, blobs []File) (n int64, err error) {
+	u.limit = transfer.NewLimit(u.opts.Connections, u.opts.Bandwidth)
+	jobs := make([]transfer.Job, len(blobs))
+	u.openDelta(ctx, jobs, blobs)
+	defer func() { u.delta.finish(err) }()
+	for _, j := range jobs {
+		if j.Local == nil {
+			continue
+		}
+		segs, err := j.Local(ctx)
+		if err != nil {
+			return 0, err
+		}
+		for _, s := range segs {
+			n += s.Length
+		}
+	}
+	return n, nil
 }
 
 // lookRound finds what is there already.

@@ -138,7 +138,14 @@ func TestPullFetchesWhatChanged(t *testing.T) {
 			v := c.to(old)
 			// Without a store there are only the files of the target.
 			w.pushElsewhere(v, "v2")
+			plan, err := w.PlanPull(t.Context(), w.ref("org/m:v2"), out, hub.PullOptions{NoStore: true})
+			if err != nil {
+				t.Fatal(err)
+			}
 			res, served := w.fetch("org/m:v2", out, hub.PullOptions{NoStore: true})
+			if plan.FetchBytes+plan.ReuseBytes != plan.Size || plan.FetchBytes != res.FetchedBytes {
+				t.Errorf("planned to fetch %d and to reuse %d of %d bytes, fetched %d", plan.FetchBytes, plan.ReuseBytes, plan.Size, res.FetchedBytes)
+			}
 			most := c.changed*11/10 + c.places*chunk.Grid + 64<<10
 			if res.FetchedBytes > most || served > most {
 				t.Errorf("fetched %d bytes, served %d, of %d; want at most %d", res.FetchedBytes, served, res.Size, most)

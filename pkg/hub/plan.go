@@ -18,8 +18,8 @@ type PullPlan struct {
 	Size         int64  `json:"size"`
 	SkippedFiles int    `json:"skippedFiles"` // that are not selected
 	Blobs        int    `json:"blobs"`        // to be fetched, whole or in part
-	FetchBytes   int64  `json:"fetchBytes"`   // at most
-	ReuseBytes   int64  `json:"reuseBytes"`   // in the store or in files that are there
+	FetchBytes   int64  `json:"fetchBytes"`
+	ReuseBytes   int64  `json:"reuseBytes"` // in the store or in files that are there, or in parts of them
 
 	// BytesPerSecond is the rate of earlier pulls from this host, or the
 	// limit that was asked for; null when nobody knows. Seconds is what the
@@ -32,8 +32,9 @@ type PullPlan struct {
 }
 
 // PlanPull tells what [Hub.Pull] with the same arguments would do. It reads the
-// manifest, the config and the signature, and no blob with files of the model;
-// it changes nothing on the disk.
+// manifest, the config, the signature and the indexes of chunks, and no blob with
+// files of the model; it changes nothing on the disk but what the store
+// remembers.
 func (h *Hub) PlanPull(ctx context.Context, r ref.Reference, dir string, opts PullOptions) (*PullPlan, error) {
 	opts.plan = true
 	p, err := h.pulled(ctx, r, opts)
