@@ -40,6 +40,8 @@ io BytesIO StringIO
 
 numpy ndarray matrix bool_ bool int8 int16 int32 int64 intc uint8 uint16 uint32 uint64 longlong ulonglong
 numpy float16 float32 float64 longdouble complex64 complex128 clongdouble str_ bytes_ void datetime64 timedelta64 number
+numpy.ma MaskedArray
+numpy.ma.core MaskedArray
 numpy.random.mtrand RandomState
 numpy.random._mt19937 MT19937
 numpy.random._pcg64 PCG64 PCG64DXSM
@@ -49,6 +51,10 @@ numpy.random._generator Generator
 numpy.random.bit_generator SeedSequence
 numpy._core.multiarray scalar
 numpy.core.multiarray scalar
+sklearn.metrics._scorer _PassthroughScorer
+sklearn.neural_network._stochastic_optimizers BaseOptimizer SGDOptimizer AdamOptimizer
+sklearn.model_selection._split KFold GroupKFold StratifiedKFold StratifiedGroupKFold TimeSeriesSplit LeaveOneOut LeavePOut ShuffleSplit
+sklearn.model_selection._split StratifiedShuffleSplit GroupShuffleSplit RepeatedKFold RepeatedStratifiedKFold PredefinedSplit LeaveOneGroupOut
 scipy.sparse._csr csr_matrix csr_array
 scipy.sparse._csc csc_matrix csc_array
 scipy.sparse._coo coo_matrix coo_array
@@ -71,29 +77,32 @@ torch._utils _rebuild_sparse_tensor _rebuild_nested_tensor _rebuild_meta_tensor_
 
 // checkedNames are functions that are harmless with some arguments only.
 var checkedNames = map[string]entry{
-	"_codecs encode":                            {check: latin1},
-	"builtins bytearray":                        {check: literals},
-	"__builtin__ bytearray":                     {check: literals},
-	"builtins bytes":                            {check: literals},
-	"__builtin__ bytes":                         {check: literals},
-	"builtins range":                            {check: literals},
-	"collections defaultdict":                   {check: classFirst},
-	"copyreg _reconstructor":                    {check: reconstructor},
-	"copy_reg _reconstructor":                   {check: reconstructor},
-	"numpy dtype":                               {check: dtypeCode, result: vDType},
-	"numpy._core.multiarray _reconstruct":       {check: arrayClass},
-	"numpy.core.multiarray _reconstruct":        {check: arrayClass},
-	"numpy._core.numeric _frombuffer":           {check: frombuffer},
-	"numpy.core.numeric _frombuffer":            {check: frombuffer},
-	"numpy.random._pickle __bit_generator_ctor": {check: generator},
-	"numpy.random._pickle __randomstate_ctor":   {check: generator},
-	"numpy.random._pickle __generator_ctor":     {check: generator},
-	"sklearn.neighbors._kd_tree newObj":         {check: classFirst},
-	"sklearn.neighbors._ball_tree newObj":       {check: classFirst},
-	"sklearn.metrics._dist_metrics newObj":      {check: classFirst},
-	"joblib.numpy_pickle NumpyArrayWrapper":     {check: nothing, result: vArray},
-	"torch._tensor _rebuild_from_type_v2":       {check: rebuild},
-	"torch.storage _load_from_bytes":            {check: one, nested: true},
+	"_codecs encode":                      {check: latin1},
+	"builtins bytearray":                  {check: literals},
+	"__builtin__ bytearray":               {check: literals},
+	"builtins bytes":                      {check: literals},
+	"__builtin__ bytes":                   {check: literals},
+	"__builtin__ xrange":                  {check: literals},
+	"builtins range":                      {check: literals},
+	"collections defaultdict":             {check: classFirst},
+	"copyreg _reconstructor":              {check: reconstructor},
+	"copy_reg _reconstructor":             {check: reconstructor},
+	"numpy dtype":                         {check: dtypeCode, result: vDType},
+	"numpy._core.multiarray _reconstruct": {check: arrayClass},
+	"numpy.core.multiarray _reconstruct":  {check: arrayClass},
+	"numpy.ma.core _mareconstruct":        {check: maskedClass},
+	"numpy.random.bit_generator __pyx_unpickle_SeedSequence": {check: classFirst},
+	"numpy._core.numeric _frombuffer":                        {check: frombuffer},
+	"numpy.core.numeric _frombuffer":                         {check: frombuffer},
+	"numpy.random._pickle __bit_generator_ctor":              {check: generator},
+	"numpy.random._pickle __randomstate_ctor":                {check: generator},
+	"numpy.random._pickle __generator_ctor":                  {check: generator},
+	"sklearn.neighbors._kd_tree newObj":                      {check: classFirst},
+	"sklearn.neighbors._ball_tree newObj":                    {check: classFirst},
+	"sklearn.metrics._dist_metrics newObj":                   {check: classFirst},
+	"joblib.numpy_pickle NumpyArrayWrapper":                  {check: nothing, result: vArray},
+	"torch._tensor _rebuild_from_type_v2":                    {check: rebuild},
+	"torch.storage _load_from_bytes":                         {check: one, nested: true},
 }
 
 // allowedNames has both lists by module and name.
@@ -174,7 +183,11 @@ func classFirst(m *machine, args []value) string {
 // reconstructor is for what makes an object of a class, a base and a state.
 func reconstructor(m *machine, args []value) string {
 	if len(args) == 3 && m.isClass(args[1]) {
-		if g, ok := m.class(args[0]); ok && (m.isClass(args[0]) || g.entry != nil && g.entry.result == vArray) && !m.isRestricted(args[2]) {
+		g, ok := m.class(args[0])
+		if ok && args[0].kind == vGlobal && g.entry == nil {
+			return "" // the import is reported
+		}
+		if ok && (m.isClass(args[0]) || g.entry != nil && g.entry.result == vArray) && !m.isRestricted(args[2]) {
 			return ""
 		}
 	}
@@ -189,6 +202,17 @@ func arrayClass(m *machine, args []value) string {
 		}
 	}
 	return "with what is no class of arrays"
+}
+
+// maskedClass is for what makes a masked array of two classes, a shape and a
+// type.
+func maskedClass(m *machine, args []value) string {
+	for i, v := range args {
+		if g, _ := m.class(v); i < 2 && (!m.isClass(v) || !strings.HasPrefix(g.module, "numpy")) || m.isRestricted(v) {
+			return "with what is no class of arrays"
+		}
+	}
+	return ""
 }
 
 // frombuffer is for what makes an array of bytes, a dtype, a shape and an order.

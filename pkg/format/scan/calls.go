@@ -80,7 +80,7 @@ func (m *machine) newDict(items []value) error {
 	for i := 0; i < len(items); i += 2 {
 		m.set(&d, items[i], items[i+1])
 	}
-	if m.forked {
+	if m.forked && !m.cloned {
 		return m.push(value{kind: vSet}) // nothing that counts may hang on it
 	}
 	m.dicts = append(m.dicts, d)
@@ -102,7 +102,7 @@ func (m *machine) fill(items []value, pairs bool) error {
 		if !pairs {
 			return m.fault("appends to a dictionary")
 		}
-		for i := 0; i < len(items) && !m.forked; i += 2 {
+		for i := 0; i < len(items) && (!m.forked || m.cloned); i += 2 {
 			m.set(&m.dicts[target.off], items[i], items[i+1])
 		}
 	case vList, vSet, vResult, vTainted:

@@ -169,6 +169,10 @@ func codeChecks() []check {
 		{"tar", checkTar},
 		{"compressed", checkCompressed},
 		{"mismatch", checkMismatch},
+		{"keras", checkKeras},
+		{"tensorflow", checkTensorFlow},
+		{"skops", checkSkops},
+		{"hydra", checkHydra},
 	}
 }
 

@@ -1,6 +1,10 @@
 package scan
 
-import "errors"
+import (
+	"errors"
+	"slices"
+	"strings"
+)
 
 // joblibArray follows what joblib's loader does when it meets the stand-in of
 // an array: it reads the bytes that follow in the file, and goes on with
@@ -25,11 +29,11 @@ func (m *machine) joblibArray(state value) error {
 		return m.strict("an array is in a frame")
 	}
 	m.frame = 0
-	if err := m.otherwise(); err != nil {
+	t := m.dtypes[a.dtype.off]
+	if err := m.otherwise(t.object); err != nil {
 		return err
 	}
 	m.stack[len(m.stack)-1] = value{kind: vPlain}
-	t := m.dtypes[a.dtype.off]
 	if t.object {
 		return m.inside()
 	}
@@ -75,12 +79,37 @@ func (m *machine) inside() error {
 }
 
 // otherwise looks at the bytes that follow as a loader would that knows nothing
-// of arrays.
-func (m *machine) otherwise() error {
+// of arrays. Numbers must be nothing to it. A pickle it follows too, but takes
+// other values from its memo: what an honest file makes it import then is
+// nonsense, and stops it, but must not be a module that there is.
+func (m *machine) otherwise(pickle bool) error {
 	t, err := m.t.fork()
 	if err != nil {
 		return err
 	}
+	f := m.fork(t)
+	if pickle {
+		m.s.steps += len(m.dicts) + len(m.dtypes)
+		f.dicts, f.dtypes, f.cloned = slices.Clone(m.dicts), slices.Clone(m.dtypes), true
+	}
+	err = f.run()
+	bad := f.imports+f.calls > 0
+	if pickle {
+		bad = slices.ContainsFunc(f.globals[len(m.globals):], isThere)
+	}
+	if bad || errors.Is(err, errStrict) || errors.Is(err, errLimit) {
+		m.at = m.t.pos
+		m.find("pickle-ambiguous", "has an array whose bytes are opcodes to loaders other than joblib's")
+		return nil
+	}
+	if isContent(err) {
+		return nil
+	}
+	return err
+}
+
+// fork returns a machine that goes on from here, without leaving traces in m.
+func (m *machine) fork(t *tape) *machine {
 	f := *m
 	f.t, f.forked, f.overlay = t, true, make(map[uint32]value)
 	f.stack = m.stack[:len(m.stack):len(m.stack)]
@@ -91,14 +120,18 @@ func (m *machine) otherwise() error {
 	f.dtypes = m.dtypes[:len(m.dtypes):len(m.dtypes)]
 	f.storages = nil
 	f.pending, f.imports, f.calls, f.stopped = nil, 0, 0, false
-	err = f.run()
-	if f.imports+f.calls > 0 || errors.Is(err, errStrict) || errors.Is(err, errLimit) {
-		m.at = m.t.pos
-		m.find("pickle-ambiguous", "has an array whose bytes are opcodes to loaders other than joblib's")
-		return nil
-	}
-	if isContent(err) {
-		return nil
-	}
-	return err
+	return &f
+}
+
+// isThere tells a name of a module that most machines with models have, and that
+// is not known to be harmless.
+func isThere(g global) bool {
+	root, _, _ := strings.Cut(g.module, ".")
+	return g.entry == nil && (harmful(g.module, g.name) || slices.Contains(commonRoots, root))
+}
+
+// commonRoots are packages that come with models' loaders.
+var commonRoots = []string{
+	"numpy", "scipy", "sklearn", "joblib", "pandas", "torch", "torchvision", "transformers", "tensorflow", "keras", "lightning",
+	"pytorch_lightning", "mlflow", "xgboost", "lightgbm", "catboost", "huggingface_hub", "PIL", "cv2", "nltk", "spacy",
 }

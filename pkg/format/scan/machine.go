@@ -40,6 +40,7 @@ type machine struct {
 	imports int  // names imported
 	calls   int  // calls and changes of state
 	forked  bool // follows what bytes would be to another loader
+	cloned  bool // and has dicts and dtypes of its own
 	overlay map[uint32]value
 	stopped bool
 	depth   int   // of pickles in pickles

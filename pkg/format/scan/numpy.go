@@ -55,7 +55,7 @@ func (m *machine) newDType(args []value) value {
 // setDType follows the state of a dtype: version, order, subdtype, names,
 // fields, size of an element and more.
 func (m *machine) setDType(target, state value) {
-	if m.forked {
+	if m.forked && !m.cloned {
 		return
 	}
 	t := &m.dtypes[target.off]

@@ -59,6 +59,7 @@ var codeRules = []Rule{
 	{"script", Medium, Unknown, "A file is a script that names its interpreter."},
 	{"keras-lambda", Critical, Dangerous, "A Keras model has a Lambda layer, or a function, that holds code."},
 	{"keras-module", High, Dangerous, "A Keras model names a module that is not part of Keras."},
+	{"keras-file", High, Dangerous, "A Keras model names a file or address that is read when it is loaded."},
 	{"keras-custom", Medium, Unknown, "A Keras model names a class that somebody has to bring along."},
 	{"keras-unread", Medium, Unknown, "A Keras model's configuration is kept where it cannot be read whole."},
 	{"tensorflow-op", High, Dangerous, "A TensorFlow graph reads or writes files or calls Python."},

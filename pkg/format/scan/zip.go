@@ -195,8 +195,12 @@ func (s *session) stored(child *input, m zipdir.Member) error {
 		return nil
 	}
 	sum := crc32.NewIEEE()
-	if _, err := io.CopyBuffer(struct{ io.Writer }{sum}, &source{r: io.NewSectionReader(child.at, 0, m.Size), s: s}, make([]byte, 256<<10)); err != nil {
-		return fmt.Errorf("read member %s: %w", m.Name, err)
+	if m.Size > 0 {
+		src := &source{r: io.NewSectionReader(child.at, 0, m.Size), s: s}
+		buf := make([]byte, min(m.Size, 256<<10))
+		if _, err := io.CopyBuffer(struct{ io.Writer }{sum}, src, buf); err != nil {
+			return fmt.Errorf("read member %s: %w", m.Name, err)
+		}
 	}
 	if sum.Sum32() != m.CRC {
 		s.add(child, "zip-checksum", 0, "has not the checksum that the archive says")

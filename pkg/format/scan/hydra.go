@@ -1,0 +1,67 @@
+package scan
+
+import (
+	"bytes"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// maxHydra is how long a configuration may be.
+const maxHydra = 16 << 20
+
+var (
+	hydraWord  = []byte("_target_")
+	hydraValue = regexp.MustCompile(`^_target_["']?\s*:\s*["']?([A-Za-z_][\w.]*)["']?\s*([,}\]\r\n#]|$)`)
+
+	// hydraHidden is a key in quotes with escapes, which may be any word.
+	hydraHidden = regexp.MustCompile(`"[^"\n]*\\[xuU0-7][^"\n]*"\s*:`)
+)
+
+// checkHydra looks for the names of classes and functions that NeMo, Hydra and
+// others import and call by a configuration.
+func checkHydra(s *session, in *input) error {
+	ext := in.ext()
+	if in.raw || in.kind != kindText || !slices.Contains([]string{".yaml", ".yml", ".json"}, ext) {
+		return nil
+	}
+	b, err := in.bytes(maxHydra)
+	if err != nil {
+		return err
+	}
+	if b == nil && ext != ".json" {
+		s.add(in, "limit-size", 0, "is longer than %d bytes", maxHydra)
+	}
+	for off := 0; ; {
+		i := bytes.Index(b[off:], hydraWord)
+		if i < 0 {
+			break
+		}
+		off += i
+		s.hydraTarget(in, b, off)
+		off += len(hydraWord)
+	}
+	if at := hydraHidden.FindIndex(b); at != nil && ext != ".json" {
+		s.add(in, "hydra-target", int64(at[0]), "has a key in escapes, which may name what is called")
+	}
+	return nil
+}
+
+// hydraTarget looks at one target.
+func (s *session) hydraTarget(in *input, b []byte, off int) {
+	m := hydraValue.FindSubmatch(b[off:])
+	if m == nil {
+		s.add(in, "hydra-target", int64(off), "names by _target_ what cannot be told")
+		return
+	}
+	name := string(m[1])
+	module, last := "", name
+	if i := strings.LastIndexByte(name, '.'); i >= 0 {
+		module, last = name[:i], name[i+1:]
+	}
+	rule := "hydra-target"
+	if harmful(module, last) || module == "" && slices.Contains(harmfulWords, last) {
+		rule = "hydra-dangerous"
+	}
+	s.add(in, rule, int64(off), "calls %.200s", name)
+}
