@@ -21,3 +21,27 @@ install github.com/google/go-containerregistry/cmd/crane@v0.22.1 crane
 install github.com/regclient/regclient/cmd/regctl@v0.11.7 regctl
 install github.com/sigstore/cosign/v2/cmd/cosign@v2.6.5 v2/cosign
 install github.com/sigstore/cosign/v3/cmd/cosign@v3.1.3 v3/cosign
+
+# What clusters are asked with: the published definitions of admission policies,
+# and a small program that holds objects against them.
+definitions() { # MODULE@VERSION FILES…
+  local module=$1 stamp=$dir/.crds-${1//\//-} root
+  shift
+  if [ -e "$stamp" ]; then return; fi
+  echo "fetching definitions from $module"
+  root=$(cd / && GOFLAGS='' go mod download -json "$module" | sed -n 's/.*"Dir": "\(.*\)",*$/\1/p')
+  mkdir -p "$dir/crds"
+  for file in "$@"; do cp --no-preserve=mode "$root/$file" "$dir/crds/"; done
+  touch "$stamp"
+}
+crds=config/crds/policies.kyverno.io/policies.kyverno.io
+definitions github.com/kyverno/kyverno@v1.19.1 ${crds}_imagevalidatingpolicies.yaml ${crds}_validatingpolicies.yaml
+definitions github.com/sigstore/policy-controller@v0.13.1 config/300-clusterimagepolicy.yaml
+
+here=$(cd "$(dirname "$0")" && pwd)
+sum=$(cat "$here"/admission/go.* "$here"/admission/*.go | sha256sum)
+if [ "$(cat "$dir/.admission" 2>/dev/null)" != "$sum" ]; then
+  echo "building admission from tools/admission"
+  GOFLAGS='' go -C "$here/admission" build -o "$dir/admission" .
+  echo "$sum" >"$dir/.admission"
+fi
