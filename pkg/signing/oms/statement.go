@@ -144,11 +144,11 @@ type (
 		Resources     []wireResource    `json:"resources"`
 	}
 	wireSerialization struct {
-		Method        string   `json:"method"`
-		HashType      string   `json:"hash_type"`
-		AllowSymlinks *bool    `json:"allow_symlinks"`
-		IgnorePaths   []string `json:"ignore_paths,omitempty"`
-		ShardSize     int64    `json:"shard_size,omitzero"`
+		Method        string         `json:"method"`
+		HashType      string         `json:"hash_type"`
+		AllowSymlinks *bool          `json:"allow_symlinks"`
+		IgnorePaths   []string       `json:"ignore_paths,omitempty"`
+		ShardSize     jsontext.Value `json:"shard_size,omitempty"` // a float of some writers
 	}
 	wireResource struct {
 		Algorithm string `json:"algorithm"`
@@ -257,7 +257,7 @@ func (s wireSerialization) check() error {
 		return fmt.Errorf("files are hashed by %s, not %s: sign with %[2]s", quoted(s.HashType), hashSHA256)
 	case s.AllowSymlinks == nil:
 		return fmt.Errorf("does not say whether links were followed")
-	case s.ShardSize != 0:
+	case len(s.ShardSize) > 0:
 		return fmt.Errorf("has a size of shards, and lists files")
 	case len(s.IgnorePaths) > maxIgnorePaths:
 		return fmt.Errorf("%d paths to ignore, more than %d", len(s.IgnorePaths), maxIgnorePaths)

@@ -1,0 +1,112 @@
+//go:build e2e
+
+package main
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// A reference is the implementation of OpenSSF Model Signing that others use.
+func reference(t *testing.T, program string) string {
+	t.Helper()
+	dir := os.Getenv("MODELREG_E2E_OMS")
+	if dir == "" {
+		t.Fatal("MODELREG_E2E_OMS is not set: run make e2e")
+	}
+	return filepath.Join(dir, program)
+}
+
+// keyFiles writes a key pair as openssl does.
+func keyFiles(t *testing.T, c *client, name string, curve elliptic.Curve) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(curve, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file, block := range map[string]*pem.Block{
+		name + ".pem": {Type: "PRIVATE KEY", Bytes: private},
+		name + ".pub": {Type: "PUBLIC KEY", Bytes: public},
+	} {
+		if err := os.WriteFile(filepath.Join(c.dir, file), pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestE2EModelSigning signs a model with either implementation and verifies it
+// with the other.
+func TestE2EModelSigning(t *testing.T) {
+	c := newClient(t)
+	model := filepath.Join(c.dir, "model")
+	if err := os.CopyFS(model, os.DirFS(os.Getenv("MODELREG_E2E_MODEL"))); err != nil {
+		t.Fatal(err)
+	}
+	// Names that the two sort differently, and some that are left out.
+	for name, text := range map[string]string{"a-b": "1", "a/c": "2", "a.d": "3", "ü/ß": "4", ".hidden": "5", ".gitignore": "6"} {
+		file := filepath.Join(model, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	theirs := reference(t, "model_signing")
+	c.modelreg("keygen", "-o", "ours")
+	c.modelreg("sign", "./model", "--key", "ours.key")
+	verify := []string{"verify", "key", "--signature", "model/model.sig", "--public_key", "ours.pub", "model"}
+	c.run(theirs, verify...)
+
+	t.Run("a changed file fails with both", func(t *testing.T) {
+		file := filepath.Join(model, "a-b")
+		if err := os.WriteFile(file, []byte("x"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := c.try(theirs, verify...); err == nil {
+			t.Error("the reference takes a changed file")
+		}
+		if _, state, _ := c.try(os.Getenv("MODELREG_BIN"), "verify", "./model", "--key", "ours.pub"); state.ExitCode() != exitIntegrity {
+			t.Errorf("verify exits with %d", state.ExitCode())
+		}
+		if err := os.WriteFile(file, []byte("1"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	})
+	for name, curve := range map[string]elliptic.Curve{"p256": elliptic.P256(), "p384": elliptic.P384(), "p521": elliptic.P521()} {
+		t.Run("theirs by "+name, func(t *testing.T) {
+			keyFiles(t, c, name, curve)
+			c.run(theirs, "sign", "key", "--private_key", name+".pem", "--signature", "model/model.sig", "model")
+			got := c.fields("verify", "./model", "--key", name+".pub")
+			if got["verified"] != true || len(got["ignored"].([]any)) != 2 { // .gitattributes and .gitignore
+				t.Errorf("verify = %v", got)
+			}
+		})
+	}
+	t.Run("shards are refused", func(t *testing.T) {
+		c.run(reference(t, "python"), "-c", `
+import model_signing
+c = model_signing.signing.Config().use_elliptic_key_signer(private_key="p256.pem")
+c.set_hashing_config(model_signing.hashing.Config().use_shard_serialization())
+c.sign("model", "shards.sig")`)
+		_, state, err := c.try(os.Getenv("MODELREG_BIN"), "verify", "./model", "--signature", "shards.sig", "--key", "p256.pub")
+		if state.ExitCode() != exitUnverified || !strings.Contains(err.Error(), "shards of files") {
+			t.Errorf("verify: %v", err)
+		}
+	})
+}
