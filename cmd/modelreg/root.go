@@ -22,10 +22,11 @@ import (
 	"github.com/modelreg/modelreg/pkg/transfer"
 )
 
-// streams is where a run reads and writes.
+// streams is where a run reads and writes, and what it runs.
 type streams struct {
 	in       io.Reader
 	out, err io.Writer
+	self     string // the file of this program; "" if it is not to be run
 }
 
 // app is what the commands share: the streams, the global flags and, once

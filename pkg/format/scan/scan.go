@@ -111,6 +111,10 @@ type Options struct {
 
 	// Timeout is how long a file may take. Zero means [DefaultTimeout].
 	Timeout time.Duration
+
+	// Each, if not nil, is told of each file when it has been looked at. What
+	// only all files together show is in the report alone.
+	Each func(f File, v Verdict, findings []Finding)
 }
 
 // DefaultTimeout is how long a file may take before it is unscannable.
@@ -135,6 +139,9 @@ func Scan(ctx context.Context, files iter.Seq2[File, error], opts Options) (*Rep
 		report.Files++
 		report.Verdict = report.Verdict.Worse(verdict)
 		report.Findings = append(report.Findings, findings...)
+		if opts.Each != nil {
+			opts.Each(f, verdict, findings)
+		}
 	}
 	report.Findings = append(report.Findings, whole.compare()...)
 	return report, nil
