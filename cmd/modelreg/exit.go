@@ -20,6 +20,7 @@ import (
 	"github.com/modelreg/modelreg/pkg/format"
 	"github.com/modelreg/modelreg/pkg/glob"
 	"github.com/modelreg/modelreg/pkg/hub"
+	ocilayout "github.com/modelreg/modelreg/pkg/layout"
 	"github.com/modelreg/modelreg/pkg/lock"
 	"github.com/modelreg/modelreg/pkg/mediatypes"
 	"github.com/modelreg/modelreg/pkg/ref"
@@ -104,14 +105,14 @@ var classes = []class{
 	{
 		exitUnsafe, "unsafe", "unsafe content refused: a path, link, limit or malformed document",
 		"",
-		[]error{artifact.ErrUnsafe, mediatypes.ErrMalformed, format.ErrMalformed, errdef.ErrSizeExceedsLimit, errdef.ErrInvalidMediaType},
+		[]error{artifact.ErrUnsafe, mediatypes.ErrMalformed, ocilayout.ErrMalformed, format.ErrMalformed, errdef.ErrSizeExceedsLimit, errdef.ErrInvalidMediaType},
 	},
 	{
 		exitUsage, "usage", "the command line, or a reference in it, cannot be used",
 		"choose another directory, or replace what is there with --force",
 		[]error{artifact.ErrNotOurs},
 	},
-	{exitUsage, "usage", "", "", []error{ref.ErrSyntax, hub.ErrUsage, source.ErrName, lock.ErrMalformed, lock.ErrName, artifact.ErrNotModel, artifact.ErrTarget, artifact.ErrEmpty, glob.ErrPattern}},
+	{exitUsage, "usage", "", "", []error{ref.ErrSyntax, hub.ErrUsage, source.ErrName, lock.ErrMalformed, lock.ErrName, artifact.ErrNotModel, artifact.ErrTarget, artifact.ErrEmpty, glob.ErrPattern, ocilayout.ErrTaken}},
 	{exitConflict, "conflict", "what was to be changed has changed underneath", "look at both versions, then decide which tag should stay", []error{hub.ErrConflict, lock.ErrChanged}},
 	{exitUsage, "usage", "", "\"modelreg policy validate FILE\" checks a policy", []error{policy.ErrInvalid}},
 	{exitNoVariant, "no-variant", "no single variant fits", "", []error{hub.ErrNoVariant}},
@@ -176,6 +177,8 @@ func hint(err error) string {
 		return "\"modelreg lock add NAME REF\" makes one; --file names one that is elsewhere"
 	case errors.Is(err, artifact.ErrNotModel):
 		return "\"modelreg pull --raw\" takes what is no model as it is"
+	case errors.Is(err, hub.ErrTaken):
+		return "--on-conflict overwrite replaces what is there, --on-conflict skip leaves it and goes on"
 	case errors.Is(err, glob.ErrNoMatch):
 		return "a pattern matches the whole path, and case counts; \"modelreg inspect REF\" lists the files of a version"
 	case errors.Is(err, artifact.ErrDotfile):

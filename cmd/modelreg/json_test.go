@@ -118,6 +118,13 @@ func TestJSONKeys(t *testing.T) {
 			}),
 			under("referrers[]", []string{"digest", "artifactType", "size"}),
 		)},
+		{"copy", json("copy", name+":v1", reg.Host+"/mirror/tiny:v1", "--key", public), slices.Concat(
+			[]string{
+				"source", "reference", "digest", "tags", "versions", "manifests", "attached", "blobs", "size",
+				"copiedBytes", "mountedBytes", "skippedBytes", "checked", "verified",
+			},
+			under("verified", append(signers, "policy", "attestations")),
+		)},
 		{"tensors", json("tensors", name+":v1"), append(
 			under("tensors[]", []string{"name", "dtype", "shape", "bytes", "offset", "file"}),
 			"reference", "digest", "files", "elements", "size", "verified", "tensors",

@@ -88,6 +88,11 @@ func (h *Hub) warn(format string, args ...any) {
 // target is one version in one repository: what a reference was resolved to.
 type target struct {
 	repo *remote.Repository
+
+	// local is what is read in place of repo where the version lies on this
+	// machine.
+	local copySource
+
 	ref  ref.Reference // as resolved: with a digest
 	desc ocispec.Descriptor
 	raw  []byte // the manifest, verified against desc

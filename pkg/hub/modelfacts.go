@@ -29,9 +29,9 @@ const (
 // and files that it names, read whole and compared with their digests. What
 // cannot be read counts as what a policy does not want.
 func modelFacts(ctx context.Context, t *target) (policy.ModelFacts, error) {
-	a, err := artifact.OpenWith(ctx, t.repo, t.desc, artifact.OpenOptions{AllowCollisions: true})
+	a, err := artifact.OpenWith(ctx, t.place(), t.desc, artifact.OpenOptions{AllowCollisions: true})
 	if errors.Is(err, artifact.ErrNotModel) {
-		a, err = artifact.OpenRaw(ctx, t.repo, t.desc)
+		a, err = artifact.OpenRaw(ctx, t.place(), t.desc)
 	}
 	if err != nil {
 		return policy.ModelFacts{}, err
@@ -201,7 +201,7 @@ func readCard(ctx context.Context, t *target, a *artifact.Artifact, f artifact.F
 
 // readWhole reads a small file to its end, where its digest is compared.
 func readWhole(ctx context.Context, t *target, a *artifact.Artifact, name string) ([]byte, error) {
-	rc, _, err := a.OpenFile(ctx, t.repo, name)
+	rc, _, err := a.OpenFile(ctx, t.place(), name)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}

@@ -249,7 +249,7 @@ func (t *target) reader() signing.Reader {
 	if t.witness != nil {
 		return t.witness
 	}
-	return t.repo
+	return t.place()
 }
 
 // vouch notes whose signatures counted.

@@ -11,7 +11,6 @@ import (
 	"oras.land/oras-go/v2/errdef"
 
 	"github.com/modelreg/modelreg/pkg/ref"
-	"github.com/modelreg/modelreg/pkg/remote"
 )
 
 const (
@@ -116,10 +115,16 @@ func checkTag(tag string) error {
 	return nil
 }
 
+// A tagger is where tags are read and set.
+type tagger interface {
+	Resolve(ctx context.Context, reference string) (ocispec.Descriptor, error)
+	Tag(ctx context.Context, desc ocispec.Descriptor, tag string) error
+}
+
 // moveTag points tag at desc, unless it does so already, and looks again
 // whether it does: registries have no compare-and-swap, so another writer may
 // have been faster. It reports whether the tag was written.
-func moveTag(ctx context.Context, repo *remote.Repository, desc ocispec.Descriptor, tag string) (bool, error) {
+func moveTag(ctx context.Context, repo tagger, desc ocispec.Descriptor, tag string) (bool, error) {
 	now, err := repo.Resolve(ctx, tag)
 	if err != nil && !errors.Is(err, errdef.ErrNotFound) {
 		return false, fmt.Errorf("look at tag %s: %w", tag, err)
