@@ -91,7 +91,11 @@ func (r *Repository) do(ctx context.Context, k call) (*http.Response, error) {
 func (k call) tried(err error) error {
 	e, ok := errors.AsType[*Error](err)
 	if ok && k.pace == quick && (e.Status != 0 || policy{}.covers(err)) {
-		e.again = false
+		// The error can be that of another request, whose failure ended this
+		// one: it is not ours to change.
+		own := *e
+		own.again = false
+		return &own
 	}
 	return err
 }
