@@ -317,8 +317,11 @@ func (m *machine) fixed(code byte, b []byte) error {
 	return m.push(value{})
 }
 
+// maxProtocol is the last protocol of pickles that there is.
+const maxProtocol = 5
+
 func (m *machine) protocol(n int) error {
-	if n > 5 {
+	if n > maxProtocol {
 		return m.fault("protocol %d is not known", n)
 	}
 	if m.ops > 1 {

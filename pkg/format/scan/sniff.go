@@ -88,8 +88,8 @@ func sniff(head []byte) kind {
 	switch {
 	case isTar(head):
 		return kindTar
-	case head[0] == 0x80 && len(head) > 1 && head[1] <= 16:
-		return kindPickle // of a protocol there is, or might be
+	case head[0] == 0x80 && len(head) > 1 && head[1] <= maxProtocol:
+		return kindPickle
 	case isZlib(head):
 		return kindZlib
 	case isPE(head):
