@@ -112,7 +112,10 @@ func (h *Hub) Verify(ctx context.Context, r ref.Reference, trust signing.Trust, 
 	if report != nil {
 		res.Signers = signers(report)
 		for _, rej := range report.Rejected {
-			res.Failures = append(res.Failures, VerifyFailure{Rule: "signature", Reason: rej.String()})
+			// Beside a signature there may well be attestations.
+			if err != nil || !rej.Attestation {
+				res.fail("signature", rej.String())
+			}
 		}
 	}
 	if opts.dispensable(err) {

@@ -3,6 +3,7 @@ package signing
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 
 	"github.com/go-json-experiment/json"
@@ -88,7 +89,7 @@ func (v *verification) checkStatement(st *statement) error {
 			return err
 		}
 	} else if st.PredicateType != predicateSign {
-		return reject("an attestation of type %q, not a signature", st.PredicateType)
+		return &refusal{reason: fmt.Sprintf("an attestation of type %q, not a signature", st.PredicateType), attestation: true}
 	}
 	if len(st.Subject) > maxSubjects {
 		return reject("statement about %d subjects, more than %d", len(st.Subject), maxSubjects)

@@ -85,6 +85,10 @@ type Rejection struct {
 	Format     Format
 	Descriptor ocispec.Descriptor
 	Reason     string
+
+	// Attestation says that it is a statement of another type, and nothing is
+	// wrong with it as far as that was looked at.
+	Attestation bool
 }
 
 // String returns the reason with the digest that it is about.
@@ -206,7 +210,10 @@ func (v *verification) record(format Format, desc ocispec.Descriptor, signer Sig
 		if !isOwnFault(err) {
 			return fmt.Errorf("read signatures: %w", err)
 		}
-		v.report.Rejected = append(v.report.Rejected, Rejection{Format: format, Descriptor: desc, Reason: err.Error()})
+		why, ok := errors.AsType[*refusal](err)
+		v.report.Rejected = append(v.report.Rejected, Rejection{
+			Format: format, Descriptor: desc, Reason: err.Error(), Attestation: ok && why.attestation,
+		})
 		return nil
 	}
 	signer.Format, signer.Descriptor = format, desc
@@ -242,7 +249,10 @@ func (s Signatory) tellsMore(other Signatory) bool {
 }
 
 // A refusal is what is wrong with one candidate.
-type refusal struct{ reason string }
+type refusal struct {
+	reason      string
+	attestation bool // it is no signature and does not pretend to be
+}
 
 func (r *refusal) Error() string { return r.reason }
 

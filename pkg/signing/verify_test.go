@@ -198,6 +198,9 @@ func TestVerifyReport(t *testing.T) {
 	if diff := cmp.Diff(want, report.Signers[0]); diff != "" {
 		t.Errorf("signer (-want +got):\n%s", diff)
 	}
+	if !report.Rejected[0].Attestation {
+		t.Error("the attestation is not told from what is wrong")
+	}
 	if got := report.Rejected[0].String(); !strings.Contains(got, "bundle sha256:") || !strings.Contains(got, "scan") {
 		t.Errorf("rejection = %q", got)
 	}
