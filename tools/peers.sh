@@ -21,6 +21,7 @@ install github.com/google/go-containerregistry/cmd/crane@v0.22.1 crane
 install github.com/regclient/regclient/cmd/regctl@v0.11.7 regctl
 install github.com/sigstore/cosign/v2/cmd/cosign@v2.6.5 v2/cosign
 install github.com/sigstore/cosign/v3/cmd/cosign@v3.1.3 v3/cosign
+install sigs.k8s.io/kustomize/kustomize/v5@v5.7.1 kustomize
 
 # What clusters are asked with: the published definitions of admission policies,
 # and a small program that holds objects against them.
@@ -31,7 +32,7 @@ definitions() { # MODULE@VERSION FILES…
   echo "fetching definitions from $module"
   root=$(cd / && GOFLAGS='' go mod download -json "$module" | sed -n 's/.*"Dir": "\(.*\)",*$/\1/p')
   mkdir -p "$dir/crds"
-  for file in "$@"; do cp --no-preserve=mode "$root/$file" "$dir/crds/"; done
+  for file in "$@"; do cat "$root/$file" >"$dir/crds/${file##*/}"; done
   touch "$stamp"
 }
 crds=config/crds/policies.kyverno.io/policies.kyverno.io

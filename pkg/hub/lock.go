@@ -71,6 +71,9 @@ func (h *Hub) Relock(ctx context.Context, old Locked, opts LockOptions) (lock.En
 	if err != nil {
 		return old.Entry, fmt.Errorf("update %s: %w", old.Name, err)
 	}
+	if old.Signer != "" && next.Signer == "" || old.Policy != "" && next.Policy == "" {
+		return old.Entry, fmt.Errorf("%w: update %s: it was locked with a signer or policy, and this says nothing of one", ErrUsage, old.Name)
+	}
 	same := next
 	same.Resolved, same.Earlier = old.Resolved, old.Earlier
 	if reflect.DeepEqual(same, old.Entry) {

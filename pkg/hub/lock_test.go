@@ -165,6 +165,11 @@ func TestRelock(t *testing.T) {
 	_, err = w.Relock(t.Context(), l, hub.LockOptions{})
 	wantErr(t, err, hub.ErrUsage)
 
+	held := l
+	held.Policy = digest.FromString("policy")
+	_, err = w.Relock(t.Context(), held, opts)
+	wantErr(t, err, hub.ErrUsage) // a signature is not what the policy said
+
 	w.push("org/m:v1.1.0", "two")
 	_, err = w.Relock(t.Context(), l, opts)
 	wantErr(t, err, signing.ErrNoSignature)
