@@ -49,8 +49,6 @@ numpy.random._philox Philox
 numpy.random._sfc64 SFC64
 numpy.random._generator Generator
 numpy.random.bit_generator SeedSequence
-numpy._core.multiarray scalar
-numpy.core.multiarray scalar
 sklearn.metrics._scorer _PassthroughScorer
 sklearn.neural_network._stochastic_optimizers BaseOptimizer SGDOptimizer AdamOptimizer
 sklearn.model_selection._split KFold GroupKFold StratifiedKFold StratifiedGroupKFold TimeSeriesSplit LeaveOneOut LeavePOut ShuffleSplit
@@ -77,20 +75,22 @@ torch._utils _rebuild_sparse_tensor _rebuild_nested_tensor _rebuild_meta_tensor_
 
 // checkedNames are functions that are harmless with some arguments only.
 var checkedNames = map[string]entry{
-	"_codecs encode":                      {check: latin1},
-	"builtins bytearray":                  {check: literals},
-	"__builtin__ bytearray":               {check: literals},
-	"builtins bytes":                      {check: literals},
-	"__builtin__ bytes":                   {check: literals},
-	"__builtin__ xrange":                  {check: literals},
-	"builtins range":                      {check: literals},
-	"collections defaultdict":             {check: classFirst},
-	"copyreg _reconstructor":              {check: reconstructor},
-	"copy_reg _reconstructor":             {check: reconstructor},
-	"numpy dtype":                         {check: dtypeCode, result: vDType},
-	"numpy._core.multiarray _reconstruct": {check: arrayClass},
-	"numpy.core.multiarray _reconstruct":  {check: arrayClass},
-	"numpy.ma.core _mareconstruct":        {check: maskedClass},
+	"_codecs encode":                                         {check: latin1},
+	"builtins bytearray":                                     {check: literals},
+	"__builtin__ bytearray":                                  {check: literals},
+	"builtins bytes":                                         {check: literals},
+	"__builtin__ bytes":                                      {check: literals},
+	"__builtin__ xrange":                                     {check: literals},
+	"builtins range":                                         {check: literals},
+	"collections defaultdict":                                {check: classFirst},
+	"copyreg _reconstructor":                                 {check: reconstructor},
+	"copy_reg _reconstructor":                                {check: reconstructor},
+	"numpy dtype":                                            {check: dtypeCode, result: vDType},
+	"numpy._core.multiarray _reconstruct":                    {check: arrayClass},
+	"numpy.core.multiarray _reconstruct":                     {check: arrayClass},
+	"numpy._core.multiarray scalar":                          {check: scalar},
+	"numpy.core.multiarray scalar":                           {check: scalar},
+	"numpy.ma.core _mareconstruct":                           {check: maskedClass},
 	"numpy.random.bit_generator __pyx_unpickle_SeedSequence": {check: classFirst},
 	"numpy._core.numeric _frombuffer":                        {check: frombuffer},
 	"numpy.core.numeric _frombuffer":                         {check: frombuffer},
@@ -101,6 +101,11 @@ var checkedNames = map[string]entry{
 	"sklearn.neighbors._ball_tree newObj":                    {check: classFirst},
 	"sklearn.metrics._dist_metrics newObj":                   {check: classFirst},
 	"joblib.numpy_pickle NumpyArrayWrapper":                  {check: nothing, result: vArray},
+	"torch.jit._pickle build_intlist":                        {check: listFirst},
+	"torch.jit._pickle build_tensorlist":                     {check: listFirst},
+	"torch.jit._pickle build_doublelist":                     {check: listFirst},
+	"torch.jit._pickle build_boollist":                       {check: listFirst},
+	"torch.jit._pickle restore_type_tag":                     {check: listFirst},
 	"torch._tensor _rebuild_from_type_v2":                    {check: rebuild},
 	"torch.storage _load_from_bytes":                         {check: one, nested: true},
 }
@@ -176,6 +181,14 @@ func classFirst(m *machine, args []value) string {
 		if i == 0 && v.kind != vPlain && !m.isClass(v) || m.isRestricted(v) {
 			return "with what it would call"
 		}
+	}
+	return ""
+}
+
+// listFirst is for what returns its first argument.
+func listFirst(m *machine, args []value) string {
+	if len(args) == 0 || args[0].kind != vList && args[0].kind != vDict || slices.ContainsFunc(args, m.isRestricted) {
+		return "with what is no list"
 	}
 	return ""
 }

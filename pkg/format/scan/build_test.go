@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"compress/flate"
 	"hash/crc32"
+
+	"github.com/modelreg/modelreg/internal/testmodel"
 )
 
 func crc(b []byte) uint32 { return crc32.ChecksumIEEE(b) }
@@ -14,4 +16,8 @@ func deflated(data []byte) []byte {
 	w.Write(data) //nolint:errcheck // a bytes.Buffer takes everything
 	w.Close()     //nolint:errcheck // as above
 	return b.Bytes()
+}
+
+func member(name string, data []byte) testmodel.Member {
+	return testmodel.Member{Name: name, Data: data}
 }

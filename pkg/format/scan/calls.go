@@ -72,7 +72,7 @@ func (m *machine) newDict(items []value) error {
 	if len(items)%2 != 0 {
 		return m.fault("a dictionary of an odd number of keys and values")
 	}
-	if len(m.dicts) >= maxDicts {
+	if len(m.dicts) >= maxDicts>>m.shift {
 		return m.limit("too many dictionaries")
 	}
 	d := dict{fields: true}
@@ -171,7 +171,12 @@ func (m *machine) apply(code byte) error {
 
 // load imports a name.
 func (m *machine) load(module, name string) (value, error) {
-	key := module + "\x00" + name
+	if len(module)+len(name) > maxName {
+		m.imports++
+		m.find("pickle-import", "imports a name of %d bytes from %.80s", len(name), module)
+		return value{}, nil
+	}
+	key := [2]string{module, name}
 	i, ok := m.names[key]
 	if !ok {
 		if len(m.globals) >= maxGlobals {
@@ -184,7 +189,9 @@ func (m *machine) load(module, name string) (value, error) {
 		m.globals = append(m.globals, global{module, name, allowed(module, name)})
 	}
 	m.imports++
-	if g := m.globals[i]; g.entry == nil {
+	if g := m.globals[i]; m.ctx.torch && strings.HasPrefix(module, "__torch__") {
+		m.find("torchscript", "has objects of classes that are TorchScript")
+	} else if g.entry == nil {
 		rule, why := "pickle-import", "imports %s"
 		if harmful(module, name) {
 			rule = "pickle-dangerous-import"

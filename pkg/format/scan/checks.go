@@ -88,6 +88,7 @@ type session struct {
 	inflated int64 // bytes unpacked so far
 	members  int   // of all archives so far
 	steps    int   // of all pickles so far
+	live     int   // machines that run or wait for one that does
 }
 
 // maxFindings is how many findings of a file are listed.

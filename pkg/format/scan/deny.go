@@ -49,13 +49,14 @@ var harmfulNames = sync.OnceValue(func() map[string]bool {
 var harmfulWords = []string{
 	"system", "popen", "eval", "exec", "execfile", "compile", "__import__", "__globals__", "__builtins__", "__subclasses__",
 	"__class__", "__base__", "__mro__", "__code__", "__dict__", "__getattribute__", "__reduce__", "__reduce_ex__",
-	"getattr", "setattr", "attrgetter", "methodcaller", "sys", "os", "subprocess", "modules",
+	"getattr", "setattr", "attrgetter", "methodcaller", "sys", "os", "subprocess",
 }
 
 // harmful tells names known to be able to run commands, use files or the
 // network, or load code.
 func harmful(module, name string) bool {
 	full := module + "." + name
+	full = full[:min(len(full), maxName)]
 	for i := range len(full) + 1 {
 		if (i == len(full) || full[i] == '.') && harmfulNames()[full[:i]] {
 			return true

@@ -2,6 +2,7 @@ package scan
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -111,7 +112,7 @@ func (m *machine) otherwise(pickle bool) error {
 // fork returns a machine that goes on from here, without leaving traces in m.
 func (m *machine) fork(t *tape) *machine {
 	f := *m
-	f.t, f.forked, f.overlay = t, true, make(map[uint32]value)
+	f.t, f.forked, f.overlay = t, true, maps.Clone(m.overlay)
 	f.stack = m.stack[:len(m.stack):len(m.stack)]
 	f.marks = m.marks[:len(m.marks):len(m.marks)]
 	f.texts = m.texts[:len(m.texts):len(m.texts)]

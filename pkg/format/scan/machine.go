@@ -25,7 +25,7 @@ type machine struct {
 	texts   []byte
 	items   []value
 	globals []global
-	names   map[string]int64
+	names   map[[2]string]int64
 	dicts   []dict
 	dtypes  []dtype
 
@@ -44,6 +44,8 @@ type machine struct {
 	overlay map[uint32]value
 	stopped bool
 	depth   int   // of pickles in pickles
+	shift   int   // of the limits, by how many machines wait for this one
+	arrays  int   // of which something is known
 	failed  error // of reading what is inside
 }
 
@@ -89,6 +91,8 @@ func (m *machine) find(rule, format string, args ...any) {
 
 // run follows one pickle to its STOP.
 func (m *machine) run() error {
+	m.s.live++
+	defer func() { m.s.live-- }()
 	for {
 		if m.ops++; m.s.steps+1 > maxSteps {
 			return m.limit("too many steps")
@@ -349,7 +353,7 @@ func (m *machine) startFrame(n uint64) error {
 func (m *machine) plain(code byte) error {
 	switch code {
 	case opMark:
-		if len(m.marks) >= maxMarks {
+		if len(m.marks) >= maxMarks>>m.shift {
 			return m.limit("too many marks")
 		}
 		m.marks = append(m.marks, len(m.stack))
@@ -402,7 +406,7 @@ func (m *machine) fence() int {
 }
 
 func (m *machine) push(v value) error {
-	if len(m.stack) >= maxStack {
+	if len(m.stack) >= maxStack>>m.shift {
 		return m.limit("the stack is too high")
 	}
 	m.stack = append(m.stack, v)
@@ -456,13 +460,23 @@ func (m *machine) set32(index uint32) error {
 	if err != nil {
 		return err
 	}
-	if m.forked {
+	if index >= maxMemo>>m.shift {
+		return m.limit("the memo is too large")
+	}
+	// Indexes are dense in what picklers write. Others are not worth the memory.
+	if m.forked || int(index) > len(m.memo)+maxFar {
+		if len(m.overlay) >= maxFar {
+			return m.limit("the memo has too many gaps")
+		}
+		if _, there := m.overlay[index]; !there && !m.inMemo(index) {
+			m.put++
+		}
 		m.overlay[index] = v
-		m.put++
 		return nil
 	}
-	if index >= maxMemo {
-		return m.limit("the memo is too large")
+	if _, there := m.overlay[index]; there {
+		delete(m.overlay, index)
+		m.put--
 	}
 	for int(index) >= len(m.memo) {
 		m.memo = append(m.memo, value{})
@@ -482,8 +496,13 @@ func (m *machine) get(index uint32) error {
 	if v, ok := m.overlay[index]; ok {
 		return m.push(v)
 	}
-	if int(index/64) >= len(m.has) || m.has[index/64]&(1<<(index%64)) == 0 {
+	if !m.inMemo(index) {
 		return m.fault("takes what is not in the memo")
 	}
 	return m.push(m.memo[index])
+}
+
+// inMemo tells whether an index of the dense memo is set.
+func (m *machine) inMemo(index uint32) bool {
+	return int(index/64) < len(m.has) && m.has[index/64]&(1<<(index%64)) != 0
 }

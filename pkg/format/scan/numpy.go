@@ -34,6 +34,7 @@ func (m *machine) newDType(args []value) value {
 		if p := dtypePattern.FindStringSubmatch(name); p != nil {
 			n, err := strconv.ParseInt(p[2], 10, 64)
 			t.object = p[1] == "O"
+			t.flex = p[1] == "V" || p[1] == "S" || p[1] == "U"
 			switch {
 			case p[1] == "?" && p[2] == "":
 				t.size = 1
@@ -72,16 +73,32 @@ func (m *machine) setDType(target, state value) {
 		}
 		t.object = t.object || m.dtypes[of[0].off].object
 	}
+	n := items[5].off
 	if fields := items[4]; fields.kind != vPlain || fields.n != none {
 		if fields.kind != vDict || !m.dicts[fields.off].fields {
 			t.size = -1
 			return
 		}
-		t.object = t.object || m.dicts[fields.off].objs
+		d := m.dicts[fields.off]
+		t.object = t.object || d.objs
+		if d.extent > n || d.objs && len(items) > 7 && items[7].off&1 == 0 {
+			m.find("pickle-call", "describes a type whose fields are not what it says")
+		}
 	}
-	if n := items[5].off; n >= 0 {
+	switch {
+	case t.flex && n >= 0:
 		t.size = n
+	case n >= 0:
+		t.size = -1
 	}
+}
+
+// scalar is for what makes a number of a dtype and bytes.
+func scalar(m *machine, args []value) string {
+	if len(args) == 0 || len(args) > 2 || args[0].kind != vDType || m.dtypes[args[0].off].object {
+		return "without a dtype of numbers"
+	}
+	return ""
 }
 
 // elements multiplies a shape. It reports false where it cannot be one.

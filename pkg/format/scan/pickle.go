@@ -23,7 +23,7 @@ func checkPickle(s *session, in *input) error {
 
 // machine returns a new machine.
 func (s *session) machine(in *input, t *tape, ctx pickleContext) *machine {
-	return &machine{s: s, in: in, t: t, ctx: ctx, names: make(map[string]int64), storages: make(map[string]storage)}
+	return &machine{s: s, in: in, t: t, ctx: ctx, shift: 2 * s.live, names: make(map[[2]string]int64), overlay: make(map[uint32]value), storages: make(map[string]storage)}
 }
 
 // isContent tells an error that is about the bytes.
@@ -70,6 +70,9 @@ func (s *session) pickles(in *input, off int64, ctx pickleContext) error {
 			return s.broken(m, err)
 		}
 		return nil
+	}
+	if !slices.Contains([]kind{kindPickle, kindText, kindUnknown}, in.kind) {
+		s.add(in, "polyglot", 0, "is a pickle too, besides what it is (%s)", in.kind)
 	}
 	s.commit(m)
 	if err != nil {

@@ -14,8 +14,8 @@
 // Imports of pickles are decided by a list of exact names that are allowed. A
 // list of names that are known to be harmful only makes a better report.
 //
-// Bytes are taken to be hostile. Memory stays under 256 MiB and time under a
-// minute for each file, by limits that have names in this package; a file that
+// Bytes are taken to be hostile. Memory stays under 256 MiB and time for a
+// small file under a minute, by limits that have names in this package; a file that
 // needs more is unscannable.
 package scan
 
@@ -109,7 +109,8 @@ type Options struct {
 	// compared. All that could be code is read all the same.
 	Sparse bool
 
-	// Timeout is how long a file may take. Zero means [DefaultTimeout].
+	// Timeout is how long a file may take. Zero means [DefaultTimeout], and a
+	// second more for every 64 MiB of the file.
 	Timeout time.Duration
 
 	// Each, if not nil, is told of each file when it has been looked at. What
@@ -117,7 +118,7 @@ type Options struct {
 	Each func(f File, v Verdict, findings []Finding)
 }
 
-// DefaultTimeout is how long a file may take before it is unscannable.
+// DefaultTimeout is how long a small file may take before it is unscannable.
 const DefaultTimeout = time.Minute
 
 // Scan looks at files and reports on all of them. A file is done with when the
@@ -161,7 +162,7 @@ func Files(files ...File) iter.Seq2[File, error] {
 // scanFile looks at one file with all that is in it.
 func scanFile(ctx context.Context, f File, whole *collection, opts Options) (Verdict, []Finding, error) {
 	if opts.Timeout == 0 {
-		opts.Timeout = DefaultTimeout
+		opts.Timeout = DefaultTimeout + time.Duration(f.Size>>26)*time.Second
 	}
 	inner, cancel := context.WithTimeout(ctx, opts.Timeout)
 	defer cancel()

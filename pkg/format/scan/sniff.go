@@ -134,7 +134,10 @@ func isPE(head []byte) bool {
 		return false
 	}
 	at := int64(binary.LittleEndian.Uint32(head[60:]))
-	return at+4 > int64(len(head)) || string(head[at:][:4]) == "PE\x00\x00"
+	if at+4 > int64(len(head)) {
+		return at < 1<<20 && !isText(head)
+	}
+	return string(head[at:][:4]) == "PE\x00\x00"
 }
 
 func isSafetensors(head []byte) bool {

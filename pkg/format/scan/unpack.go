@@ -22,6 +22,7 @@ const (
 	maxInflated = 8 << 30  // bytes, of all in a file together
 	maxBuffer   = 24 << 20 // bytes of an unpacked member in memory: longer ones can be read only once
 	maxHeld     = 64 << 20 // bytes of unpacked members in memory, one in the other
+	maxFetched  = 64 << 20 // bytes of what is compressed that a sparse scan reads
 	maxWindow   = 32 << 20 // bytes that zstd may look back
 )
 
@@ -146,6 +147,10 @@ func checkCompressed(s *session, in *input) error {
 		return nil
 	case in.depth >= maxDepth:
 		s.add(in, "limit-depth", 0, "is compressed in something that is nested too deep")
+		return nil
+	}
+	if s.opts.Sparse && in.size > maxFetched {
+		s.add(in, "limit-size", 0, "is compressed and too large to be fetched")
 		return nil
 	}
 	src := &source{r: io.NewSectionReader(in.at, 0, in.size), s: s}

@@ -50,10 +50,11 @@ func (g global) String() string { return g.module + "." + g.name }
 
 // A dict is what counts of a dictionary.
 type dict struct {
-	dunder bool // has a key by which Python runs code
-	other  bool // has keys that are no plain strings
-	fields bool // all its values are pairs that begin with a dtype of numbers
-	objs   bool // some of those have objects
+	dunder bool  // has a key by which Python runs code
+	other  bool  // has keys that are no plain strings
+	fields bool  // all its values are pairs of a dtype and an offset
+	objs   bool  // some of those have objects
+	extent int64 // where the last of the fields ends
 	array  *array
 }
 
@@ -61,6 +62,7 @@ type dict struct {
 type dtype struct {
 	size   int64 // bytes, -1 if it cannot be told
 	object bool
+	flex   bool // of any size: its state tells
 }
 
 // An array is the state of joblib's stand-in.
@@ -69,19 +71,23 @@ type array struct {
 	has                 uint8 // bits of what has been set
 }
 
-// The limits of a machine. Together they bound its memory to about 150 MiB.
+// The limits of a machine. Together they bound its memory to about 150 MiB. One
+// that runs while another waits for it has a quarter of the other's.
 const (
 	maxSteps   = 100_000_000 // of all pickles in a file
 	maxStack   = 1 << 20
 	maxMarks   = 1 << 16
 	maxMemo    = 3 << 20
+	maxFar     = 1 << 12  // values of the memo that lie far from others
 	maxTexts   = 16 << 20 // bytes of strings that are kept
 	maxText    = 1 << 10  // of one of them
 	maxItems   = 1 << 20  // of tuples that are kept
 	maxTuple   = 256      // of one of them
 	maxDicts   = 1 << 20
 	maxDTypes  = 1 << 16
-	maxGlobals = 1 << 16
+	maxArrays  = 1 << 14
+	maxGlobals = 1 << 14
+	maxName    = 1 << 10 // bytes of a module and name that are kept
 	maxLine    = 64 << 10
 )
 
@@ -95,7 +101,7 @@ func (m *machine) text(v value) (string, bool) {
 
 // keep makes a value of a string.
 func (m *machine) keep(s []byte) value {
-	if len(s) > maxText || len(m.texts)+len(s) > maxTexts {
+	if len(s) > maxText || len(m.texts)+len(s) > maxTexts>>m.shift {
 		return value{kind: vLongText}
 	}
 	v := value{kind: vText, off: int64(len(m.texts)), n: uint32(len(s))}
@@ -111,7 +117,7 @@ func (m *machine) tuple(items []value) value {
 			flag = restricted
 		}
 	}
-	if len(items) > maxTuple || len(m.items)+len(items) > maxItems {
+	if len(items) > maxTuple || len(m.items)+len(items) > maxItems>>m.shift {
 		return value{kind: vLongTuple, n: flag}
 	}
 	v := value{kind: vTuple, off: int64(len(m.items)), n: uint32(len(items)) | flag}
@@ -176,6 +182,9 @@ func (m *machine) set(d *dict, key, item value) {
 		return
 	}
 	if d.array == nil {
+		if m.arrays++; m.arrays > maxArrays {
+			return
+		}
 		d.array = &array{}
 	}
 	*[]*value{&d.array.shape, &d.array.align, &d.array.dtype}[i] = item
@@ -186,11 +195,12 @@ func (m *machine) set(d *dict, key, item value) {
 // dtype: a tuple of a dtype and an offset.
 func (m *machine) setField(d *dict, item value) {
 	items, ok := m.args(item)
-	if !ok || len(items) < 2 || items[0].kind != vDType {
+	if !ok || len(items) < 2 || items[0].kind != vDType || items[1].kind != vInt || items[1].off < 0 {
 		d.fields = false
 		return
 	}
 	t := m.dtypes[items[0].off]
 	d.objs = d.objs || t.object
 	d.fields = d.fields && t.size >= 0
+	d.extent = max(d.extent, items[1].off+t.size)
 }

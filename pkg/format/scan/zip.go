@@ -179,6 +179,10 @@ func (s *session) member(a archive, m zipdir.Member) error {
 	if child.raw && s.opts.Sparse && m.Size > sparseFrom {
 		return nil
 	}
+	if s.opts.Sparse && m.Packed > maxFetched {
+		s.add(child, "limit-size", 0, "is compressed and too large to be fetched")
+		return nil
+	}
 	return s.inflate(child, packed, m)
 }
 
