@@ -53,7 +53,7 @@ The same statement by the same key again changes nothing.`,
 	fl := cmd.Flags()
 	fl.StringVar(&f.predicateType, "type", "", "`TYPE` of the predicate: a URI or a short name")
 	fl.StringVar(&f.predicate, "predicate", "", "`FILE` with the predicate; - is standard input")
-	f.signer.add(fl)
+	f.signer.add(cmd)
 	choose(cmd, choiceFlag{value: &f.layout, name: "attestation-layout", usage: "`bundle|classic`: a referrer, or cosign's older tag"}, "bundle", "classic")
 	completeTypes(cmd, "type")
 	return cmd
@@ -79,6 +79,9 @@ func (a *app) attest(cmd *cobra.Command, arg string, f attestFlags) error {
 		return usagef("attest needs --predicate FILE: what is to be attested")
 	case !f.signer.given():
 		return usagef("attest needs %s", signerUsage)
+	}
+	if err := f.signer.fits("attestation-layout", f.layout); err != nil {
+		return err
 	}
 	p, err := a.readPredicate(cmd.Context(), f)
 	if err != nil {

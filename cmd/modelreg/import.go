@@ -65,7 +65,7 @@ MODELSCOPE_API_TOKEN.`,
 	scanFlagsOf(cmd, &f.PushOptions)
 	fl.BoolVar(&f.DryRun, "dry-run", false, "resolve, read the headers, and send nothing")
 	fl.BoolVar(&f.push.sign, "sign", false, "sign the version with --key")
-	f.push.signer.add(fl)
+	f.push.signer.add(cmd)
 	f.push.provenance.add(cmd)
 	return cmd
 }

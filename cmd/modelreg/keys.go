@@ -36,9 +36,16 @@ func (a *app) trust(ctx context.Context, verify bool, f trustFlags) (*signing.Tr
 	return a.trusted(ctx, f)
 }
 
-// publicKey reads a public key from a file, or from the environment variable
-// that env://NAME names.
-func publicKey(_ context.Context, name string) (*signing.PublicKey, error) {
+// publicKey reads a public key from a file, from the environment variable that
+// env://NAME names, or from where a plug-in reaches it.
+func publicKey(ctx context.Context, name string) (*signing.PublicKey, error) {
+	if isElsewhere(name) {
+		s, err := signing.OpenKMS(ctx, name)
+		if err != nil {
+			return nil, keyElsewhere(err)
+		}
+		return s.Public(), nil
+	}
 	pem, err := readKey(name)
 	if err != nil {
 		return nil, err
@@ -50,9 +57,29 @@ func publicKey(_ context.Context, name string) (*signing.PublicKey, error) {
 	return key, nil
 }
 
-// signer reads a private key, with its password from the environment or the
-// terminal.
+// isElsewhere tells whether a key's name is neither a file's nor a variable's.
+func isElsewhere(name string) bool {
+	return signing.IsKMS(name) && !strings.HasPrefix(name, "env://")
+}
+
+// keyElsewhere says what to do about a key that a plug-in does not give.
+func keyElsewhere(err error) error {
+	if errors.Is(err, signing.ErrPlugin) {
+		return usageError{err, "keys that are kept elsewhere are reached through sigstore's plug-ins, programs named sigstore-kms-NAME in the path; see docs/signing.md"}
+	}
+	return usageError{err, "use a FILE, env://NAME, awskms://…, gcpkms://…, azurekms://…, hashivault://… or pkcs11:…"}
+}
+
+// signer opens a private key where it is kept elsewhere, or reads it, with its
+// password from the environment or the terminal.
 func (a *app) signer(ctx context.Context, file string) (*signing.Signer, error) {
+	if isElsewhere(file) {
+		s, err := signing.OpenKMS(ctx, file)
+		if err != nil {
+			return nil, keyElsewhere(err)
+		}
+		return s, nil
+	}
 	pem, err := readKey(file)
 	if err != nil {
 		return nil, err

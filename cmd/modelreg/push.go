@@ -65,7 +65,7 @@ stays as it is, and no room on the disk is needed.`,
 	scanFlagsOf(cmd, &f.PushOptions)
 	fl.BoolVar(&f.DryRun, "dry-run", false, "pack and hash, and send nothing")
 	fl.BoolVar(&f.sign, "sign", false, "sign the version with --key")
-	f.signer.add(fl)
+	f.signer.add(cmd)
 	f.provenance.add(cmd)
 	return cmd
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/modelreg/modelreg/internal/testhub"
 	"github.com/modelreg/modelreg/internal/testmodel"
 	"github.com/modelreg/modelreg/internal/testreg"
+	"github.com/modelreg/modelreg/internal/testsigstore"
 	"github.com/modelreg/modelreg/pkg/registry"
 )
 
@@ -28,9 +29,9 @@ var update = flag.Bool("update-scripts", false, "rewrite expected files in the s
 // MODELREG_BIN set they run that binary instead: a test binary links more than
 // the real one, and has hidden a crash of the real one before.
 func TestMain(m *testing.M) {
-	commands := map[string]func(){"modelreg": main, "broken-worker": brokenWorker}
+	commands := map[string]func(){"modelreg": main, "broken-worker": brokenWorker, "sigstore-kms-testkms": keyPlugin}
 	if os.Getenv("MODELREG_BIN") != "" {
-		commands = nil
+		delete(commands, "modelreg")
 	}
 	testscript.Main(m, commands)
 }
@@ -46,6 +47,7 @@ func TestScript(t *testing.T) {
 		models.Commit(id, contentOf(t, digits))
 	}
 	models.Gate("acme/gated")
+	sigstore := testsigstore.New(t, testsigstore.Options{}).Serve()
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
@@ -56,6 +58,9 @@ func TestScript(t *testing.T) {
 			env.Setenv("PRIVATE", private.Host) // wants a login
 			env.Setenv("HF_ENDPOINT", models.URL())
 			env.Setenv("MODELSCOPE_DOMAIN", models.URL())
+			if err := setupSigstore(env, sigstore); err != nil {
+				return err
+			}
 			return setupScript(env)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

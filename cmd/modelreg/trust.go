@@ -67,9 +67,19 @@ func newSign(a *app) *cobra.Command {
 		Long: `Sign the digest that REF resolves to. The signature is a sigstore bundle attached
 to the version; cosign verifies it, and modelreg verifies cosign's.
 
+With --key a key signs: in a file, in the environment, or in a key service or hardware
+token that a plug-in of sigstore reaches. With --keyless an identity does: Fulcio turns
+an OIDC token into a certificate that is good for minutes, a transparency log or a
+timestamp authority says that the signature was made in them, and the key is forgotten.
+Without other flags that is the public sigstore, whose log anybody may read, so that
+who signed what digest is public for good; --signing-config, or the URLs, name a private
+deployment. A key's signatures are logged and stamped too with --rekor-url and
+--timestamp-url. docs/signing.md has more.
+
 ` + signDirHelp,
 		Example: `  modelreg sign ghcr.io/acme/support@sha256:… --key cosign.key
-  modelreg sign ./model --key cosign.key`,
+  modelreg sign ./model --key cosign.key
+  modelreg sign ghcr.io/acme/support@sha256:… --keyless --signing-config signing_config.json`,
 		Args:              exactArgs(1),
 		ValidArgsFunction: positions(a.references),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -81,7 +91,7 @@ to the version; cosign verifies it, and modelreg verifies cosign's.
 		},
 	}
 	dir.addSign(cmd)
-	signer.add(cmd.Flags())
+	signer.add(cmd)
 	choose(cmd, choiceFlag{value: &layout, name: "signature-layout", usage: "`bundle|classic|both`: a referrer, or cosign's older tag"}, "bundle", "classic", "both")
 	return cmd
 }
@@ -92,6 +102,9 @@ func (a *app) sign(cmd *cobra.Command, arg string, f signerFlags, layout string)
 		return err
 	}
 	format := map[string]signing.Format{"bundle": signing.Bundle, "classic": signing.Classic, "both": signing.Both}[layout]
+	if err := f.fits("signature-layout", layout); err != nil {
+		return err
+	}
 	s, err := a.signerOf(cmd.Context(), f)
 	if err != nil {
 		return err

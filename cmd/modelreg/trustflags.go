@@ -32,7 +32,7 @@ type trustFlags struct {
 const trustUsage = "--key FILE, or --certificate-identity and --certificate-oidc-issuer"
 
 func (f *trustFlags) add(fl *pflag.FlagSet) {
-	fl.StringArrayVar(&f.keys, "key", nil, "public key to trust, `FILE` or env://NAME (repeatable: one signer is enough)")
+	fl.StringArrayVar(&f.keys, "key", nil, "public key to trust: `FILE`, env://NAME, or one kept elsewhere, such as awskms://… (repeatable: one signer is enough)")
 	fl.StringArrayVar(&f.identities, "certificate-identity", nil, "trust certificates issued to `WHO`, a mail address or URI (repeatable)")
 	fl.StringArrayVar(&f.identityRegexps, "certificate-identity-regexp", nil, "the same, for all that match `REGEXP`, anchored with ^ and $ (repeatable)")
 	fl.StringVar(&f.issuer, "certificate-oidc-issuer", "", "and only if `URL` is the provider that vouched for them")
@@ -161,30 +161,6 @@ func readTrustedRoot(file string) (*signing.Roots, error) {
 		return nil, usagef("%s: %w", file, err)
 	}
 	return roots, nil
-}
-
-// signerFlags say what to sign with. They are the same on every command that
-// signs.
-type signerFlags struct {
-	key string
-}
-
-// signerUsage says in errors what to give.
-const signerUsage = "--key FILE"
-
-func (f *signerFlags) add(fl *pflag.FlagSet) {
-	fl.StringVar(&f.key, "key", "", "private key to sign with, `FILE` or env://NAME")
-}
-
-// given tells whether there is something to sign with.
-func (f *signerFlags) given() bool { return f.key != "" }
-
-// signerOf opens what the flags name. Something must be.
-func (a *app) signerOf(ctx context.Context, f signerFlags) (*signing.Signer, error) {
-	if !f.given() {
-		return nil, usagef("give %s", signerUsage)
-	}
-	return a.signer(ctx, f.key)
 }
 
 // signedBy tells in words who signed, and what is known of when.

@@ -53,6 +53,8 @@ type Deployment struct {
 
 	// URLs of the services, after Serve.
 	Fulcio, Rekor, TSA, Issuer string
+
+	asked requests
 }
 
 // logOrigin is the host of the log's URL in the trusted root, and what the log

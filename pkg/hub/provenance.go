@@ -146,6 +146,9 @@ func (h *Hub) finish(ctx context.Context, t *target, signer *signing.Signer, m *
 // saidBefore tells whether the signer's key has signed a statement about t that
 // is like the one looked for.
 func (h *Hub) saidBefore(ctx context.Context, t *target, signer *signing.Signer, like func(signing.Predicate) bool) (bool, error) {
+	if signer.Public() == nil {
+		return false, nil // a keyless signer cannot tell what it has signed
+	}
 	trust := signing.Trust{Keys: []*signing.PublicKey{signer.Public()}}
 	report, err := signing.Attestations(ctx, t.repo, signing.Target{Repository: t.ref.Name(), Descriptor: t.signed}, trust)
 	if err != nil {

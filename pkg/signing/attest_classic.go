@@ -147,6 +147,9 @@ func (e *envelope) signedBy(keys []*PublicKey) (*PublicKey, error) {
 // finds it there.
 func (v *verification) attachClassic(ctx context.Context, repo Repository, s *Signer, st *statement) (ocispec.Descriptor, error) {
 	none := ocispec.Descriptor{}
+	if s.signer == nil {
+		return none, errKeylessClassic
+	}
 	tag, ok := attachedTag(v.target.Descriptor.Digest, suffixAttestations)
 	if !ok {
 		return none, fmt.Errorf("the classic format has no tag for a %s digest", v.target.Descriptor.Digest.Algorithm())

@@ -3,7 +3,6 @@ package signing
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 
 	sgbundle "github.com/sigstore/sigstore-go/pkg/bundle"
@@ -55,8 +54,8 @@ func SignDetached(ctx context.Context, s *Signer, statement []byte, hint string)
 // neither subjects nor predicate, and Trust.MatchRepository means nothing to it.
 // Whatever is wrong with the bundle wraps [ErrUntrusted].
 func VerifyDetached(ctx context.Context, bundle []byte, trust Trust) (d *Detached, err error) {
-	if len(trust.Keys) == 0 {
-		return nil, errors.New("verify signature: no trusted key given")
+	if err := trust.Check(); err != nil {
+		return nil, fmt.Errorf("verify signature: %w", err)
 	}
 	if len(bundle) > MaxDetachedBytes {
 		return nil, fmt.Errorf("%w: bundle of %d bytes, more than %d", ErrUntrusted, len(bundle), MaxDetachedBytes)
@@ -93,7 +92,12 @@ func openDetached(raw []byte, trust Trust) (*Detached, error) {
 		return nil, reject("bundle over a %q, not an in-toto statement", envelope.PayloadType)
 	}
 	if b.VerificationMaterial.GetPublicKey() == nil {
-		return nil, reject("signed with a certificate, and only keys are trusted")
+		v := verification{trust: trust}
+		if err := v.prepare(); err != nil {
+			return nil, err
+		}
+		signer, err := v.certificateSigner(&b, artifact{})
+		return &Detached{Statement: envelope.Payload, Signer: signer}, err
 	}
 	hint := b.VerificationMaterial.GetPublicKey().GetHint()
 	// Pre-authentication encoding, as the DSSE protocol 1.0 defines it.

@@ -8,7 +8,6 @@ import (
 	sgbundle "github.com/sigstore/sigstore-go/pkg/bundle"
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/sigstore/sigstore-go/pkg/verify"
-	"github.com/sigstore/sigstore/pkg/signature"
 )
 
 // A demand is what must vouch for a signature beside whoever made it.
@@ -96,7 +95,8 @@ func (v *verification) weigh(b *sgbundle.Bundle, trusted root.TrustedMaterial, d
 	return evidence{}, err
 }
 
-// An artifact is what a signature is over: a digest, and how to ask for it.
+// An artifact is what a signature is about: a digest, or with none whatever it
+// says, which is then for the caller to judge. The policy is about who signed.
 type artifact struct {
 	algorithm string
 	sum       []byte
@@ -108,7 +108,11 @@ func (v *verification) weighOne(b *sgbundle.Bundle, trusted root.TrustedMaterial
 	if err != nil {
 		return evidence{}, err
 	}
-	result, err := sv.Verify(b, verify.NewPolicy(verify.WithArtifactDigest(of.algorithm, of.sum), of.policy))
+	about := verify.WithoutArtifactUnsafe()
+	if of.sum != nil {
+		about = verify.WithArtifactDigest(of.algorithm, of.sum)
+	}
+	result, err := sv.Verify(b, verify.NewPolicy(about, of.policy))
 	if err != nil {
 		return evidence{}, err
 	}
@@ -151,14 +155,14 @@ func (v *verification) keySigner(b *sgbundle.Bundle, of artifact) (Signatory, er
 	demands := v.trust.keyDemands(b)
 	for _, key := range v.trust.Keys {
 		for _, verifier := range key.verifiers {
-			ev, err := v.weigh(b, v.keyRoots(verifier), demands, of)
+			ev, err := v.weigh(b, v.trust.Roots.with(verifier), demands, of)
 			if err == nil {
 				s := key.signatory()
 				s.Time, s.Logged = ev.time, ev.logged
 				return s, nil
 			}
 			if plain := (demand{}); demands[len(demands)-1] != plain {
-				if _, errPlain := v.weighOne(b, v.keyRoots(verifier), plain, of); errPlain == nil {
+				if _, errPlain := v.weighOne(b, v.trust.Roots.with(verifier), plain, of); errPlain == nil {
 					return Signatory{}, reject("signed with the trusted key %s, but: %v", key.fingerprint, err)
 				}
 			}
@@ -171,15 +175,6 @@ func (v *verification) keySigner(b *sgbundle.Bundle, of artifact) (Signatory, er
 		}
 	}
 	return Signatory{}, reject("signed with another key (%s)", hint)
-}
-
-// keyRoots are the trusted roots, if there are any, and a key.
-func (v *verification) keyRoots(verifier signature.Verifier) root.TrustedMaterial {
-	m := keyMaterial{TrustedMaterial: &root.BaseTrustedMaterial{}, key: root.NewExpiringKey(verifier, time.Time{}, time.Time{})}
-	if v.trust.Roots != nil {
-		m.TrustedMaterial = v.trust.Roots.trusted
-	}
-	return m
 }
 
 // certificateSigner tells whom the certificate of a bundle was issued to, if it

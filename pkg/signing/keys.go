@@ -2,6 +2,7 @@ package signing
 
 import (
 	"bytes"
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -24,14 +25,19 @@ import (
 // ErrPassword means that a private key does not open with the password given.
 var ErrPassword = errors.New("wrong password for the private key")
 
-// A Signer is a private key that is ready to sign. It may be used from several
-// goroutines.
+// A Signer is ready to sign: a private key, here ([LoadSigner]) or where a
+// plug-in reaches it ([OpenKMS]), or an identity ([NewKeyless]). It may be used
+// from several goroutines.
 type Signer struct {
-	signer signature.SignerVerifier
-	public *PublicKey
+	signer signature.SignerVerifier // nil for a keyless signer
+	public *PublicKey               // likewise
+
+	token    func(context.Context) (string, error) // nil for a key
+	services Services
 }
 
-// Public returns the key that verifies what s signs.
+// Public returns the key that verifies what s signs. It is nil for a keyless
+// signer, which has another key each time.
 func (s *Signer) Public() *PublicKey { return s.public }
 
 // A PublicKey is a key that signatures are verified with.

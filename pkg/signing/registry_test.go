@@ -5,8 +5,10 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -19,7 +21,12 @@ import (
 	"github.com/modelreg/modelreg/pkg/signing"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if mode := os.Getenv(pluginKey); mode != "" && strings.HasPrefix(filepath.Base(os.Args[0]), "sigstore-kms-") {
+		os.Exit(runPlugin(mode))
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // A registryRepo is a repository in a registry.
 type registryRepo struct{ *remote.Repository }

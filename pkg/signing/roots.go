@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sigstore/sigstore-go/pkg/root"
+	"github.com/sigstore/sigstore/pkg/signature"
 )
 
 // maxRootBytes bounds a trusted root; that of the public sigstore has 7 KB.
@@ -65,6 +66,15 @@ func (r *Roots) certificateLogs() int {
 func (r *Roots) logInUse(id string, at time.Time) bool {
 	log, ok := r.trusted.RekorLogs()[id]
 	return ok && !at.Before(log.ValidityPeriodStart) && (log.ValidityPeriodEnd.IsZero() || !at.After(log.ValidityPeriodEnd))
+}
+
+// with are the roots, which may be nil, and a key.
+func (r *Roots) with(verifier signature.Verifier) root.TrustedMaterial {
+	m := keyMaterial{TrustedMaterial: &root.BaseTrustedMaterial{}, key: root.NewExpiringKey(verifier, time.Time{}, time.Time{})}
+	if r != nil {
+		m.TrustedMaterial = r.trusted
+	}
+	return m
 }
 
 // keyMaterial are roots with one key, whatever it is called.

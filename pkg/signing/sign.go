@@ -64,7 +64,7 @@ func Sign(ctx context.Context, repo Repository, t Target, s *Signer, opts SignOp
 // signBundle attaches a signature as a bundle, unless it is there.
 func signBundle(ctx context.Context, repo Repository, t Target, s *Signer, annotations map[string]string) (ocispec.Descriptor, error) {
 	st := newStatement(t, Predicate{Type: predicateSign, Raw: emptyPredicate()}).annotate(annotations)
-	v := verification{repo: repo, target: t, trust: Trust{Keys: []*PublicKey{s.public}}}
+	v := verification{repo: repo, target: t, trust: s.own()}
 	return v.attach(ctx, repo, s, st)
 }
 
@@ -128,6 +128,13 @@ func makeBundle(ctx context.Context, s *Signer, st *statement) ([]byte, error) {
 	payload, err := st.encode()
 	if err != nil {
 		return nil, fmt.Errorf("encode statement: %w", err)
+	}
+	if s.token != nil || !s.services.none() {
+		raw, err := s.witnessed(ctx, payload)
+		if err != nil {
+			return nil, fmt.Errorf("sign statement: %w", err)
+		}
+		return raw, nil
 	}
 	envelope, err := dsse.WrapSigner(s.signer, payloadInToto).SignMessage(bytes.NewReader(payload), options.WithContext(ctx))
 	if err != nil {

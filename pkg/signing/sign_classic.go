@@ -29,6 +29,9 @@ const classicTries = 8
 // signClassic adds a signature to those behind the tag, unless it is there.
 func signClassic(ctx context.Context, repo Repository, t Target, s *Signer, annotations map[string]string) (ocispec.Descriptor, error) {
 	none := ocispec.Descriptor{}
+	if s.signer == nil {
+		return none, errKeylessClassic
+	}
 	tag, ok := attachedTag(t.Descriptor.Digest, suffixSignatures)
 	if !ok {
 		return none, fmt.Errorf("the classic format has no tag for a %s digest", t.Descriptor.Digest.Algorithm())

@@ -169,14 +169,18 @@ func newVerification(repo Reader, t Target, trust Trust) (*verification, error) 
 		return nil, err
 	}
 	v := &verification{repo: repo, target: t, trust: trust}
-	for _, id := range trust.Identities {
+	return v, v.prepare()
+}
+
+func (v *verification) prepare() error {
+	for _, id := range v.trust.Identities {
 		m, err := id.matcher()
 		if err != nil {
-			return nil, err
+			return err
 		}
 		v.identities = append(v.identities, m)
 	}
-	return v, nil
+	return nil
 }
 
 // Check tells what is asked for that cannot be: nobody trusted, identities that

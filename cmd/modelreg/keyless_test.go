@@ -1,0 +1,118 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/sigstore/sigstore/pkg/signature"
+	"github.com/sigstore/sigstore/pkg/signature/kms/cliplugin/handler"
+
+	"github.com/modelreg/modelreg/internal/testsigstore"
+)
+
+// setupSigstore tells a script where a sigstore deployment is, with the files
+// that go with it in $SIGSTORE.
+func setupSigstore(env *testscript.Env, d *testsigstore.Deployment) error {
+	dir := filepath.Join(env.WorkDir, ".sigstore")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	for name, text := range map[string][]byte{
+		"root.json":      d.TrustedRoot(),
+		"signing.json":   d.SigningConfig(testsigstore.RekorV2),
+		"signing-1.json": d.SigningConfig(testsigstore.RekorV1),
+		"alice":          []byte(d.Token("alice@example.com") + "\n"),
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+			return err
+		}
+	}
+	for name, value := range map[string]string{
+		"SIGSTORE": dir, "FULCIO": d.Fulcio, "REKOR": d.Rekor, "TSA": d.TSA, "ISSUER": d.Issuer,
+		"TOKEN_OF_BOB": d.Token("bob@example.com"),
+	} {
+		env.Setenv(name, value)
+	}
+	return nil
+}
+
+// keyPlugin is a plug-in for keys that are kept elsewhere, with one of its own.
+func keyPlugin() {
+	args, err := handler.GetPluginArgs(os.Args)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	}
+	if args.InitOptions.KeyResourceID != "release" {
+		_ = handler.WriteErrorResponse(os.Stdout, errors.New("no such key"))
+		os.Exit(1)
+	}
+	key, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), bytes.Repeat([]byte{7}, 32))
+	if err != nil {
+		panic(err)
+	}
+	sv, err := signature.LoadECDSASignerVerifier(key, crypto.SHA256)
+	if err != nil {
+		panic(err)
+	}
+	if _, err := handler.Dispatch(os.Stdout, os.Stdin, args, keptKey{sv}); err != nil {
+		os.Exit(1)
+	}
+}
+
+// keptKey has what the handler of plug-ins wants besides.
+type keptKey struct{ signature.SignerVerifier }
+
+func (keptKey) CreateKey(context.Context, string) (crypto.PublicKey, error) {
+	return nil, errors.ErrUnsupported
+}
+
+func (keptKey) CryptoSigner(context.Context, func(error)) (crypto.Signer, crypto.SignerOpts, error) {
+	return nil, nil, errors.ErrUnsupported
+}
+func (keptKey) SupportedAlgorithms() []string { return nil }
+func (keptKey) DefaultAlgorithm() string      { return "" }
+
+// A job in GitHub Actions signs as what it is, with a token that it asks for
+// when there is something to sign, and with no other audience.
+func TestIdentityTokenOfJob(t *testing.T) {
+	d := testsigstore.New(t, testsigstore.Options{}).Serve()
+	t.Setenv("SIGSTORE_ID_TOKEN", "")
+	t.Setenv("ACTIONS_ID_TOKEN_REQUEST_URL", d.Issuer+"/token?api-version=2.0&audience=other")
+	t.Setenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "request-token")
+	identityToken := func() (string, error) {
+		get, err := tokenSource("")
+		if err != nil {
+			return "", err
+		}
+		return get(t.Context())
+	}
+	token, err := identityToken()
+	if err != nil || token != d.Token("ci@example.com") && strings.Count(token, ".") != 2 {
+		t.Errorf("identityToken = %q, %v", token, err)
+	}
+	t.Setenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "another")
+	if token, err := identityToken(); err == nil || strings.Contains(err.Error(), "another") {
+		t.Errorf("identityToken with a wrong request = %q, %v", token, err)
+	}
+	for name, body := range map[string]string{"no JSON": "x", "no token": `{"value":"x"}`, "nothing": `{}`} {
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(body)) }))
+		t.Setenv("ACTIONS_ID_TOKEN_REQUEST_URL", srv.URL)
+		if token, err := identityToken(); !errors.Is(err, errNoToken) {
+			t.Errorf("%s: identityToken = %q, %v", name, token, err)
+		}
+		srv.Close()
+	}
+}

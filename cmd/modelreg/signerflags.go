@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/modelreg/modelreg/pkg/signing"
+)
+
+// signerFlags say what to sign with, and who is to vouch for that. They are the
+// same on every command that signs.
+type signerFlags struct {
+	key           string
+	keyless       bool
+	token         string
+	config        string
+	fulcio, rekor string
+	rekorVersion  string
+	timestamps    []string
+	noLog         bool
+	root          string
+}
+
+// signerUsage says in errors what to give.
+const signerUsage = "--key FILE or --keyless"
+
+func (f *signerFlags) add(cmd *cobra.Command) {
+	fl := cmd.Flags()
+	fl.StringVar(&f.key, "key", "", "private key to sign with: `FILE`, env://NAME, or a key kept elsewhere (awskms://…, gcpkms://…, azurekms://…, hashivault://…, pkcs11:…)")
+	fl.BoolVar(&f.keyless, "keyless", false, "sign with a certificate for who an OIDC token names, instead of a key")
+	fl.StringVar(&f.token, "identity-token", "", "the OIDC token, or the `FILE` it is in (default: SIGSTORE_ID_TOKEN, or that of the GitHub Actions job); implies --keyless")
+	fl.StringVar(&f.config, "signing-config", "", "take the services of a sigstore deployment from its signing_config.json in `FILE`")
+	fl.StringVar(&f.fulcio, "fulcio-url", "", "certificate authority at `URL` (default of --keyless: the public sigstore)")
+	fl.StringVar(&f.rekor, "rekor-url", "", "write the signature to the transparency log at `URL`, for all to read who may read the log")
+	choose(cmd, choiceFlag{value: &f.rekorVersion, name: "rekor-version", usage: "API of --rekor-url: `2|1`"}, "2", "1")
+	fl.StringArrayVar(&f.timestamps, "timestamp-url", nil, "have the signature stamped by the timestamp authority at `URL` (repeatable)")
+	fl.BoolVar(&f.noLog, "no-log", false, "write to no transparency log, whatever the other flags say; keyless signatures are stamped then")
+	fl.StringVar(&f.root, "trusted-root", "", "attach a signature only if the trusted root in `FILE` believes it")
+}
+
+// given tells whether there is something to sign with.
+func (f *signerFlags) given() bool { return f.key != "" || f.withoutKey() }
+
+func (f *signerFlags) withoutKey() bool { return f.keyless || f.token != "" }
+
+// fits refuses a layout that has no place for the signature.
+func (f *signerFlags) fits(flag, layout string) error {
+	if f.withoutKey() && layout != "bundle" {
+		return usagef("--keyless and --%s %s do not go together: the older layout is for keys", flag, layout)
+	}
+	return nil
+}
+
+// signerOf opens what the flags name. Something must be. What is about to become
+// public is said before it does.
+func (a *app) signerOf(ctx context.Context, f signerFlags) (*signing.Signer, error) {
+	switch {
+	case !f.given():
+		return nil, usageError{
+			fmt.Errorf("nothing to sign with: give %s", signerUsage),
+			"\"modelreg keygen\" makes a key; --keyless signs as who a job or a token of yours names",
+		}
+	case f.key != "" && f.withoutKey():
+		return nil, usagef("--key and --keyless do not go together")
+	}
+	services, err := a.services(f)
+	if err != nil {
+		return nil, err
+	}
+	var s *signing.Signer
+	if f.withoutKey() {
+		token, err := tokenSource(f.token)
+		if err != nil {
+			return nil, err
+		}
+		if s, err = signing.NewKeyless(token, services); err != nil {
+			return nil, usageError{err, ""}
+		}
+	} else {
+		if s, err = a.signer(ctx, f.key); err != nil {
+			return nil, err
+		}
+		if len(services.Logs)+len(services.Timestamps) > 0 {
+			if s, err = s.With(services); err != nil {
+				return nil, usageError{err, ""}
+			}
+		}
+	}
+	a.tellLogs(services, f.withoutKey())
+	return s, nil
+}
+
+// tellLogs says what is going to be kept where, for good.
+func (a *app) tellLogs(s signing.Services, keyless bool) {
+	what := "the public key"
+	if keyless {
+		what = "your identity as the certificate has it"
+	}
+	for _, log := range s.Logs {
+		a.printer.Note("note: the transparency log %s keeps this signature for good, with a digest of what is signed and %s (--no-log writes to none)", log.URL, what)
+	}
+}
+
+// services are those that the flags name. Without any, a keyless signature is
+// made with the public sigstore's; with some of a private deployment no other is
+// asked besides.
+func (a *app) services(f signerFlags) (signing.Services, error) {
+	var s signing.Services
+	given := f.fulcio != "" || f.rekor != "" || len(f.timestamps) > 0
+	switch {
+	case f.config != "" && given:
+		return s, usagef("--signing-config and --fulcio-url, --rekor-url or --timestamp-url do not go together")
+	case f.config != "":
+		raw, err := readSmall(f.config, maxTrustedRoot)
+		if err != nil {
+			return s, fmt.Errorf("read signing configuration: %w", err)
+		}
+		if s, err = signing.ParseSigningConfig(raw); err != nil {
+			return s, usagef("%s: %w", f.config, err)
+		}
+	case given:
+		s.Fulcio, s.Timestamps = f.fulcio, slices.Clone(f.timestamps)
+		if f.rekor != "" {
+			s.Logs = []signing.LogService{{URL: f.rekor, Version: int(f.rekorVersion[0] - '0')}}
+		}
+	case f.withoutKey():
+		s = signing.PublicServices()
+	}
+	if f.noLog {
+		s.Logs = nil
+	}
+	if f.root == "" {
+		return s, nil
+	}
+	var err error
+	s.Roots, err = a.trustedRoot(f.root)
+	return s, err
+}
