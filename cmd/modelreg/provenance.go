@@ -3,8 +3,11 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -86,25 +89,44 @@ func (f *pushFlags) parameters() map[string]string {
 
 // workTree asks git for the commit that dir is a work tree of, and whether all
 // files in dir are that commit's: changed, new and ignored ones are not. It is
-// not ok when dir is no work tree, has no commit yet, or there is no git.
+// not ok when dir is no work tree or has no commit yet. What keeps git from
+// telling is said.
 func (a *app) workTree(ctx context.Context, dir string) (commit string, clean, ok bool) {
-	head, err := git(ctx, dir, "rev-parse", "--verify", "HEAD^{commit}")
-	if err != nil {
+	if inside, err := git(ctx, dir, "rev-parse", "--is-inside-work-tree"); err != nil || strings.TrimSpace(string(inside)) != "true" {
+		if err != nil && !strings.Contains(err.Error(), "not a git repository") {
+			a.printer.Warn("the provenance does not say which commit %s is of: %v", dir, err)
+		}
 		return "", false, false
+	}
+	head, err := git(ctx, dir, "rev-parse", "--quiet", "--verify", "HEAD^{commit}")
+	if err != nil {
+		return "", false, false // no commit yet
 	}
 	commit = strings.TrimSpace(string(head))
 	changes, err := git(ctx, dir, "status", "--porcelain", "--ignored", "--untracked-files=normal", "--", ".")
 	if err != nil {
-		a.printer.Warn("the provenance does not say which commit %s is of: git status: %v", dir, err)
+		a.printer.Warn("the provenance does not say which commit %s is of: %v", dir, err)
 		return "", false, false
 	}
 	return commit, len(bytes.TrimSpace(changes)) == 0, true
 }
 
-// git runs git in a directory. It is not to run what the directory's own
-// configuration names as a monitor of the file system, nor to write there.
+// git runs git in a directory, of which alone it is to speak: a hook of another
+// repository sets variables that mean that one. It is not to run what the
+// directory's own configuration names as a monitor of the file system, nor to
+// write there.
 func git(ctx context.Context, dir string, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, "git", append([]string{"-C", dir, "-c", "core.fsmonitor=false"}, args...)...)
-	cmd.Env = append(os.Environ(), "GIT_OPTIONAL_LOCKS=0", "LC_ALL=C", "GIT_TERMINAL_PROMPT=0")
-	return cmd.Output()
+	for _, v := range os.Environ() {
+		name, _, _ := strings.Cut(v, "=")
+		if !slices.Contains([]string{"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX"}, name) {
+			cmd.Env = append(cmd.Env, v)
+		}
+	}
+	cmd.Env = append(cmd.Env, "GIT_OPTIONAL_LOCKS=0", "LC_ALL=C", "GIT_TERMINAL_PROMPT=0")
+	out, err := cmd.Output()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		return nil, fmt.Errorf("git %s: %w: %s", args[0], err, bytes.TrimSpace(exit.Stderr))
+	}
+	return out, err
 }

@@ -24,7 +24,8 @@ import (
 const (
 	MaxTreeNodes = 1000
 	MaxTreeDepth = 8
-	treeWorkers  = 4 // requests at once, below each node of the first rows
+	treeWorkers  = 4               // nodes that are looked at at once
+	treeDuration = 5 * time.Minute // of one call of Tree
 )
 
 // A Tree is a version with all that is attached to it.
@@ -82,7 +83,9 @@ func (h *Hub) Tree(ctx context.Context, r ref.Reference, trust *signing.Trust) (
 	if err != nil {
 		return nil, err
 	}
-	g := &growth{hub: h, target: t, trust: trust}
+	ctx, cancel := context.WithTimeout(ctx, treeDuration)
+	defer cancel()
+	g := &growth{target: t, trust: trust, slots: make(chan struct{}, treeWorkers)}
 	g.nodes.Store(1)
 	root, err := g.node(ctx, t.desc, t.raw)
 	if err != nil {
@@ -96,9 +99,9 @@ func (h *Hub) Tree(ctx context.Context, r ref.Reference, trust *signing.Trust) (
 
 // growth is one call of Tree.
 type growth struct {
-	hub       *Hub
 	target    *target
 	trust     *signing.Trust
+	slots     chan struct{} // what may be at work at once, in all branches
 	nodes     atomic.Int64
 	truncated atomic.Bool
 }
@@ -108,6 +111,16 @@ type grown struct {
 	desc  ocispec.Descriptor
 	raw   []byte
 	above []digest.Digest // the digests of those above it
+}
+
+// slot waits until something more may be at work, and returns what ends it.
+func (g *growth) slot(ctx context.Context) (release func(), err error) {
+	select {
+	case g.slots <- struct{}{}:
+		return func() { <-g.slots }, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 // more tells whether another node fits.
@@ -182,15 +195,7 @@ func (g *growth) grow(ctx context.Context, n *TreeNode, at grown) error {
 		g.truncated.Store(true)
 		return nil
 	}
-	refs, err := g.target.repo.Referrers(ctx, at.desc, "")
-	switch {
-	case errors.Is(err, errdef.ErrNotFound):
-	case errors.Is(err, errdef.ErrSizeExceedsLimit):
-		g.truncated.Store(true)
-	case err != nil:
-		return err
-	}
-	signed, err := g.signed(ctx, n, at, refs)
+	refs, signed, err := g.attached(ctx, n, at)
 	if err != nil {
 		return err
 	}
@@ -204,6 +209,25 @@ func (g *growth) grow(ctx context.Context, n *TreeNode, at grown) error {
 	}
 	n.Attached = append(held, inOrder(merge(signed, referring))...)
 	return nil
+}
+
+// attached asks for what refers to a node, and for its signatures.
+func (g *growth) attached(ctx context.Context, n *TreeNode, at grown) (refs []ocispec.Descriptor, signed []TreeNode, err error) {
+	release, err := g.slot(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer release()
+	refs, err = g.target.repo.Referrers(ctx, at.desc, "")
+	switch {
+	case errors.Is(err, errdef.ErrNotFound):
+	case errors.Is(err, errdef.ErrSizeExceedsLimit):
+		g.truncated.Store(true)
+	case err != nil:
+		return nil, nil, err
+	}
+	signed, err = g.signed(ctx, n, at, refs)
+	return refs, signed, err
 }
 
 // inOrder sorts what refers to a node, since registries list it in any order:
@@ -240,7 +264,6 @@ func (g *growth) branches(ctx context.Context, at grown, list []ocispec.Descript
 	nodes := make([]TreeNode, len(list))
 	above := append(slices.Clone(at.above), at.desc.Digest)
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(treeWorkers)
 	for i, desc := range list {
 		if slices.Contains(above, desc.Digest) || !g.more() {
 			continue
@@ -257,7 +280,12 @@ func (g *growth) branches(ctx context.Context, at grown, list []ocispec.Descript
 
 // branch fetches one node. A referrer has to say itself what it refers to.
 func (g *growth) branch(ctx context.Context, b grown, referring bool) (TreeNode, error) {
+	release, err := g.slot(ctx)
+	if err != nil {
+		return TreeNode{}, err
+	}
 	desc, raw, err := g.target.repo.Manifest(ctx, b.desc.Digest.String())
+	release()
 	if err != nil {
 		if ctx.Err() != nil {
 			return TreeNode{}, context.Cause(ctx)
