@@ -43,6 +43,8 @@ type client struct {
 	http  http.RoundTripper
 	warn  func(string)
 
+	ahead window // for the files of a model
+
 	// dress adds the token to a request.
 	dress func(h http.Header, token string)
 }
@@ -56,7 +58,7 @@ func newClient(hub Hub, public string, opts Options) (*client, error) {
 	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Scheme != "https" && u.Scheme != "http" {
 		return nil, fmt.Errorf("%w: endpoint %.200q is no URL of a hub", ErrName, endpoint)
 	}
-	c := &client{base: u, token: hub.Token, http: opts.Transport, warn: opts.Warn, dress: bearer}
+	c := &client{base: u, token: hub.Token, http: opts.Transport, warn: opts.Warn, ahead: newWindow(), dress: bearer}
 	if c.http == nil {
 		c.http = http.DefaultTransport
 	}

@@ -164,7 +164,7 @@ func (h *huggingFace) file(e hfEntry) (File, error) {
 		first: func(header http.Header) error { return h.judge(f, header) },
 		fail:  h.explain,
 	}}
-	f.Open = d.steady()
+	f.Open = d.opener(h.client.ahead)
 	return f, nil
 }
 

@@ -101,7 +101,7 @@ func (s *modelScope) add(e msFile) error {
 	f.Open = download{client: s.client, size: f.Size, req: request{
 		url:  s.client.url("/api/v1/models/"+s.m.ID+"/repo", url.Values{"Revision": {revision}, "FilePath": {e.Path}}),
 		fail: s.explain,
-	}}.steady()
+	}}.opener(s.client.ahead)
 	s.m.Files = append(s.m.Files, f)
 	return nil
 }

@@ -113,9 +113,16 @@ type download struct {
 	client *client
 	req    request
 	size   int64
+	ranged bool // only an answer with the part asked for will do
 }
 
-func (d download) steady() Opener { return Steady(d.size, d.open) }
+// opener returns how the file is read: by several connections, as far as there
+// is room in w.
+func (d download) opener(w window) Opener {
+	part := d
+	part.ranged = true
+	return w.opener(d.size, Steady(d.size, d.open), Steady(d.size, part.open))
+}
 
 // open makes one request for a part of the file.
 func (d download) open(ctx context.Context, offset, length int64) (io.ReadCloser, error) {
@@ -156,6 +163,9 @@ func (d download) accept(op string, resp *http.Response, offset, length int64) e
 		return broken(op, "sent with Content-Encoding %s", enc)
 	}
 	if resp.StatusCode == http.StatusOK {
+		if d.ranged {
+			return errNoRanges
+		}
 		if n := resp.ContentLength; n >= 0 && n != d.size {
 			return wrongSize(op, n, d.size)
 		}
