@@ -4,8 +4,13 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/modelreg/modelreg/pkg/glob"
+	"github.com/modelreg/modelreg/pkg/mediatypes"
 )
 
 // A Selection says which files of an artifact are wanted: those that match one
@@ -36,6 +41,7 @@ func (s Selection) Matcher() (func(path string) bool, error) {
 // that are not listed is chosen from when they are read.
 func (u *unpacker) choose() error {
 	u.wanted = func(string) bool { return true }
+	defer u.add()
 	if u.opts.Select.IsAll() {
 		return nil
 	}
@@ -55,6 +61,24 @@ func (u *unpacker) choose() error {
 		return glob.ErrNoMatch
 	}
 	return nil
+}
+
+// add puts what the caller adds among the files.
+func (u *unpacker) add() {
+	if len(u.opts.Added) == 0 {
+		return
+	}
+	more := *u.a
+	more.Files = slices.Clone(u.a.Files)
+	for name, data := range u.opts.Added {
+		desc := ocispec.Descriptor{MediaType: mediatypes.LayerType(mediatypes.KindDoc, mediatypes.Raw), Digest: digest.FromBytes(data), Size: int64(len(data))}
+		more.Files = append(more.Files, File{
+			Path: name, Kind: mediatypes.KindDoc, MediaType: desc.MediaType, Digest: desc.Digest, Size: desc.Size, Mode: mode,
+			Layer: desc, Encoding: mediatypes.Raw,
+		})
+	}
+	slices.SortStableFunc(more.Files, func(x, y File) int { return strings.Compare(x.Path, y.Path) })
+	u.a = &more
 }
 
 // partNote tells of a directory that was pulled in part: whoever packs it may not

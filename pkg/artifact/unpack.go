@@ -63,6 +63,10 @@ type UnpackOptions struct {
 	// Reference is recorded in the target, for people to read.
 	Reference string
 
+	// Added are small files, by path, that are put among those of the artifact
+	// as if they were in it. None may have the name of another.
+	Added map[string][]byte
+
 	// Evidence, if not nil, is kept in the target as EvidenceFile: whatever
 	// the caller will want to have there to tell who vouched for the files.
 	Evidence []byte
@@ -173,9 +177,15 @@ func (u *unpacker) run(ctx context.Context, dir string) (err error) {
 	return nil
 }
 
-// stageManifest puts the manifest among the blobs, where it is one of the files.
+// stageManifest puts the manifest among the blobs, where it is one of the files,
+// and what is added to these.
 func (u *unpacker) stageManifest() error {
 	u.out.Notes = append(u.out.Notes, u.a.notes...)
+	for _, data := range u.opts.Added {
+		if err := u.stage.root.WriteFile(blobName(digest.FromBytes(data)), data, mode); err != nil {
+			return err
+		}
+	}
 	if !u.a.manifestIsFile {
 		return nil
 	}
