@@ -33,6 +33,11 @@ type PullOptions struct {
 	// and the reference given beside it is not looked at.
 	Locked *Locked
 
+	// OMS puts the signature of OpenSSF Model Signing that is attached to the
+	// version among the files, as model.sig. With Trust, it must be by a trusted
+	// party. It must be about the files of the version in either case.
+	OMS bool
+
 	// Force replaces a directory that is not an earlier pull.
 	Force bool
 
@@ -193,6 +198,11 @@ func (h *Hub) pulled(ctx context.Context, r ref.Reference, opts PullOptions) (p 
 		Force: opts.Force, AllowDotfiles: opts.AllowDotfiles, Select: opts.Select, Link: opts.Link,
 		Workers: opts.Workers, Connections: opts.Connections, Bandwidth: opts.Bandwidth, NoDelta: opts.NoDelta,
 		Observe: h.opts.Observe, Reference: t.ref.String(),
+	}
+	if opts.OMS {
+		if p.unpack.Added, err = modelSignature(ctx, t, p.artifact, opts.Trust); err != nil {
+			return p, fmt.Errorf("pull %s: %w", t.ref, err)
+		}
 	}
 	if p.verified != nil && t.witness != nil {
 		if p.unpack.Evidence, err = t.proof(ctx, p.artifact, opts.Raw); err != nil {

@@ -41,6 +41,10 @@ type SignResult struct {
 	Reference  string `json:"reference"`
 	Digest     string `json:"digest"`
 	Signatures int    `json:"signatures"` // made now: 0 when the same key had signed before
+
+	// ModelSignature is the digest that stands for all files, in the signature
+	// of OpenSSF Model Signing that was asked for.
+	ModelSignature string `json:"modelSignature,omitempty"`
 }
 
 // Sign signs the version that r resolves to.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"github.com/modelreg/modelreg/pkg/artifact"
 	"github.com/modelreg/modelreg/pkg/hub"
 	"github.com/modelreg/modelreg/pkg/signing"
+	"github.com/modelreg/modelreg/pkg/signing/oms"
 )
 
 // aground is a hub that no registry can be reached with.
@@ -185,4 +187,77 @@ func FuzzProof(f *testing.F) {
 			t.Fatalf("verified: %s", text)
 		}
 	})
+}
+
+// A signature of other files is not brought, whoever made it, nor one that is
+// not by a trusted party.
+func TestPullRefusesModelSignature(t *testing.T) {
+	w := newWorld(t)
+	w.push("org/m:v1", "one")
+	w.push("org/m:v2", "two")
+	ctx := t.Context()
+	if _, err := w.SignFiles(ctx, w.ref("org/m:v1"), alice().signer); err != nil {
+		t.Fatal(err)
+	}
+	one, two := w.repo("org/m"), signing.Target{Repository: w.srv.Host + "/org/m"}
+	two.Descriptor, _ = w.manifest("org/m", "v2")
+	first := signing.Target{Repository: two.Repository}
+	first.Descriptor, _ = w.manifest("org/m", "v1")
+	for raw, err := range signing.DetachedOf(ctx, one, first, oms.PredicateType) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := signing.AttachDetached(ctx, one, two, raw, oms.PredicateType); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, tt := range map[string]struct {
+		ref   string
+		trust *signing.Trust
+		want  error
+	}{
+		"of another version":             {"org/m:v2", nil, signing.ErrUntrusted},
+		"of another version and trusted": {"org/m:v2", alice().trust, signing.ErrUntrusted},
+		"by somebody else":               {"org/m:v1", stranger().trust, signing.ErrUntrusted},
+	} {
+		parent := t.TempDir()
+		if tt.trust != nil { // the version itself is trusted
+			p := alice()
+			if name == "by somebody else" {
+				p = stranger()
+			}
+			if _, err := w.Sign(ctx, w.ref(tt.ref), p.signer, signing.SignOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, err := w.Pull(ctx, w.ref(tt.ref), filepath.Join(parent, "out"), hub.PullOptions{OMS: true, Trust: tt.trust})
+		if !errors.Is(err, tt.want) {
+			t.Errorf("%s: error = %v, want %v", name, err, tt.want)
+		}
+		wantEmpty(t, parent)
+	}
+}
+
+// What is signed without reading is what signing the directory gives.
+func TestSignFilesReadsNone(t *testing.T) {
+	w := newWorld(t)
+	many := files{".gitattributes": "x"}
+	for i := range 520 {
+		many[fmt.Sprintf("parts/%03d.txt", i)] = fmt.Sprint(i)
+	}
+	from := dir(t, many)
+	if _, err := w.Push(t.Context(), from, w.ref("org/m:v1"), hub.PushOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	signed, err := w.SignFiles(t.Context(), w.ref("org/m:v1"), alice().signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	here, err := aground.SignDir(t.Context(), from, alice().signer, hub.SignDirOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if signed.ModelSignature != here.Digest || here.Files != 520 {
+		t.Errorf("the version's files are %s, the directory's %s of %d", signed.ModelSignature, here.Digest, here.Files)
+	}
 }

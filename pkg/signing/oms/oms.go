@@ -93,6 +93,15 @@ func Verify(ctx context.Context, raw []byte, trust signing.Trust) (*Verified, er
 	return &Verified{Statement: st, Signer: d.Signer}, nil
 }
 
+// Unverified returns the statement in a signature that nobody has checked.
+func Unverified(raw []byte) (*Statement, error) {
+	statement, err := signing.UnverifiedStatement(raw)
+	if err != nil {
+		return nil, err
+	}
+	return Parse(statement)
+}
+
 // checkHint refuses a key that the specification does not allow, and a signature
 // that calls its key by another name than the specification gives it: no other
 // implementation would take it. Signatures of before 1.0.1 name none.
