@@ -110,6 +110,31 @@ func (a *app) signDir(cmd *cobra.Command, dir string, signer signerFlags, f dirF
 	return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, ui.Line(res.Signature)) })
 }
 
+// signFiles signs the files of a version, and not the version.
+func (a *app) signFiles(cmd *cobra.Command, arg string, who signerFlags) error {
+	if cmd.Flags().Changed("signature-layout") {
+		return usagef("--oms and --signature-layout do not go together: the files' signature is a bundle")
+	}
+	r, err := a.parse(arg)
+	if err != nil {
+		return err
+	}
+	s, err := a.signerOf(cmd.Context(), who)
+	if err != nil {
+		return err
+	}
+	h, err := a.hub(nil)
+	if err != nil {
+		return err
+	}
+	res, err := h.SignFiles(cmd.Context(), r, s)
+	if err != nil {
+		return err
+	}
+	a.printer.Note("signed the files of %s", res.Digest)
+	return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, res.Reference) })
+}
+
 // verifyDir checks the files of a directory.
 func (a *app) verifyDir(cmd *cobra.Command, dir string, who trustFlags, f dirFlags) error {
 	trust, err := a.trusted(cmd.Context(), who)
@@ -143,7 +168,7 @@ func printVerifiedDir(w io.Writer, res *hub.VerifyDirResult) {
 		fmt.Fprintln(w, ui.Line(res.Directory))
 		for _, rec := range res.Records {
 			for _, s := range rec.Signers {
-				fmt.Fprintf(w, "signed by key %s (%s)\n", s.KeyFingerprint, ui.Line(rec.File))
+				fmt.Fprintf(w, "signed by %s (%s)\n", signedBy(s), ui.Line(rec.File))
 			}
 		}
 	}

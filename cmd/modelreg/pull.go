@@ -103,6 +103,7 @@ func (f *pullFlags) add(cmd *cobra.Command) {
 	fl.IntVar(&f.Connections, "concurrency", 0, "have at most `N` requests under way, of all blobs (default 32)")
 	fl.Var(rateValue{&f.Bandwidth}, "bandwidth", "fetch at most `RATE` bytes per second, such as 200M or 50MiB")
 	fl.BoolVar(&f.Raw, "raw", false, "take any artifact, such as a chart or a signature, as it is: manifest, config and layers")
+	fl.BoolVar(&f.OMS, "oms", false, "put the signature of OpenSSF Model Signing that is attached to the version into DIR/model.sig")
 	fl.BoolVar(&f.AllowDotfiles, "allow-dotfiles", false, "take dot files that are not known to be harmless, such as .bashrc")
 	fl.BoolVar(&f.AllowCollisions, "allow-collisions", false, "take names that differ only in case, if the file system keeps them apart")
 	fl.BoolVar(&f.NoDelta, "no-delta", false, "fetch changed weights whole, not by their differences from files on this machine")
@@ -122,6 +123,8 @@ func (f *pullFlags) check() error {
 		return usagef("--raw and --locked do not go together: what is locked are the files of a model")
 	case f.Variants && f.link == string(artifact.LinkHard):
 		return usagef("--variants and --link hardlink do not go together: what is decoded is not in the store")
+	case f.OMS && (f.Raw || f.layout == "hf" || f.dryRun || !f.Select.IsAll()):
+		return usagef("--oms is about all files in a directory: it does not go with --raw, --layout hf, --dry-run, --include and --exclude")
 	case f.Raw && f.Variants:
 		return usagef("--raw and --variants do not go together: --raw takes the blobs as they are")
 	case f.Raw && f.AllowCollisions:

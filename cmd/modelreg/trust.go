@@ -60,6 +60,7 @@ func (a *app) keygen(ctx context.Context, prefix string) error {
 func newSign(a *app) *cobra.Command {
 	var signer signerFlags
 	var layout string
+	var files bool
 	var dir dirFlags
 	cmd := &cobra.Command{
 		Use:   "sign REF | DIR",
@@ -86,11 +87,17 @@ deployment. A key's signatures are logged and stamped too with --rekor-url and
 			return a.either(
 				cmd, args[0],
 				command{[]string{"signature", "force"}, func() error { return a.signDir(cmd, args[0], signer, dir) }},
-				command{[]string{"signature-layout"}, func() error { return a.sign(cmd, args[0], signer, layout) }},
+				command{[]string{"signature-layout", "oms"}, func() error {
+					if files {
+						return a.signFiles(cmd, args[0], signer)
+					}
+					return a.sign(cmd, args[0], signer, layout)
+				}},
 			)
 		},
 	}
 	dir.addSign(cmd)
+	cmd.Flags().BoolVar(&files, "oms", false, "sign the files and not the version, as OpenSSF Model Signing does, and attach that; none is read, and pull --oms brings model.sig")
 	signer.add(cmd)
 	choose(cmd, choiceFlag{value: &layout, name: "signature-layout", usage: "`bundle|classic|both`: a referrer, or cosign's older tag"}, "bundle", "classic", "both")
 	return cmd
