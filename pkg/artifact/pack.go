@@ -88,8 +88,8 @@ type PackOptions struct {
 	Check func(layers []Plan) error
 
 	// Examine, if not nil, is shown the files before anything is sent, and may
-	// refuse them. Archives that are taken over as they are, are not among
-	// them.
+	// refuse them. Archives that are taken over as they are, are among them
+	// unless they are compressed.
 	Examine func(ctx context.Context, files []format.File) error
 
 	// Likely, if not nil, tells of a file of size bytes whether the target may

@@ -6,19 +6,19 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/modelreg/modelreg/pkg/card"
 	"github.com/modelreg/modelreg/pkg/format"
+	"github.com/modelreg/modelreg/pkg/mediatypes"
 )
 
 // describe asks the files what they say of the model, and whoever wants to look
 // at them whether they are fit to be sent.
 func (p *packer) describe(ctx context.Context) error {
 	asked := p.readable()
-	if p.opts.Examine != nil {
-		if err := p.opts.Examine(ctx, asked); err != nil {
-			return err
-		}
+	if err := p.examine(ctx, asked); err != nil {
+		return err
 	}
 	m, err := format.Describe(ctx, asked)
 	if err != nil {
@@ -29,6 +29,31 @@ func (p *packer) describe(ctx context.Context) error {
 		p.out.Notes = append(p.out.Notes, fmt.Sprintf("%s: %v", printable(problem.Path), problem.Err))
 	}
 	return p.readCard(ctx)
+}
+
+// examine shows the files to whoever wants to look at them, and archives that are
+// taken over and not compressed.
+func (p *packer) examine(ctx context.Context, files []format.File) error {
+	if p.opts.Examine == nil {
+		return nil
+	}
+	files = slices.Clone(files)
+	for i := range p.files {
+		f := &p.files[i]
+		if !f.input.archived() {
+			continue
+		}
+		title := archiveTitle(f.input.kind, strings.ReplaceAll(f.path, "/", "-"))
+		if f.input.encoding != mediatypes.Tar {
+			p.out.Notes = append(p.out.Notes, fmt.Sprintf("%s: a compressed archive, whose files were not looked at", printable(title)))
+			continue
+		}
+		files = append(files, format.File{
+			Path: title, Size: f.info.Size(),
+			Open: func(ctx context.Context) (format.ReaderAtCloser, error) { return f.open(ctx, p.root) },
+		})
+	}
+	return p.opts.Examine(ctx, files)
 }
 
 // readable are the files that can be read in parts.

@@ -92,12 +92,17 @@ func (e *ScanError) Unwrap() error { return artifact.ErrUnsafe }
 // has an index of a file's chunks, or the file is small, what was read is
 // verified.
 //
-// That something was found is no error: the result says what.
+// No policy is asked: it may be waiting for the report. That something was found
+// is no error: the result says what.
 func (h *Hub) Scan(ctx context.Context, r ref.Reference, opts ScanOptions) (*ScanResult, error) {
 	started := time.Now()
-	t, a, err := h.openModel(ctx, r)
+	t, err := h.model(ctx, r)
 	if err != nil {
 		return nil, err
+	}
+	a, err := artifact.Open(ctx, t.repo, t.desc)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", t.ref, err)
 	}
 	res := &ScanResult{Reference: t.ref.String(), Digest: t.desc.Digest.String()}
 	whole := opts.Whole || len(opts.Scanners) > 0
