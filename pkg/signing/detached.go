@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 
+	protodsse "github.com/sigstore/protobuf-specs/gen/pb-go/dsse"
 	sgbundle "github.com/sigstore/sigstore-go/pkg/bundle"
 )
 
@@ -91,27 +92,45 @@ func openDetached(raw []byte, trust Trust) (*Detached, error) {
 	if envelope.PayloadType != payloadInToto {
 		return nil, reject("bundle over a %q, not an in-toto statement", envelope.PayloadType)
 	}
-	if b.VerificationMaterial.GetPublicKey() == nil {
-		v := verification{trust: trust}
-		if err := v.prepare(); err != nil {
-			return nil, err
-		}
-		signer, err := v.certificateSigner(&b, artifact{})
-		return &Detached{Statement: envelope.Payload, Signer: signer}, err
+	d := &Detached{Statement: envelope.Payload, Hint: b.VerificationMaterial.GetPublicKey().GetHint()}
+	v := verification{trust: trust}
+	if err := v.prepare(); err != nil {
+		return nil, err
 	}
-	hint := b.VerificationMaterial.GetPublicKey().GetHint()
+	var err error
+	switch {
+	case b.VerificationMaterial.GetPublicKey() == nil:
+		d.Signer, err = v.certificateSigner(&b, artifact{})
+	case trust.RequireLog || trust.RequireTimestamp || witnessed(&b):
+		d.Signer, err = v.keySigner(&b, artifact{})
+	default:
+		// A list of many files is not taken apart only to find the key.
+		d.Signer, err = trust.plainSigner(envelope, d.Hint)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// witnessed tells whether a log or a timestamp authority has something to say
+// about a bundle.
+func witnessed(b *sgbundle.Bundle) bool {
+	m := b.GetVerificationMaterial()
+	return len(m.GetTlogEntries())+len(m.GetTimestampVerificationData().GetRfc3161Timestamps()) > 0
+}
+
+// plainSigner finds the key that signed an envelope.
+func (t Trust) plainSigner(envelope *protodsse.Envelope, hint string) (Signatory, error) {
 	// Pre-authentication encoding, as the DSSE protocol 1.0 defines it.
 	pae := fmt.Appendf(nil, "DSSEv1 %d %s %d ", len(payloadInToto), payloadInToto, len(envelope.Payload))
 	pae = append(pae, envelope.Payload...)
-	for _, key := range trust.Keys {
+	for _, key := range t.Keys {
 		for _, verifier := range key.verifiers {
 			if verifier.VerifySignature(bytes.NewReader(envelope.Signatures[0].Sig), bytes.NewReader(pae)) == nil {
-				return &Detached{
-					Statement: envelope.Payload, Hint: hint,
-					Signer: Signatory{Kind: "key", KeyFingerprint: key.fingerprint},
-				}, nil
+				return key.signatory(), nil
 			}
 		}
 	}
-	return nil, reject("signed with another key (hint %.80q), or changed since", hint)
+	return Signatory{}, reject("signed with another key (hint %.80q), or changed since", hint)
 }
