@@ -80,7 +80,7 @@ var classes = []class{
 	{
 		exitUnverified, "unverified", "verification failed: no signature, an untrusted one, or one for something else",
 		"check the key, and that this very version was signed with it; nothing was fetched or written",
-		[]error{signing.ErrNoSignature, signing.ErrNoAttestation, signing.ErrUntrusted, signing.ErrTooMany},
+		[]error{signing.ErrNoSignature, signing.ErrNoAttestation, signing.ErrUntrusted, signing.ErrTooMany, hub.ErrBundleTrust},
 	},
 	{
 		exitPolicy, "policy", "a policy says no, or a tag went back to an older version",

@@ -69,6 +69,11 @@ func TestJSONKeys(t *testing.T) {
 	signers := []string{"signers", "signers[].identity", "signers[].issuer", "signers[].keyFingerprint", "signers[].kind", "signers[].logged"}
 	scanFindings := []string{"path", "rule", "severity", "offset", "message"}
 	scanned := slices.Clip(append(under("scan.findings[]", scanFindings), "scan", "scan.verdict", "scan.findings", "notes"))
+	bundleKeys := []string{
+		"file", "versions", "versions[].reference", "versions[].digest", "manifests", "attached", "blobs", "size",
+		"copiedBytes", "mountedBytes", "skippedBytes", "checked", "verified", "trustFrom",
+		"trust", "trust.digest", "trust.files", "trust.files[].kind", "trust.files[].name", "trust.files[].digest",
+	}
 	steps := []struct {
 		name string
 		run  func() string
@@ -124,6 +129,15 @@ func TestJSONKeys(t *testing.T) {
 				"copiedBytes", "mountedBytes", "skippedBytes", "checked", "verified",
 			},
 			under("verified", append(signers, "policy", "attestations")),
+		)},
+		{"bundle save", json("bundle", "save", name+":v1", "-o", filepath.Join(u.home, "b.tar"), "--key", public), slices.Concat(
+			bundleKeys, under("verified", append(signers, "policy", "attestations")),
+		)},
+		{"bundle verify", json("bundle", "verify", filepath.Join(u.home, "b.tar"), "--key", public), slices.Concat(
+			bundleKeys, under("verified", append(signers, "policy", "attestations")),
+		)},
+		{"bundle load", json("bundle", "load", filepath.Join(u.home, "b.tar"), reg.Host+"/loaded/tiny", "--key", public), slices.Concat(
+			bundleKeys, under("verified", append(signers, "policy", "attestations")),
 		)},
 		{"tensors", json("tensors", name+":v1"), append(
 			under("tensors[]", []string{"name", "dtype", "shape", "bytes", "offset", "file"}),

@@ -102,6 +102,7 @@ type shipment struct {
 	before   map[string]digest.Digest      // what they stand for there now
 	closure  *closure
 	trust    *signing.Trust
+	stated   bool      // the name that the layout has for it is what policies are about
 	verified *Verified // at the source; nil when nobody asked for that
 }
 
@@ -192,28 +193,39 @@ func (c *copying) load(ctx context.Context, from *copyEnd, src, dst ref.Referenc
 	if dst.Digest != "" || dst.Prefix != "" || dst.Range != "" {
 		return nil, fmt.Errorf("%w: copy to %s: copy to a tag; the digest comes from the source", ErrUsage, dst)
 	}
-	s := &shipment{from: from, trust: c.opts.Trust, tags: make(map[string]ocispec.Descriptor), before: make(map[string]digest.Digest)}
-	s.to = dst
-	s.to.Tag = ""
+	s := c.shipment(from, dst)
 	if err := c.resolve(ctx, s, src, dst); err != nil {
 		return nil, err
 	}
+	return s, c.prepare(ctx, s, src)
+}
+
+func (c *copying) shipment(from *copyEnd, dst ref.Reference) *shipment {
+	s := &shipment{from: from, trust: c.opts.Trust, tags: make(map[string]ocispec.Descriptor), before: make(map[string]digest.Digest)}
+	s.to = dst
+	s.to.Tag = ""
+	return s
+}
+
+// prepare decides whether what was resolved may be copied, and finds out what
+// belongs to it.
+func (c *copying) prepare(ctx context.Context, s *shipment, src ref.Reference) error {
 	if err := c.conflicts(ctx, s); err != nil {
-		return nil, err
+		return err
 	}
 	if err := c.admit(ctx, s, src); err != nil {
-		return nil, err
+		return err
 	}
 	for i := range s.roots {
 		s.roots[i].history = c.opts.Depth
 	}
 	var err error
-	s.closure, err = gather(ctx, from.at, s.roots, c.with)
+	s.closure, err = gather(ctx, s.from.at, s.roots, c.with)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	c.res.Notes = append(c.res.Notes, s.closure.notes...)
-	return s, nil
+	return nil
 }
 
 // resolve turns what is to be copied into digests, once.
@@ -280,6 +292,9 @@ func decoded(tags []string) []string {
 // admit decides whether the versions may be copied, on their digests.
 func (c *copying) admit(ctx context.Context, s *shipment, src ref.Reference) error {
 	for _, root := range s.roots {
+		if root.pinned {
+			continue
+		}
 		r, t := src, s.from.target(s.subject(), root.desc, root.raw)
 		if s.from.remote == nil {
 			r = t.ref // what tags of a layout led to is nothing to remember
@@ -300,6 +315,8 @@ func (c *copying) admit(ctx context.Context, s *shipment, src ref.Reference) err
 // copied to.
 func (s *shipment) subject() string {
 	switch {
+	case s.stated:
+		return cmp.Or(s.from.name(), s.from.ref.Repository)
 	case s.from.remote != nil:
 		return s.from.name()
 	case !isLocal(s.to):

@@ -124,6 +124,7 @@ type copyStep struct {
 	classic   bool // the reference is a tag that may not be there
 	version   bool
 	tag       string // of a version, as it was asked for
+	pinned    bool   // a version that was admitted names it by its digest
 	hops      int    // of referrers of referrers
 	nest      int    // of indexes in indexes
 	history   int    // how many of the versions before it are wanted

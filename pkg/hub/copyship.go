@@ -125,13 +125,22 @@ func (c *copying) verifyAt(ctx context.Context, s *shipment, to *copyEnd) error 
 	if s.verified == nil {
 		return nil
 	}
+	trust := s.trust
+	if trust != nil && trust.MatchRepository {
+		anywhere := *trust
+		anywhere.MatchRepository = false // it was signed for the source's
+		trust = &anywhere
+	}
 	for _, root := range s.roots {
+		if root.pinned {
+			continue
+		}
 		name := s.subject()
-		if to.remote != nil {
+		if to.remote != nil && !s.stated {
 			name = to.name()
 		}
 		t := to.target(name, root.desc, root.raw)
-		v, err := c.h.admit(ctx, t.ref, t, admitOptions{trust: s.trust})
+		v, err := c.h.admit(ctx, t.ref, t, admitOptions{trust: trust})
 		if err != nil {
 			return fmt.Errorf("check what was copied: %w", err)
 		}
