@@ -245,12 +245,55 @@ func TestAllowedNamesAreNoWayOut(t *testing.T) {
 		"line ends":               asm(nil).raw("ccollections\r\nOrderedDict\r\n)R").stop(),
 		"new with named args":     asm(nil).proto(4).named("_codecs", "encode").raw(")}\x92").stop(),
 		"not a STOP in sight":     asm(nil).proto(4).named("collections", "OrderedDict"),
+		"frame straddled":         asm(nil).proto(4).raw("\x95\x02\x00\x00\x00\x00\x00\x00\x00").short("abcdef").stop(),
+		"frame in a frame":        asm(nil).proto(4).raw("\x95\x0b\x00\x00\x00\x00\x00\x00\x00\x95\x01\x00\x00\x00\x00\x00\x00\x00NN").stop(),
+		"protocol late":           asm(nil).raw("N0").proto(2).raw("N").stop(),
+		"scalar of objects":       asm(nil).proto(2).global("numpy.core.multiarray", "scalar").global("numpy", "dtype").call("O8").global("torch", "Tensor").tuple2().reduce().stop(),
+		"fields outside":          structured("f8", 100, 8, 16),
+		"fields that deny":        structured("O8", 0, 8, 0),
+		"array in a frame":        framed(wrapper("f4", 2, []byte("\x03\xff\xff\xff12345678"))),
 		"nested, by bytes":        asm(nil).proto(3).global("torch.storage", "_load_from_bytes").bytes("\x80\x02N.junk").tuple1().reduce().stop(),
 	}
 	for name, b := range tests {
 		t.Run(name, func(t *testing.T) {
 			if got := run(t, "model.pkl", b); got.Verdict == scan.Safe {
 				t.Errorf("%q is safe", b)
+			}
+		})
+	}
+}
+
+// structured is a dtype with a field of another at an offset, and a size and
+// flags that may not fit.
+func structured(of string, at, size, flags byte) []byte {
+	return asm(nil).proto(2).global("numpy", "dtype").call("V8").raw("(K\x03X\x01\x00\x00\x00|N").text("a").tuple1().raw("}").text("a").
+		global("numpy", "dtype").call(of).op('K', at).tuple2().raw("s").op('K', size).op('K', 1).op('K', flags).raw("tb").stop()
+}
+
+// framed puts all of a pickle behind its protocol in a frame.
+func framed(pickle []byte) []byte {
+	return asm(nil).proto(4).sized(0x95, 8, string(pickle[2:]))
+}
+
+// The same are harmless where all is as it says.
+func TestHonestNeighbours(t *testing.T) {
+	tests := map[string][]byte{
+		"fields":        structured("f8", 0, 8, 16),
+		"object fields": structured("O8", 0, 8, 27),
+		"frame":         frame(asm(nil).short("abcdef")),
+		"array":         wrapper("f4", 2, []byte("\x03\xff\xff\xff12345678")),
+		"scalar":        asm(nil).proto(3).global("numpy.core.multiarray", "scalar").global("numpy", "dtype").call("f8").bytes("12345678").tuple2().reduce().stop(),
+		"encode":        asm(nil).proto(2).global("_codecs", "encode").callTwo("x", "latin1").stop(),
+		"factory":       asm(nil).proto(2).global("collections", "defaultdict").global("builtins", "list").tuple1().reduce().stop(),
+		"state":         asm(nil).proto(4).named("argparse", "Namespace").raw(")\x81}").short("lr").raw("Nsb").stop(),
+		"loaded torch":  asm(nil).proto(3).global("torch.storage", "_load_from_bytes").bytes(string(legacyTorch(tensor, 16))).tuple1().reduce().stop(),
+		"loaded archive": asm(nil).proto(3).global("torch.storage", "_load_from_bytes").bytes(string(torchZip(good))).tuple1().reduce().
+			bytes(strings.Repeat("x", 70<<10)).op('0').stop(), // else it is an archive with a prefix too
+	}
+	for name, b := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := run(t, "model.pkl", b); got.Verdict != scan.Safe {
+				t.Errorf("verdict %s: %v", got.Verdict, got.Findings)
 			}
 		})
 	}

@@ -184,6 +184,9 @@ func (m *machine) load(module, name string) (value, error) {
 		}
 		i = int64(len(m.globals))
 		if !m.forked {
+			if m.names == nil {
+				m.names = make(map[[2]string]int64)
+			}
 			m.names[key] = i
 		}
 		m.globals = append(m.globals, global{module, name, allowed(module, name)})
@@ -375,7 +378,13 @@ func (m *machine) checkState(target, state value) {
 // persistent is what a persistent id stands for: in PyTorch's files a storage.
 func (m *machine) persistent(id value) value {
 	if s, key, ok := m.storageOf(id); ok && m.ctx.torch {
+		if m.forked {
+			return value{kind: vStorage}
+		}
 		if _, there := m.storages[key]; !there && len(m.storages) < maxDTypes {
+			if m.storages == nil {
+				m.storages = make(map[string]storage)
+			}
 			m.storages[strings.Clone(key)] = s
 		}
 		return value{kind: vStorage}

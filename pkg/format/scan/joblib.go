@@ -84,11 +84,15 @@ func (m *machine) inside() error {
 // other values from its memo: what an honest file makes it import then is
 // nonsense, and stops it, but must not be a module that there is.
 func (m *machine) otherwise(pickle bool) error {
+	if m.twofold {
+		return nil // is reported
+	}
 	t, err := m.t.fork()
 	if err != nil {
 		return err
 	}
 	f := m.fork(t)
+	m.s.steps += (len(m.texts) + 16*(len(m.items)+len(m.dtypes)+len(m.globals))) / forkStep
 	if pickle {
 		m.s.steps += len(m.dicts) + len(m.dtypes)
 		f.dicts, f.dtypes, f.cloned = slices.Clone(m.dicts), slices.Clone(m.dtypes), true
@@ -99,7 +103,7 @@ func (m *machine) otherwise(pickle bool) error {
 		bad = slices.ContainsFunc(f.globals[len(m.globals):], isThere)
 	}
 	if bad || errors.Is(err, errStrict) || errors.Is(err, errLimit) {
-		m.at = m.t.pos
+		m.at, m.twofold = m.t.pos, true
 		m.find("pickle-ambiguous", "has an array whose bytes are opcodes to loaders other than joblib's")
 		return nil
 	}
@@ -108,6 +112,9 @@ func (m *machine) otherwise(pickle bool) error {
 	}
 	return err
 }
+
+// forkStep is how many bytes that a fork may copy count as a step.
+const forkStep = 256
 
 // fork returns a machine that goes on from here, without leaving traces in m.
 func (m *machine) fork(t *tape) *machine {

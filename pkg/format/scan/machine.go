@@ -19,8 +19,7 @@ type machine struct {
 
 	stack   []value
 	marks   []int
-	memo    []value // by index; has tells which are set
-	has     []uint64
+	memo    []*page
 	put     int // how many are set: where MEMOIZE puts the next
 	texts   []byte
 	items   []value
@@ -39,6 +38,7 @@ type machine struct {
 	pending []Finding
 	imports int  // names imported
 	calls   int  // calls and changes of state
+	twofold bool // has bytes that are opcodes to others
 	forked  bool // follows what bytes would be to another loader
 	cloned  bool // and has dicts and dtypes of its own
 	overlay map[uint32]value
@@ -112,6 +112,9 @@ func (m *machine) run() error {
 		}
 		if err := m.step(b[0]); err != nil {
 			return err
+		}
+		if m.forked && !m.cloned && m.imports+m.calls > 0 {
+			return nil // it is known what it would be
 		}
 		if err := m.checkFrame(); err != nil {
 			return err
@@ -464,12 +467,15 @@ func (m *machine) set32(index uint32) error {
 		return m.limit("the memo is too large")
 	}
 	// Indexes are dense in what picklers write. Others are not worth the memory.
-	if m.forked || int(index) > len(m.memo)+maxFar {
+	if m.forked || int(index) > len(m.memo)*pageLen+maxFar {
 		if len(m.overlay) >= maxFar {
 			return m.limit("the memo has too many gaps")
 		}
 		if _, there := m.overlay[index]; !there && !m.inMemo(index) {
 			m.put++
+		}
+		if m.overlay == nil {
+			m.overlay = make(map[uint32]value)
 		}
 		m.overlay[index] = v
 		return nil
@@ -478,18 +484,27 @@ func (m *machine) set32(index uint32) error {
 		delete(m.overlay, index)
 		m.put--
 	}
-	for int(index) >= len(m.memo) {
-		m.memo = append(m.memo, value{})
-	}
-	for int(index/64) >= len(m.has) {
-		m.has = append(m.has, 0)
-	}
-	if bit := uint64(1) << (index % 64); m.has[index/64]&bit == 0 {
-		m.has[index/64] |= bit
+	page := m.page(index)
+	if i := index % pageLen; !page.has[i] {
+		page.has[i] = true
 		m.put++
 	}
-	m.memo[index] = v
+	page.values[index%pageLen] = v
 	return nil
+}
+
+// A page is a piece of the memo.
+type page struct {
+	values [pageLen]value
+	has    [pageLen]bool
+}
+
+// page returns the page of an index, which lies at most maxFar behind the last.
+func (m *machine) page(index uint32) *page {
+	for int(index/pageLen) >= len(m.memo) {
+		m.memo = append(m.memo, &page{})
+	}
+	return m.memo[index/pageLen]
 }
 
 func (m *machine) get(index uint32) error {
@@ -499,10 +514,10 @@ func (m *machine) get(index uint32) error {
 	if !m.inMemo(index) {
 		return m.fault("takes what is not in the memo")
 	}
-	return m.push(m.memo[index])
+	return m.push(m.memo[index/pageLen].values[index%pageLen])
 }
 
 // inMemo tells whether an index of the dense memo is set.
 func (m *machine) inMemo(index uint32) bool {
-	return int(index/64) < len(m.has) && m.has[index/64]&(1<<(index%64)) != 0
+	return int(index/pageLen) < len(m.memo) && m.memo[index/pageLen].has[index%pageLen]
 }

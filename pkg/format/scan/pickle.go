@@ -23,7 +23,7 @@ func checkPickle(s *session, in *input) error {
 
 // machine returns a new machine.
 func (s *session) machine(in *input, t *tape, ctx pickleContext) *machine {
-	return &machine{s: s, in: in, t: t, ctx: ctx, shift: 2 * s.live, names: make(map[[2]string]int64), overlay: make(map[uint32]value), storages: make(map[string]storage)}
+	return &machine{s: s, in: in, t: t, ctx: ctx, shift: 2 * s.live}
 }
 
 // isContent tells an error that is about the bytes.

@@ -2,7 +2,12 @@ package scan_test
 
 import (
 	"bytes"
+	"context"
+	"errors"
+	"io"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -66,5 +71,50 @@ func TestRulesAreOfOneKind(t *testing.T) {
 			t.Errorf("rule %q is there twice or says too little", r.ID)
 		}
 		seen[r.ID] = true
+	}
+}
+
+// errBroken is a failure of a disk or network.
+var errBroken = errors.New("broken")
+
+type brokenReader struct{}
+
+func (brokenReader) ReadAt([]byte, int64) (int, error) { return 0, errBroken }
+
+// What cannot be read is an error, and no finding.
+func TestReadErrors(t *testing.T) {
+	_, err := scan.Scan(t.Context(), scan.Files(scan.File{Path: "a", Size: 10, At: brokenReader{}}), scan.Options{})
+	if !errors.Is(err, errBroken) {
+		t.Errorf("error %v, want that of the reader", err)
+	}
+	short := scan.File{Path: "a.pkl", Size: 100, At: bytes.NewReader([]byte("\x80\x02N."))}
+	if _, err := scan.Scan(t.Context(), scan.Files(short), scan.Options{}); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("error %v, want that the file is shorter than it was", err)
+	}
+	failing := func(yield func(scan.File, error) bool) { yield(scan.File{}, errBroken) }
+	if _, err := scan.Scan(t.Context(), failing, scan.Options{}); !errors.Is(err, errBroken) {
+		t.Errorf("error %v, want that of the files", err)
+	}
+}
+
+// Time is a limit like others; a caller that gives up is an error.
+func TestTime(t *testing.T) {
+	long := append([]byte("\x80\x02"), bytes.Repeat([]byte("N0"), 8<<20)...)
+	report, err := scan.Scan(t.Context(), scan.Files(file("a.pkl", long)), scan.Options{Timeout: time.Microsecond})
+	if err != nil || report.Verdict != scan.Unscannable || !slices.Contains(rules(report), "limit-time") {
+		t.Errorf("%v %v", report, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := scan.Scan(ctx, scan.Files(file("a.pkl", long)), scan.Options{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want that it was cancelled", err)
+	}
+}
+
+// One bad file does not hide behind many good ones, nor the other way.
+func TestManyFiles(t *testing.T) {
+	report, err := scan.Scan(t.Context(), scan.Files(file("a.pkl", evil), file("b.pkl", good), file("c.7z", []byte("7z\xbc\xaf\x27\x1c"))), scan.Options{})
+	if err != nil || report.Files != 3 || report.Verdict != scan.Dangerous || len(report.Findings) != 2 {
+		t.Errorf("%v %v", report, err)
 	}
 }

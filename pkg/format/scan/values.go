@@ -71,21 +71,22 @@ type array struct {
 	has                 uint8 // bits of what has been set
 }
 
-// The limits of a machine. Together they bound its memory to about 150 MiB. One
+// The limits of a machine. Together they bound its memory to about 100 MiB. One
 // that runs while another waits for it has a quarter of the other's.
 const (
 	maxSteps   = 100_000_000 // of all pickles in a file
 	maxStack   = 1 << 20
 	maxMarks   = 1 << 16
 	maxMemo    = 3 << 20
-	maxFar     = 1 << 12  // values of the memo that lie far from others
-	maxTexts   = 16 << 20 // bytes of strings that are kept
-	maxText    = 1 << 10  // of one of them
-	maxItems   = 1 << 20  // of tuples that are kept
-	maxTuple   = 256      // of one of them
+	pageLen    = 1 << 10
+	maxFar     = 1 << 12 // values of the memo that lie far from others
+	maxTexts   = 8 << 20 // bytes of strings that are kept
+	maxText    = 1 << 10 // of one of them
+	maxItems   = 1 << 19 // of tuples that are kept
+	maxTuple   = 256     // of one of them
 	maxDicts   = 1 << 20
 	maxDTypes  = 1 << 16
-	maxArrays  = 1 << 14
+	maxArrays  = 1 << 17
 	maxGlobals = 1 << 14
 	maxName    = 1 << 10 // bytes of a module and name that are kept
 	maxLine    = 64 << 10
