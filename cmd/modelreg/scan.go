@@ -20,7 +20,7 @@ type scanFlags struct {
 	scanners []string
 	whole    bool
 	attach   bool
-	key      string
+	signer   signerFlags
 }
 
 func newScan(a *app) *cobra.Command {
@@ -62,8 +62,8 @@ With --attach the report is signed and attached to the version, for policies.`,
 	fl := cmd.Flags()
 	fl.StringArrayVar(&f.scanners, "scanner", nil, "ask another scanner too: `NAME=COMMAND`, or NAME of one in the configuration (repeatable)")
 	fl.BoolVar(&f.whole, "whole", false, "fetch the version, to look at all of it and to know that it is the version's")
-	fl.BoolVar(&f.attach, "attach", false, "sign the report with --key and attach it to the version")
-	fl.StringVar(&f.key, "key", "", "private key `FILE` for --attach")
+	fl.BoolVar(&f.attach, "attach", false, "sign the report and attach it to the version")
+	f.signer.add(cmd)
 	return cmd
 }
 
@@ -106,14 +106,14 @@ func (a *app) scanned(ctx context.Context, arg string, opts hub.ScanOptions) (*h
 func (a *app) scanOptions(ctx context.Context, f scanFlags) (opts hub.ScanOptions, done func() error, err error) {
 	done = func() error { return nil }
 	opts = hub.ScanOptions{Whole: f.whole, Version: version(), Run: a.scanRunner()}
-	if f.attach != (f.key != "") {
-		return opts, done, usagef("--attach and --key FILE go together")
+	if f.attach != f.signer.given() {
+		return opts, done, usagef("--attach and %s go together", signerUsage)
 	}
 	if opts.Scanners, err = a.otherScanners(f.scanners); err != nil {
 		return opts, done, err
 	}
 	if f.attach {
-		if opts.Signer, err = a.signer(ctx, f.key); err != nil {
+		if opts.Signer, err = a.signerOf(ctx, f.signer); err != nil {
 			return opts, done, err
 		}
 	}

@@ -156,3 +156,31 @@ func TestScanAsksNoPolicy(t *testing.T) {
 		t.Errorf("Scan = %+v, %v", res, err)
 	}
 }
+
+// A policy that wants a report takes the one that a scan attaches, if it is
+// clean.
+func TestScanSatisfiesPolicy(t *testing.T) {
+	g := guard(t, newWorld(t), "    policy.modelreg.dev/model: |\n      scan: {maxAge: 1d}\n")
+	for name, tt := range map[string]struct {
+		text  string
+		clean bool
+	}{"clean": {"hello", true}, "dirty": {"{{ x.__class__ }}", false}} {
+		t.Run(name, func(t *testing.T) {
+			ref := "org/" + name + ":v1"
+			dir := modelOf(t, map[string]string{"notes.txt": "x", "chat_template.jinja": tt.text})
+			if _, err := g.Push(t.Context(), dir, g.ref(ref), hub.PushOptions{AllowUnsafe: true}); err != nil {
+				t.Fatal(err)
+			}
+			g.sign(ref, g.signer)
+			if err := g.uses(ref)["cat"](); err == nil {
+				t.Error("admitted without a report")
+			}
+			if _, err := g.admits.Scan(t.Context(), g.ref(ref), hub.ScanOptions{Signer: g.signer}); err != nil {
+				t.Fatal(err)
+			}
+			if err := g.uses(ref)["cat"](); (err == nil) != tt.clean {
+				t.Errorf("with the report: %v, want admission: %t", err, tt.clean)
+			}
+		})
+	}
+}
