@@ -43,6 +43,17 @@ type config struct {
 	// TrustedRoot is the file of the sigstore deployment that certificates
 	// are believed of.
 	TrustedRoot string `yaml:"trusted-root,omitempty"`
+
+	// Policy is what every version is held against: a file, or oci://REF that
+	// one of PolicyKeys, files too, or the identity has signed.
+	Policy         string   `yaml:"policy,omitempty"`
+	PolicyKeys     []string `yaml:"policy-keys,omitempty"`
+	PolicyIdentity string   `yaml:"policy-identity,omitempty"`
+	PolicyIssuer   string   `yaml:"policy-issuer,omitempty"`
+
+	// TrustRoots are files like TrustedRoot by the names that policies have
+	// for them.
+	TrustRoots map[string]string `yaml:"trust-roots,omitempty"`
 }
 
 // names are the settings that say what short references mean. They are all that
@@ -147,14 +158,19 @@ func newConfig(a *app) *cobra.Command {
   scanners.NAME          command of another scanner that "modelreg scan" asks too, see docs/scan.md
   certs.d                directory of hosts.toml files (default: containerd's); "none" reads none
   trusted-root           FILE of the sigstore deployment whose certificates count (verify --trusted-root)
+  policy                 FILE or oci://REF: refuse versions that this policy does not allow
+  policy-keys            public key files, separated by commas, of which one must have signed a policy at oci://REF
+  policy-identity        or the identity that a certificate must have been issued to, by policy-issuer
+  trust-roots.NAME       FILE like trusted-root, for what a policy calls NAME
 
 A file modelreg.yaml in the current directory may set the first two for a project. What
-MODELREG_REGISTRY and MODELREG_CACHE say goes before both files. MODELREG_STATE names the
+MODELREG_REGISTRY and MODELREG_CACHE say goes before both files. A policy in MODELREG_POLICY
+or --policy is added to that of the configuration: all must allow a version. MODELREG_STATE names the
 directory of what must outlive the cache (default: modelreg in XDG_STATE_HOME).`,
 		Args: subcommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	settings := positions(words("default.registry", "registries.alias.", "cache", "realms.", mirrorKey, scannerKey, "certs.d", "trusted-root"))
+	settings := positions(words("default.registry", "registries.alias.", "cache", "realms.", mirrorKey, scannerKey, "certs.d", "trusted-root", "policy", "policy-keys", "policy-identity", "policy-issuer", trustRootKey))
 	cmd.AddCommand(
 		&cobra.Command{
 			Use: "path", Short: "Print where the configuration is", Args: exactArgs(0),
@@ -208,6 +224,13 @@ func (c config) settings() map[string]string {
 	}
 	put("certs.d", c.HostsDir)
 	put("trusted-root", c.TrustedRoot)
+	put("policy", c.Policy)
+	put("policy-keys", strings.Join(c.PolicyKeys, ","))
+	put("policy-identity", c.PolicyIdentity)
+	put("policy-issuer", c.PolicyIssuer)
+	for name, file := range c.TrustRoots {
+		put(trustRootKey+name, file)
+	}
 	return m
 }
 
@@ -281,6 +304,9 @@ func (c *config) allow(registry string, realms []string) {
 // scannerKey begins the keys of other scanners; a name follows.
 const scannerKey = "scanners."
 
+// trustRootKey begins the keys of trusted roots; a name follows.
+const trustRootKey = "trust-roots."
+
 // aliasKey begins the keys of aliases; a name follows.
 const aliasKey = "registries.alias."
 
@@ -289,6 +315,7 @@ func (c *config) set(key, value string) error {
 	realm, isRealm := strings.CutPrefix(key, "realms.")
 	host, isMirror := strings.CutPrefix(key, mirrorKey)
 	scanner, isScanner := strings.CutPrefix(key, scannerKey)
+	root, isRoot := strings.CutPrefix(key, trustRootKey)
 	switch {
 	case key == "default.registry" || isAlias && alias != "":
 		if _, err := ref.Parse(value + "/x"); value != "" && err != nil {
@@ -312,8 +339,12 @@ func (c *config) set(key, value string) error {
 		c.HostsDir = value
 	case key == "trusted-root":
 		c.TrustedRoot = value
+	case isRoot && root != "":
+		c.TrustRoots = with(c.TrustRoots, root, value, value != "")
+	case strings.HasPrefix(key, "policy"):
+		return c.setPolicy(key, value)
 	default:
-		return usagef("set %s: no such setting: use default.registry, registries.alias.NAME, cache, realms.HOST, mirrors.HOST, scanners.NAME, certs.d or trusted-root", key)
+		return usagef("set %s: no such setting: use default.registry, registries.alias.NAME, cache, realms.HOST, mirrors.HOST, scanners.NAME, certs.d, trusted-root, trust-roots.NAME, policy, policy-keys, policy-identity or policy-issuer", key)
 	}
 	return nil
 }

@@ -139,6 +139,9 @@ func explain(err error) ui.Failure {
 		}
 		return f
 	}
+	if refusal, ok := errors.AsType[*policy.Refusal](err); ok {
+		f.Decision = refusal.Decision
+	}
 	for _, c := range classes {
 		for _, cause := range c.causes {
 			if errors.Is(err, cause) {

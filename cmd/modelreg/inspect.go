@@ -49,6 +49,7 @@ Docker model artifacts, Ollama manifests, plain ORAS files and model images.`,
 			return cardErr
 		},
 	}
+	a.addPolicyFlags(cmd)
 	cmd.Flags().BoolVar(&showCard, "card", false, "show the model's card too")
 	return cmd
 }

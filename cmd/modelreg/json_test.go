@@ -74,6 +74,8 @@ func TestJSONKeys(t *testing.T) {
 		"copiedBytes", "mountedBytes", "skippedBytes", "checked", "verified", "trustFrom",
 		"trust", "trust.digest", "trust.files", "trust.files[].kind", "trust.files[].name", "trust.files[].digest",
 	}
+	rules := filepath.Join(u.home, "policy.yaml")
+	decided := under("rules[]", []string{"document", "rule", "ok", "effect", "found", "wanted"})
 	steps := []struct {
 		name string
 		run  func() string
@@ -177,6 +179,25 @@ func TestJSONKeys(t *testing.T) {
 			under("tree", append(treeKeys(), "attached")),
 			under("tree.attached[]", append(treeKeys(), "predicateType", "layout", "created", "claims", "verified")),
 			under("tree.attached[].claims", signerKeys()), under("tree.attached[].verified", signerKeys()),
+		)},
+		{"policy init", json("policy", "init", rules, "--key", public), []string{"policy"}},
+		{"policy validate", json("policy", "validate", rules), append(
+			under("documents[]", []string{"name", "mode", "globs", "authorities"}), "policy", "digest", "documents",
+		)},
+		{"policy push", json("policy", "push", rules, reg.Host+"/acme/policy:v1", "--key", private), []string{
+			"reference", "digest", "tag", "policy", "created", "signatures",
+		}},
+		{"policy explain", json("policy", "explain", rules, name+":v1"), slices.Concat(
+			[]string{"reference", "digest", "allowed", "policies"},
+			under("policies[]", append([]string{"policy", "repository", "digest", "allowed", "rules"}, decided...)),
+		)},
+		{"pull --insecure-skip-verify", json("pull", name+":v1", filepath.Join(u.home, "out5"), "--insecure-skip-verify"), []string{
+			"reference", "digest", "directory", "files", "size", "fetchedBytes", "reusedBytes", "skippedFiles", "verified",
+			"verificationSkipped",
+		}},
+		{"a refusal", failing("pull", reg.Host+"/acme/imported:v1", filepath.Join(u.home, "out6"), "--policy", rules), slices.Concat(
+			under("error", []string{"code", "kind", "message", "hint", "decision"}), []string{"error"},
+			under("error.decision", append([]string{"policy", "repository", "digest", "allowed", "rules"}, decided...)),
 		)},
 		{"an error with a hint", failing("resolve", name+":v9"), append(
 			under("error", []string{"code", "kind", "message", "hint"}), "error",

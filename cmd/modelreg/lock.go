@@ -58,6 +58,7 @@ that is not signed, and who signed it is locked too.`,
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.lockAdd(cmd.Context(), f, args[0], args[1]) },
 	}
 	f.addTrust(cmd)
+	a.addPolicyFlags(cmd)
 	cmd.Flags().BoolVar(&f.force, "force", false, "replace what is locked as NAME, whatever that is")
 	return cmd
 }
@@ -75,6 +76,7 @@ model that was locked with a signature is only locked with one again.`,
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.lockUpdate(cmd.Context(), f, args) },
 	}
 	f.addTrust(cmd)
+	a.addPolicyFlags(cmd)
 	return cmd
 }
 
@@ -114,6 +116,7 @@ by the locked signer. Where tags lead is not looked at.`,
 		},
 	}
 	f.addKeys(cmd)
+	a.addPolicyFlags(cmd)
 	return cmd
 }
 

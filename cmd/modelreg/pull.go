@@ -72,7 +72,7 @@ that another program wrote moves with --force only.`,
 			if f.Trust, err = a.trust(cmd.Context(), f.verify, f.trust); err != nil {
 				return err
 			}
-			if err := f.check(); err != nil {
+			if err := f.check(a.hasPolicy()); err != nil {
 				return err
 			}
 			if f.link != "auto" {
@@ -82,6 +82,7 @@ that another program wrote moves with --force only.`,
 		},
 	}
 	f.add(cmd)
+	a.addPolicyFlags(cmd)
 	return cmd
 }
 
@@ -113,10 +114,10 @@ func (f *pullFlags) add(cmd *cobra.Command) {
 }
 
 // check refuses flags of which one would do nothing.
-func (f *pullFlags) check() error {
+func (f *pullFlags) check(policy bool) error {
 	switch {
-	case f.AllowDowngrade && !f.verify:
-		return usagef("--allow-downgrade goes with --verify --key FILE")
+	case f.AllowDowngrade && !f.verify && !policy:
+		return usagef("--allow-downgrade goes with --verify --key FILE, or a policy")
 	case f.lockAt != "" && !f.locked:
 		return usagef("--lock-file goes with --locked")
 	case f.Raw && f.locked:
@@ -232,6 +233,9 @@ func (f *pullFlags) place(r ref.Reference, dir []string) (string, error) {
 func (a *app) noteSigners(v *hub.Verified) {
 	if v == nil {
 		return
+	}
+	if v.Policy != "key" {
+		a.printer.Note("allowed by policy %s", v.Policy)
 	}
 	for _, s := range v.Signers {
 		a.printer.Note("verified: signed by %s", signedBy(s))

@@ -41,6 +41,8 @@ type app struct {
 	caFile, certFile, keyFile    string
 	authFile                     string
 
+	policies policyFlags
+
 	opened *store.Store // nil until a command needs it
 }
 
@@ -89,6 +91,7 @@ in the default registry of the configuration ("modelreg config").`,
 	root.AddCommand(
 		newPush(a), newPull(a), newCopy(a), newBundle(a), newImport(a), newInspect(a), newLs(a), newResolve(a), newTag(a), newCat(a), newTensors(a),
 		newLogin(a), newLogout(a), newKeygen(a), newSign(a), newVerify(a), newLock(a), newAttest(a), newScan(a), newTree(a),
+		newPolicy(a),
 		newCache(a), newServe(a), newDoctor(a), newConfig(a), newVersion(a), newExitCodes(),
 	)
 	root.CompletionOptions.HiddenDefaultCmd = false
@@ -148,8 +151,14 @@ func (a *app) parse(s string) (ref.Reference, error) {
 	return ref.Names{Default: a.config.Default.Registry, Aliases: a.config.Registries.Alias}.Parse(s)
 }
 
-// hub opens what commands that talk to a registry need.
+// hub opens what commands that talk to a registry need. Bytes of a version are
+// used only as the policies of this user allow.
 func (a *app) hub(observe transfer.Observer) (*hub.Hub, error) {
+	return a.hubUnder(observe, a.policySources())
+}
+
+// hubUnder is hub with other policies.
+func (a *app) hubUnder(observe transfer.Observer, policies []policySource) (*hub.Hub, error) {
 	client, err := a.client()
 	if err != nil {
 		return nil, err
@@ -165,10 +174,12 @@ func (a *app) hub(observe transfer.Observer) (*hub.Hub, error) {
 	} else {
 		seen = signing.NewSeen(filepath.Join(dir, "seen"))
 	}
-	return hub.New(hub.Options{
+	opts := hub.Options{
 		Remote: client, Store: s, Seen: seen, Observe: observe,
 		Warn: func(m string) { a.printer.Warn("%s", m) },
-	}), nil
+	}
+	opts.Rules = a.rules(hub.New(opts), policies)
+	return hub.New(opts), nil
 }
 
 // open opens what a command about one reference needs, and reads the reference.

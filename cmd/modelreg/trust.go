@@ -164,7 +164,7 @@ version is refused, however well that is signed; REF with a digest is not compar
 			return a.either(
 				cmd, args[0],
 				command{[]string{"signature", "fast", "allow-extra", "jobs"}, func() error { return a.verifyDir(cmd, args[0], trust, dir) }},
-				command{[]string{"allow-downgrade", "attestation", "attestation-only"}, func() error { return a.verify(cmd, args[0], trust, opts) }},
+				command{[]string{"allow-downgrade", "attestation", "attestation-only", "policy", "policy-key", "policy-certificate-identity", "policy-certificate-oidc-issuer", "trust-root"}, func() error { return a.verify(cmd, args[0], trust, opts) }},
 			)
 		},
 	}
@@ -172,6 +172,8 @@ version is refused, however well that is signed; REF with a digest is not compar
 	trust.add(cmd.Flags())
 	cmd.Flags().BoolVar(&opts.AllowDowngrade, "allow-downgrade", false, downgradeUsage)
 	addAttestationFlags(cmd, &opts)
+	cmd.Flags().StringVar(&a.policies.policy, "policy", "", policyUsage)
+	a.addPolicyTrust(cmd)
 	return cmd
 }
 
@@ -183,7 +185,10 @@ func (a *app) verify(cmd *cobra.Command, arg string, f trustFlags, opts hub.Veri
 	if err != nil {
 		return err
 	}
-	trust, err := a.trusted(cmd.Context(), f)
+	trust := &signing.Trust{} // nobody, where policies decide
+	if f.used() || !a.hasPolicy() {
+		trust, err = a.trusted(cmd.Context(), f)
+	}
 	if err != nil {
 		return err
 	}

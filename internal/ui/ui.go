@@ -102,6 +102,9 @@ type Failure struct {
 	Kind    string `json:"kind"`           // its name, such as "not-found"
 	Message string `json:"message"`        // verb object: cause
 	Hint    string `json:"hint,omitempty"` // what to do next
+
+	// Decision, if not nil, is for programs: what a policy said, rule by rule.
+	Decision any `json:"decision,omitempty"`
 }
 
 // Fail prints why the command failed, on standard error.

@@ -350,6 +350,9 @@ func (u *unpacker) writeControl() error {
 	if !u.opts.Select.IsAll() {
 		r.Selection = &u.opts.Select
 	}
+	if u.opts.Admission != (Admission{}) {
+		r.Admission = &u.opts.Admission
+	}
 	slices.SortFunc(r.Files, func(a, b recordedFile) int { return strings.Compare(a.Path, b.Path) })
 	raw, err := encodeJSON(r)
 	if err != nil {

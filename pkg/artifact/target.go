@@ -44,7 +44,19 @@ type record struct {
 
 	// Selection is what was asked for, if that was not all.
 	Selection *Selection `json:"selection,omitempty"`
+
+	// Admission is why it may be used, if somebody said so.
+	Admission *Admission `json:"admission,omitempty"`
 }
+
+// An Admission tells why an artifact was unpacked, for those who ask later.
+type Admission struct {
+	Policy  string `json:"policy,omitempty"`  // that allowed it
+	Skipped bool   `json:"skipped,omitempty"` // nobody was asked, on purpose
+}
+
+// skipped tells whether nobody was asked about what is there.
+func (r *record) skipped() bool { return r.Admission != nil && r.Admission.Skipped }
 
 func (r *record) selection() Selection {
 	if r.Selection == nil {

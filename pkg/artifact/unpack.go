@@ -71,6 +71,9 @@ type UnpackOptions struct {
 	// the caller will want to have there to tell who vouched for the files.
 	Evidence []byte
 
+	// Admission is recorded in the target unless it is the zero value.
+	Admission Admission
+
 	// Link says how files of the store come into the target. The zero value
 	// shares their bytes where the file system can, and copies them elsewhere.
 	Link Link
@@ -292,6 +295,9 @@ func (u *unpacker) isCurrent() bool {
 	old := u.target.old
 	if old == nil || old.Digest != u.a.Descriptor.Digest || !old.selection().same(u.opts.Select) || !u.manifestKept() || !u.evidenceKept() {
 		return false
+	}
+	if old.skipped() && u.opts.Admission.Policy != "" {
+		return false // it is no longer true that nobody was asked
 	}
 	for _, f := range u.a.Files {
 		if f.Archive || u.locals.paths[f.Path] != f.Digest {

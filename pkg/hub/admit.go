@@ -1,7 +1,6 @@
 package hub
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/modelreg/modelreg/pkg/artifact"
 	"github.com/modelreg/modelreg/pkg/ref"
 	"github.com/modelreg/modelreg/pkg/signing"
 	"github.com/modelreg/modelreg/pkg/signing/policy"
@@ -32,11 +32,18 @@ type admitOptions struct {
 // *[policy.Refusal], one of package signing, or says that the answer is not
 // known.
 func (h *Hub) admit(ctx context.Context, r ref.Reference, t *target, opts admitOptions) (*Verified, error) {
-	if h.opts.SkipVerify {
-		h.warn("%s is NOT VERIFIED: %s", t.ref, h.skipped())
+	rules, err := h.rules(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if rules.Skip && opts.trust != nil {
+		return nil, fmt.Errorf("%w: verify %s: a signature is asked for, and that none is looked at", ErrUsage, t.ref)
+	}
+	if rules.Skip {
+		h.warn("%s is NOT VERIFIED: %s", t.ref, rules.skipped())
 		return nil, nil
 	}
-	if opts.trust == nil && len(h.opts.Policies) == 0 {
+	if opts.trust == nil && len(rules.Policies) == 0 {
 		return nil, nil
 	}
 	v := &Verified{Policy: "key", Signers: []Signer{}, Attestations: []string{}}
@@ -48,7 +55,7 @@ func (h *Hub) admit(ctx context.Context, r ref.Reference, t *target, opts admitO
 		t.vouch(report.Signers...)
 		v.Signers = signers(report)
 	}
-	decisions, err := h.decide(ctx, r, t, opts)
+	decisions, err := h.decide(ctx, r, t, rules, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -72,20 +79,27 @@ func (h *Hub) admit(ctx context.Context, r ref.Reference, t *target, opts admitO
 	return v, nil
 }
 
-// skipped tells what is not looked at.
-func (h *Hub) skipped() string {
-	if len(h.opts.Policies) == 0 {
-		return "no signature is looked at"
+// admission is what is recorded of the answer.
+func (h *Hub) admission(ctx context.Context, v *Verified) (artifact.Admission, error) {
+	rules, err := h.rules(ctx)
+	if err != nil {
+		return artifact.Admission{}, err
 	}
-	return "not applied: policy " + policyNames(h.opts.Policies)
+	switch {
+	case rules.Skip:
+		return artifact.Admission{Skipped: true}, nil
+	case v != nil:
+		return artifact.Admission{Policy: v.Policy}, nil
+	}
+	return artifact.Admission{}, nil
 }
 
-func policyNames(all []*policy.Policy) string {
-	var names []string
-	for _, p := range all {
-		names = append(names, p.String())
+// skipped tells what is not looked at.
+func (r Rules) skipped() string {
+	if len(r.Policies) == 0 {
+		return "no signature is looked at"
 	}
-	return strings.Join(names, ", ")
+	return "not applied: policy " + r.names()
 }
 
 // add notes what a policy allowed the version for.
@@ -111,8 +125,8 @@ func (v *Verified) add(d *policy.Decision) {
 
 // decide asks every policy. All decisions are there, also after one that
 // refuses.
-func (h *Hub) decide(ctx context.Context, r ref.Reference, t *target, opts admitOptions) ([]policy.Decision, error) {
-	if len(h.opts.Policies) == 0 {
+func (h *Hub) decide(ctx context.Context, r ref.Reference, t *target, rules Rules, opts admitOptions) ([]policy.Decision, error) {
+	if len(rules.Policies) == 0 {
 		return nil, nil
 	}
 	rollback, err := h.rollback(ctx, r, t, opts)
@@ -120,14 +134,14 @@ func (h *Hub) decide(ctx context.Context, r ref.Reference, t *target, opts admit
 		return nil, fmt.Errorf("verify %s: %w", t.ref, err)
 	}
 	repo := newMemory(t.reader())
-	out := make([]policy.Decision, 0, len(h.opts.Policies))
-	for _, p := range h.opts.Policies {
+	out := make([]policy.Decision, 0, len(rules.Policies))
+	for _, p := range rules.Policies {
 		f := policy.Facts{
 			Repository: t.ref.Name(), Tag: t.ref.Tag, Digest: t.desc.Digest, Pinned: r.Digest != "",
 			Now: time.Now(), Rollback: rollback,
 		}
 		docs := p.Deciding(f.Repository)
-		if f.Evidence, err = h.evidence(ctx, repo, t, docs); err != nil {
+		if f.Evidence, err = rules.evidence(ctx, repo, t, docs); err != nil {
 			return nil, fmt.Errorf("verify %s: %w", t.ref, err)
 		}
 		if slices.ContainsFunc(docs, func(d *policy.Document) bool { return d.Model.AsksFiles() }) {
@@ -155,7 +169,7 @@ func (t *target) signing() signing.Target {
 }
 
 // evidence verifies, for each authority of the documents, what it signed.
-func (h *Hub) evidence(ctx context.Context, repo signing.Reader, t *target, docs []*policy.Document) (map[policy.Source]policy.Evidence, error) {
+func (r Rules) evidence(ctx context.Context, repo signing.Reader, t *target, docs []*policy.Document) (map[policy.Source]policy.Evidence, error) {
 	out := map[policy.Source]policy.Evidence{}
 	for _, d := range docs {
 		for i := range d.Authorities {
@@ -163,7 +177,7 @@ func (h *Hub) evidence(ctx context.Context, repo signing.Reader, t *target, docs
 			if a.Static != "" {
 				continue
 			}
-			e, err := h.evidenceOf(ctx, repo, t, d, a)
+			e, err := r.evidenceOf(ctx, repo, t, d, a)
 			if err != nil {
 				return nil, err
 			}
@@ -173,8 +187,8 @@ func (h *Hub) evidence(ctx context.Context, repo signing.Reader, t *target, docs
 	return out, nil
 }
 
-func (h *Hub) evidenceOf(ctx context.Context, repo signing.Reader, t *target, d *policy.Document, a *policy.Authority) (policy.Evidence, error) {
-	trust, missing := h.trustOf(d, a)
+func (r Rules) evidenceOf(ctx context.Context, repo signing.Reader, t *target, d *policy.Document, a *policy.Authority) (policy.Evidence, error) {
+	trust, missing := r.trustOf(d, a)
 	if missing != "" {
 		return policy.Evidence{Reason: missing}, nil
 	}
@@ -200,11 +214,22 @@ func (h *Hub) evidenceOf(ctx context.Context, repo signing.Reader, t *target, d 
 	return e, nil
 }
 
-// trustOf is whom an authority stands for, or what is missing to know.
-func (h *Hub) trustOf(d *policy.Document, a *policy.Authority) (signing.Trust, string) {
-	trust := signing.Trust{Keys: a.Keys, MatchRepository: d.MatchRepository}
-	if len(a.Identities) == 0 && !a.Log && !a.Timestamp {
+// trustOf is whom an authority stands for, or why that is not known.
+func (r Rules) trustOf(d *policy.Document, a *policy.Authority) (trust signing.Trust, missing string) {
+	trust = signing.Trust{
+		Keys: a.Keys, Identities: a.Identities, MatchRepository: d.MatchRepository,
+		RequireLog: a.Log, RequireTimestamp: a.Timestamp, IgnoreLog: a.IgnoreLog, IgnoreSCT: a.IgnoreSCT,
+	}
+	needed := len(a.Identities) > 0 || a.Log || a.Timestamp
+	if !needed && d.MaxSignatureAge == 0 && a.TrustRoot == "" {
 		return trust, ""
 	}
-	return trust, "the trusted root " + cmp.Or(a.TrustRoot, "of certificates") + " is not known here"
+	err := errors.New("no trusted root is known here")
+	if r.Roots != nil {
+		trust.Roots, err = r.Roots(a.TrustRoot)
+	}
+	if err != nil && needed {
+		return trust, err.Error()
+	}
+	return trust, ""
 }

@@ -1,6 +1,7 @@
 package hub_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/modelreg/modelreg/internal/testreg"
+	"github.com/modelreg/modelreg/pkg/artifact"
 	"github.com/modelreg/modelreg/pkg/hub"
 	"github.com/modelreg/modelreg/pkg/remote"
 	"github.com/modelreg/modelreg/pkg/signing"
@@ -43,9 +45,13 @@ func guard(t *testing.T, w *world, annotations string) *guarded {
 	}
 	g := &guarded{world: w, signer: s, policy: p, state: t.TempDir()}
 	g.admits = hub.New(hub.Options{
-		Remote: w.client, Store: w.store, Warn: w.warn, Policies: []*policy.Policy{p}, Seen: signing.NewSeen(filepath.Join(g.state, "seen")),
+		Remote: w.client, Store: w.store, Warn: w.warn, Rules: rules(hub.Rules{Policies: []*policy.Policy{p}}), Seen: signing.NewSeen(filepath.Join(g.state, "seen")),
 	})
 	return g
+}
+
+func rules(r hub.Rules) func(context.Context) (hub.Rules, error) {
+	return func(context.Context) (hub.Rules, error) { return r, nil }
 }
 
 // Keys are slow to make, so that passwords are slow to guess.
@@ -219,17 +225,39 @@ func TestPolicyRollback(t *testing.T) {
 func TestSkipVerify(t *testing.T) {
 	g := guard(t, newWorld(t), "")
 	g.push("org/m:v1", "hello")
-	loud := hub.New(hub.Options{Remote: g.client, Warn: g.warn, Policies: []*policy.Policy{g.policy}, SkipVerify: true})
+	loud := hub.New(hub.Options{Remote: g.client, Warn: g.warn, Rules: rules(hub.Rules{Policies: []*policy.Policy{g.policy}, Skip: true})})
 	g.warned()
 	res, err := loud.Pull(t.Context(), g.ref("org/m:v1"), filepath.Join(t.TempDir(), "out"), hub.PullOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if res.Verified != nil {
-		t.Errorf("verified = %+v", res.Verified)
+	if res.Verified != nil || !res.VerificationSkipped {
+		t.Errorf("verified = %+v, skipped = %v", res.Verified, res.VerificationSkipped)
+	}
+	record := func() string {
+		raw, err := os.ReadFile(filepath.Join(res.Directory, artifact.RecordFile))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(raw)
+	}
+	if got := record(); !strings.Contains(got, `"admission":{"skipped":true}`) {
+		t.Errorf("record = %s", got)
 	}
 	if w := g.warned(); !strings.Contains(w, "NOT VERIFIED") || !strings.Contains(w, g.policy.String()) {
 		t.Errorf("warnings = %q", w)
+	}
+	// The same files, allowed later, are no longer marked.
+	g.sign("org/m:v1", g.signer)
+	if _, err := g.admits.Pull(t.Context(), g.ref("org/m:v1"), res.Directory, hub.PullOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := record(); !strings.Contains(got, `"admission":{"policy":"`+g.policy.String()+`"}`) {
+		t.Errorf("record = %s", got)
+	}
+	_, err = loud.Pull(t.Context(), g.ref("org/m:v1"), res.Directory, hub.PullOptions{Trust: &signing.Trust{Keys: []*signing.PublicKey{g.signer.Public()}}})
+	if !errors.Is(err, hub.ErrUsage) {
+		t.Errorf("error = %v, want ErrUsage", err)
 	}
 }
 
@@ -269,7 +297,7 @@ func TestPolicyModelFacts(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := guard(t, w, model(tt.conds))
 			repo := "org/" + strings.ToLower(strings.NewReplacer(" ", "-", ",", "").Replace(name)) + ":v1.2.0"
-			if _, err := g.Push(t.Context(), dir(t, tt.files), g.ref(repo), hub.PushOptions{}); err != nil {
+			if _, err := g.Push(t.Context(), dir(t, tt.files), g.ref(repo), hub.PushOptions{NoScan: true}); err != nil {
 				t.Fatal(err)
 			}
 			g.sign(repo, g.signer)

@@ -98,10 +98,7 @@ func attestationsOf(report *signing.AttestationReport, wanted []string) []Attest
 		if !slices.Contains(wanted, a.Type) {
 			continue
 		}
-		out = append(out, Attestation{
-			PredicateType: a.Type, Predicate: json.RawMessage(a.Raw), Digest: a.Descriptor.Digest.String(),
-			Signer: signers(&signing.Report{Signers: []signing.Signatory{a.Signer}})[0],
-		})
+		out = append(out, attestation(a))
 	}
 	return out
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path"
 	"path/filepath"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -172,13 +173,20 @@ func (h *Hub) openBundle(ctx context.Context, file string, opts BundleOptions) (
 	if opts.TrustDigest != "" && has != opts.TrustDigest {
 		return nil, fmt.Errorf("open %s: %w: they have the digest %q, not %s", file, ErrBundleTrust, has, opts.TrustDigest)
 	}
-	policies := append(opts.Policies[:len(opts.Policies):len(opts.Policies)], h.opts.Policies...)
+	rules, err := h.rules(ctx)
+	if err != nil {
+		return nil, err
+	}
+	policies := slices.Concat(opts.Policies, rules.Policies)
 	switch {
 	case b.trust != nil || len(policies) > 0:
 		b.res.TrustFrom = "flags"
 	case b.res.Trust != nil:
 		if b.trust, policies, err = b.res.Trust.trust(); err != nil {
 			return nil, err
+		}
+		if b.trust != nil && b.trust.Roots != nil {
+			rules.Roots = func(string) (*signing.Roots, error) { return b.trust.Roots, nil }
 		}
 		if b.trust != nil || len(policies) > 0 {
 			b.res.TrustFrom = "bundle"
@@ -187,8 +195,9 @@ func (h *Hub) openBundle(ctx context.Context, file string, opts BundleOptions) (
 			}
 		}
 	}
+	rules.Policies = policies
 	own := h.opts
-	own.Policies = policies
+	own.Rules = func(context.Context) (Rules, error) { return rules, nil }
 	b.h = New(own)
 	return b, nil
 }

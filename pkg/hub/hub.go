@@ -24,7 +24,6 @@ import (
 	"github.com/modelreg/modelreg/pkg/ref"
 	"github.com/modelreg/modelreg/pkg/remote"
 	"github.com/modelreg/modelreg/pkg/signing"
-	"github.com/modelreg/modelreg/pkg/signing/policy"
 	"github.com/modelreg/modelreg/pkg/store"
 	"github.com/modelreg/modelreg/pkg/transfer"
 )
@@ -55,13 +54,11 @@ type Options struct {
 	// goes back is refused. Nil remembers nothing.
 	Seen *signing.Seen
 
-	// Policies say what may be used: all of them must allow it. Nil: digests
-	// are checked, and signatures only where somebody asks for them.
-	Policies []*policy.Policy
-
-	// SkipVerify uses versions whatever policies and signatures say. It is
-	// loud, and recorded in what is pulled.
-	SkipVerify bool
+	// Rules, if not nil, says what versions are held against. It is called
+	// whenever bytes of a version are about to be used, and not before; an
+	// error stops that. Nil checks digests, and signatures only where somebody
+	// asks for them.
+	Rules func(ctx context.Context) (Rules, error)
 
 	// Observe, if not nil, is told how blobs move, from several goroutines.
 	Observe transfer.Observer

@@ -61,7 +61,11 @@ func (h *Hub) Lock(ctx context.Context, r ref.Reference, opts LockOptions) (lock
 // version wraps [lock.ErrDowngrade], and an entry with a signer or policy is
 // never replaced by one without: that wraps ErrUsage.
 func (h *Hub) Relock(ctx context.Context, old Locked, opts LockOptions) (lock.Entry, error) {
-	if (old.Signer != "" || old.Policy != "") && !opts.verifies() && len(h.opts.Policies) == 0 {
+	rules, err := h.rules(ctx)
+	if err != nil {
+		return old.Entry, err
+	}
+	if (old.Signer != "" || old.Policy != "") && !opts.verifies() && len(rules.Policies) == 0 {
 		return old.Entry, fmt.Errorf("%w: update %s: its signature was verified when it was locked: give the key or policy again", ErrUsage, old.Name)
 	}
 	next, err := h.lock(ctx, old.Reference, old.Entry, opts)
@@ -100,7 +104,12 @@ func (h *Hub) lock(ctx context.Context, r ref.Reference, old lock.Entry, opts Lo
 	if err != nil {
 		return lock.Entry{}, err
 	}
+	rules, err := h.rules(ctx)
+	if err != nil {
+		return lock.Entry{}, err
+	}
 	if v != nil {
+		e.Policy = rules.Digest()
 		e.Signer, e.Issuer = chooseSigner(v.Signers, old)
 	}
 	a, err := artifact.OpenWith(ctx, t.repo, t.desc, artifact.OpenOptions{AllowCollisions: true})

@@ -27,8 +27,12 @@ type PullPlan struct {
 	BytesPerSecond *int64    `json:"bytesPerSecond"`
 	Seconds        *float64  `json:"seconds"`
 	Verified       *Verified `json:"verified"`
-	RepoID         string    `json:"repoId,omitempty"`   // of a Hugging Face cache
-	Revision       string    `json:"revision,omitempty"` // of a Hugging Face cache
+
+	// VerificationSkipped says that [Rules] were told to let it pass.
+	VerificationSkipped bool `json:"verificationSkipped,omitempty"`
+
+	RepoID   string `json:"repoId,omitempty"`   // of a Hugging Face cache
+	Revision string `json:"revision,omitempty"` // of a Hugging Face cache
 }
 
 // PlanPull tells what [Hub.Pull] with the same arguments would do. It reads the
@@ -45,7 +49,7 @@ func (h *Hub) PlanPull(ctx context.Context, r ref.Reference, dir string, opts Pu
 		dir = path.Base(r.Repository)
 	}
 	t := p.target
-	plan := &PullPlan{Reference: t.ref.String(), Digest: t.desc.Digest.String(), Directory: dir, Verified: p.verified}
+	plan := &PullPlan{Reference: t.ref.String(), Digest: t.desc.Digest.String(), Directory: dir, Verified: p.verified, VerificationSkipped: p.unpack.Admission.Skipped}
 	n, err := planUnpack(ctx, p, plan)
 	if err != nil {
 		return nil, fmt.Errorf("pull %s: %w", t.ref, err)

@@ -96,13 +96,17 @@ type PullResult struct {
 	Directory    string    `json:"directory"`
 	Files        int       `json:"files"`
 	Size         int64     `json:"size"`
-	FetchedBytes int64     `json:"fetchedBytes"`       // of the files, read from the network
-	ReusedBytes  int64     `json:"reusedBytes"`        // from the store or files that were there
-	Verified     *Verified `json:"verified"`           // null when nothing was asked for, or it was skipped
-	SkippedFiles int       `json:"skippedFiles"`       // that were not selected
-	RepoID       string    `json:"repoId,omitempty"`   // of a Hugging Face cache
-	Revision     string    `json:"revision,omitempty"` // of a Hugging Face cache
-	Notes        []string  `json:"notes,omitempty"`
+	FetchedBytes int64     `json:"fetchedBytes"` // of the files, read from the network
+	ReusedBytes  int64     `json:"reusedBytes"`  // from the store or files that were there
+	Verified     *Verified `json:"verified"`     // null when nothing was asked for, or it was skipped
+	SkippedFiles int       `json:"skippedFiles"` // that were not selected
+
+	// VerificationSkipped says that [Rules] were told to let it pass.
+	VerificationSkipped bool `json:"verificationSkipped,omitempty"`
+
+	RepoID   string   `json:"repoId,omitempty"`   // of a Hugging Face cache
+	Revision string   `json:"revision,omitempty"` // of a Hugging Face cache
+	Notes    []string `json:"notes,omitempty"`
 
 	// Mirrors is how many of the bytes read each mirror gave, by host.
 	Mirrors map[string]int64 `json:"mirrors,omitempty"`
@@ -122,7 +126,7 @@ func (h *Hub) Pull(ctx context.Context, r ref.Reference, dir string, opts PullOp
 	if dir == "" {
 		dir = path.Base(r.Repository)
 	}
-	res := &PullResult{Reference: t.ref.String(), Digest: t.desc.Digest.String(), Directory: dir, Verified: p.verified}
+	res := &PullResult{Reference: t.ref.String(), Digest: t.desc.Digest.String(), Directory: dir, Verified: p.verified, VerificationSkipped: p.unpack.Admission.Skipped}
 	started := time.Now()
 	var u *artifact.Unpacked
 	if p.hf != nil {
@@ -198,6 +202,9 @@ func (h *Hub) pulled(ctx context.Context, r ref.Reference, opts PullOptions) (p 
 		Force: opts.Force, AllowDotfiles: opts.AllowDotfiles, Select: opts.Select, Link: opts.Link,
 		Workers: opts.Workers, Connections: opts.Connections, Bandwidth: opts.Bandwidth, NoDelta: opts.NoDelta,
 		Observe: h.opts.Observe, Reference: t.ref.String(),
+	}
+	if p.unpack.Admission, err = h.admission(ctx, p.verified); err != nil {
+		return p, err
 	}
 	if opts.OMS {
 		if p.unpack.Added, err = modelSignature(ctx, t, p.artifact, opts.Trust); err != nil {

@@ -99,7 +99,8 @@ type VerifyOptions struct {
 	AttestationsOnly bool
 }
 
-// Verify checks that trust signed the version that r resolves to, and that the
+// Verify checks that trust signed the version that r resolves to, or that there
+// are policies when trust names nobody; that all policies allow it; and that the
 // tag, if r has no digest, did not go back to an older version than this user
 // has seen there. The result is complete also when the error says that it is
 // not verified.
@@ -111,6 +112,12 @@ func (h *Hub) Verify(ctx context.Context, r ref.Reference, trust signing.Trust, 
 	res := &VerifyResult{
 		Reference: t.ref.String(), Digest: t.desc.Digest.String(), Policy: "key",
 		Signers: []Signer{}, Attestations: []Attestation{}, Failures: []VerifyFailure{},
+	}
+	if len(trust.Keys)+len(trust.Identities) == 0 { // nobody is named: policies decide
+		if len(opts.Attestations) > 0 {
+			return nil, fmt.Errorf("%w: verify attestations of %s: it is not said whose", ErrUsage, t.ref)
+		}
+		return res, h.conclude(ctx, r, t, res, opts)
 	}
 	report, err := signing.Verify(ctx, t.repo, signing.Target{Repository: t.ref.Name(), Descriptor: t.signed}, trust)
 	if report != nil {
@@ -134,12 +141,20 @@ func (h *Hub) Verify(ctx context.Context, r ref.Reference, trust signing.Trust, 
 	if err := h.attestations(ctx, t, trust, opts.Attestations, res); err != nil {
 		return res, fmt.Errorf("verify %s: %w", t.ref, err)
 	}
+	return res, h.conclude(ctx, r, t, res, opts)
+}
+
+// conclude asks the policies, and notes where the tag led.
+func (h *Hub) conclude(ctx context.Context, r ref.Reference, t *target, res *VerifyResult, opts VerifyOptions) error {
+	if err := h.verifyPolicies(ctx, r, t, res, opts); err != nil {
+		return fmt.Errorf("verify %s: %w", t.ref, err)
+	}
 	if err := h.accept(ctx, r, t, acceptOptions{downgrade: opts.AllowDowngrade}); err != nil {
-		res.Failures = append(res.Failures, VerifyFailure{Rule: "rollback", Reason: err.Error()})
-		return res, fmt.Errorf("verify %s: %w", t.ref, err)
+		res.fail("rollback", err.Error())
+		return fmt.Errorf("verify %s: %w", t.ref, err)
 	}
 	res.Verified = true
-	return res, nil
+	return nil
 }
 
 // dispensable tells whether a signature may be missing, as err says that it is.

@@ -360,6 +360,7 @@ func (fa *fileAuthority) roots(a *Authority) error {
 		}
 	}
 	a.Log = fa.CTLog != nil && fa.CTLog.TrustRootRef != ""
+	a.IgnoreLog = fa.Keyless != nil && fa.CTLog != nil && fa.CTLog.TrustRootRef == "" // as upstream
 	a.Timestamp = fa.Timestamp != nil
 	return nil
 }

@@ -127,6 +127,7 @@ type Authority struct {
 	// gathers the facts knows them by name.
 	TrustRoot string
 
+	IgnoreLog bool // signatures with certificates need not be in a transparency log
 	IgnoreSCT bool // certificates need not be in a log of certificates
 	Log       bool // signatures by keys must be in a transparency log
 	Timestamp bool // signatures by keys must have a signed timestamp

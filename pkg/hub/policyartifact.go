@@ -1,0 +1,211 @@
+package hub
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/go-json-experiment/json"
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"oras.land/oras-go/v2/content"
+	"oras.land/oras-go/v2/errdef"
+
+	"github.com/modelreg/modelreg/pkg/mediatypes"
+	"github.com/modelreg/modelreg/pkg/ref"
+	"github.com/modelreg/modelreg/pkg/remote"
+	"github.com/modelreg/modelreg/pkg/signing"
+	"github.com/modelreg/modelreg/pkg/signing/policy"
+)
+
+// MediaTypePolicy is the type of an artifact that is a policy, and of its one
+// layer, which is the file.
+const MediaTypePolicy = "application/vnd.modelreg.policy.v1+yaml"
+
+// policyTitle is what a policy is called by clients that make files of layers.
+const policyTitle = "policy.yaml"
+
+// A PolicyPush says what [Hub.PushPolicy] did.
+type PolicyPush struct {
+	Reference  string `json:"reference"`
+	Digest     string `json:"digest"` // of the artifact
+	Tag        string `json:"tag"`
+	Policy     string `json:"policy"`     // NAME@sha256:…, of the file
+	Created    bool   `json:"created"`    // false when the tag led there before
+	Signatures int    `json:"signatures"` // made now
+}
+
+// PushPolicy writes a policy to a tag, and has it signed before the tag leads to
+// it, unless s is nil. The same file is the same artifact everywhere.
+func (h *Hub) PushPolicy(ctx context.Context, raw []byte, r ref.Reference, s *signing.Signer) (*PolicyPush, error) {
+	p, err := policy.Parse(raw)
+	if err != nil {
+		return nil, err
+	}
+	if r.Digest != "" || r.Prefix != "" || r.Range != "" {
+		return nil, fmt.Errorf("%w: push to %s: push to a tag; the digest comes from the file", ErrUsage, r)
+	}
+	tags, err := pushTags(&r, nil)
+	if err != nil {
+		return nil, err
+	}
+	repo, err := h.repository(r)
+	if err != nil {
+		return nil, err
+	}
+	desc, manifest, err := pushPolicyBlobs(ctx, repo, raw)
+	if err == nil {
+		err = repo.PushManifest(ctx, desc, manifest)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("push policy to %s: %w", r, err)
+	}
+	t := &target{repo: repo, ref: r.WithDigest(desc.Digest), desc: desc, raw: manifest, signed: desc}
+	pushed := &PushResult{}
+	if err := h.release(ctx, t, releasing{tags: tags, signer: s}, pushed); err != nil {
+		return nil, fmt.Errorf("push policy to %s: %w", r, err)
+	}
+	return &PolicyPush{
+		Reference: t.ref.String(), Digest: desc.Digest.String(), Tag: r.Tag, Policy: p.String(),
+		Created: pushed.Created, Signatures: pushed.Signatures,
+	}, nil
+}
+
+// pushPolicyBlobs writes the file and returns the manifest that is to hold it.
+func pushPolicyBlobs(ctx context.Context, repo *remote.Repository, raw []byte) (ocispec.Descriptor, []byte, error) {
+	layer := content.NewDescriptorFromBytes(MediaTypePolicy, raw)
+	blobs := map[*ocispec.Descriptor][]byte{&layer: raw, &ocispec.DescriptorEmptyJSON: ocispec.DescriptorEmptyJSON.Data}
+	for desc, data := range blobs {
+		d := *desc
+		d.Data = nil
+		if err := repo.Push(ctx, d, bytes.NewReader(data)); err != nil && !errors.Is(err, errdef.ErrAlreadyExists) {
+			return layer, nil, err
+		}
+	}
+	layer.Annotations = map[string]string{mediatypes.AnnotationTitle: policyTitle}
+	manifest, err := json.Marshal(ocispec.Manifest{
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest, ArtifactType: MediaTypePolicy,
+		Config: ocispec.DescriptorEmptyJSON, Layers: []ocispec.Descriptor{layer},
+	}, json.Deterministic(true))
+	return content.NewDescriptorFromBytes(ocispec.MediaTypeImageManifest, manifest), manifest, err
+}
+
+// PolicyOptions adjusts [Hub.FetchPolicy].
+type PolicyOptions struct {
+	// Trust must have signed the policy. It may be nil only for a reference
+	// with a digest, which says which policy it is.
+	Trust *signing.Trust
+
+	// AllowDowngrade accepts a tag that went back to an older policy.
+	AllowDowngrade bool
+}
+
+// FetchPolicy reads the policy that r resolves to. No other policy is asked
+// about it. With a digest it is kept in the local store, and read from there
+// without a network the next time.
+func (h *Hub) FetchPolicy(ctx context.Context, r ref.Reference, opts PolicyOptions) (*policy.Policy, error) {
+	if opts.Trust == nil && r.Digest == "" {
+		return nil, fmt.Errorf("%w: policy %s: a tag can be moved: name the digest, or the key that has signed it", ErrUsage, r)
+	}
+	if raw, ok := h.storedPolicy(ctx, r); ok {
+		return policy.Parse(raw)
+	}
+	t, err := h.find(ctx, r)
+	if err != nil {
+		return nil, fmt.Errorf("fetch policy: %w", err)
+	}
+	if opts.Trust != nil {
+		if _, err := signing.Verify(ctx, t.repo, t.signing(), *opts.Trust); err != nil {
+			return nil, fmt.Errorf("verify policy %s: %w", t.ref, err)
+		}
+		if err := h.accept(ctx, r, t, acceptOptions{downgrade: opts.AllowDowngrade}); err != nil {
+			return nil, fmt.Errorf("verify policy %s: %w", t.ref, err)
+		}
+	}
+	layer, err := policyLayer(t.raw)
+	if err != nil {
+		return nil, fmt.Errorf("read policy %s: %w", t.ref, err)
+	}
+	raw, err := content.FetchAll(ctx, t.repo, layer)
+	if err != nil {
+		return nil, fmt.Errorf("fetch policy %s: %w", t.ref, err)
+	}
+	p, err := policy.Parse(raw)
+	if err != nil {
+		return nil, fmt.Errorf("read policy %s: %w", t.ref, err)
+	}
+	if opts.Trust == nil {
+		h.storePolicy(ctx, t, layer, raw)
+	}
+	return p, nil
+}
+
+// policyLayer is the one layer of the artifact.
+func policyLayer(manifest []byte) (ocispec.Descriptor, error) {
+	m, err := mediatypes.ParseManifest(manifest)
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	if m.ArtifactType != MediaTypePolicy || len(m.Layers) != 1 || m.Layers[0].MediaType != MediaTypePolicy {
+		return ocispec.Descriptor{}, fmt.Errorf("%w: it is no policy but %s", policy.ErrInvalid, orUnknown(m.ArtifactType))
+	}
+	if m.Layers[0].Size > policy.MaxBytes || m.Layers[0].Size < 0 {
+		return ocispec.Descriptor{}, fmt.Errorf("policy of %d bytes: %w", m.Layers[0].Size, errdef.ErrSizeExceedsLimit)
+	}
+	return m.Layers[0], nil
+}
+
+func orUnknown(s string) string {
+	if s == "" {
+		return "something of no type"
+	}
+	return s
+}
+
+// storedPolicy reads what an earlier FetchPolicy left. Both digests are
+// compared, so that nothing else need be believed.
+func (h *Hub) storedPolicy(ctx context.Context, r ref.Reference) ([]byte, bool) {
+	if h.opts.Store == nil || r.Digest == "" {
+		return nil, false
+	}
+	desc, err := h.opts.Store.Resolve(ctx, policyName(r.Digest))
+	if err != nil || desc.Digest != r.Digest || desc.Size > mediatypes.MaxManifestBytes {
+		return nil, false
+	}
+	manifest, err := content.FetchAll(ctx, h.opts.Store, desc)
+	if err != nil {
+		return nil, false
+	}
+	layer, err := policyLayer(manifest)
+	if err != nil {
+		return nil, false
+	}
+	raw, err := content.FetchAll(ctx, h.opts.Store, layer)
+	return raw, err == nil
+}
+
+// policyName is what the local store calls a policy.
+func policyName(d digest.Digest) string { return "policy@" + d.String() }
+
+func (h *Hub) storePolicy(ctx context.Context, t *target, layer ocispec.Descriptor, raw []byte) {
+	if h.opts.Store == nil {
+		return
+	}
+	err := func() error {
+		blobs := []struct {
+			desc ocispec.Descriptor
+			raw  []byte
+		}{{layer, raw}, {ocispec.DescriptorEmptyJSON, ocispec.DescriptorEmptyJSON.Data}, {t.desc, t.raw}}
+		for _, b := range blobs {
+			if err := h.opts.Store.Push(ctx, b.desc, bytes.NewReader(b.raw)); err != nil && !errors.Is(err, errdef.ErrAlreadyExists) {
+				return err
+			}
+		}
+		return h.opts.Store.Tag(ctx, t.desc, policyName(t.desc.Digest))
+	}()
+	if err != nil {
+		h.warn("the policy %s is not kept for use without a network: %v", t.ref, err)
+	}
+}
