@@ -235,6 +235,9 @@ func TestAttestationsSigner(t *testing.T) {
 			sig := between(raw, `"signatures":[`, "]")
 			return strings.Replace(raw, sig, sig+","+sig, 1)
 		}), rejected: "2 signatures"},
+		"signatures of 16 KiB": {setup: editedEnvelope(func(raw string) string {
+			return strings.Replace(raw, `"signatures":[`, `"signatures":[`+strings.Repeat("{},", 5<<10), 1)
+		}), rejected: "signatures of"},
 		"no envelope":     {setup: editedEnvelope(func(string) string { return "[]" }), rejected: "not a DSSE envelope"},
 		"signatures null": {setup: editedEnvelope(func(string) string { return `{"payloadType":"` + inToto + `","payload":"e30="}` }), rejected: "0 signatures"},
 		"message signature": {setup: attachEdited(func(b map[string]any) {
@@ -287,6 +290,11 @@ func TestAttestationsRegistry(t *testing.T) {
 			r.attach(t, m, []byte("x"), nil)
 			r.referrers[m.Descriptor.Digest] = repeat(r.referrers[m.Descriptor.Digest][0], 5000)
 		}, err: signing.ErrTooMany},
+		"each too large, which costs nothing": {setup: func(t *testing.T, r *fakeRepo, m signing.Target) {
+			for i := range 6 {
+				r.attach(t, m, fmt.Appendf(nil, "%d", i), func(m *ocispec.Manifest) { m.Layers[0].Size = 25 << 20 })
+			}
+		}, rejected: "26214400 bytes"},
 		"too much in all": {setup: big(6), err: signing.ErrTooMany, rejected: "size"},
 		"bundle of 25 MiB": {setup: attach(func(t *testing.T, _ *fakeRepo, m signing.Target) []byte {
 			return goodBundle(t, m)
@@ -310,7 +318,7 @@ func TestAttestationsRegistry(t *testing.T) {
 // What many small pieces would take when they are decoded is not allocated for
 // what nobody whom we trust has signed.
 func TestAttestationsStayLean(t *testing.T) {
-	pieces := strings.Repeat("{},", 4<<20) + "{}"
+	pieces := strings.Repeat("{},", 1<<20) + "{}"
 	for name, attach := range map[string]setup{
 		"bundle": func(t *testing.T, r *fakeRepo, m signing.Target) {
 			r.attach(t, m, []byte(`{"mediaType":"`+bundleType+`","verificationMaterial":{"tlogEntries":[`+pieces+`]}}`), nil)
