@@ -25,7 +25,7 @@ type provenanceFlags struct {
 
 func (f *provenanceFlags) add(cmd *cobra.Command) {
 	fl := cmd.Flags()
-	fl.BoolVar(&f.wanted, "provenance", false, "attest, with the key of --sign, how the version was made: builder, run, commit, base models, datasets")
+	fl.BoolVar(&f.wanted, "provenance", false, "attest, as the signer of --sign, how the version was made: builder, run, commit, base models, datasets")
 	fl.StringArrayVar(&f.bases, "base", nil, "name in the provenance the model that this one was made from: `REF`, or hf://ORG/MODEL@COMMIT (repeatable)")
 	fl.StringArrayVar(&f.datasets, "dataset", nil, "name in the provenance what it was trained on: `REF`, or hf://datasets/ORG/NAME@COMMIT (repeatable)")
 }
