@@ -21,6 +21,9 @@ install github.com/google/go-containerregistry/cmd/crane@v0.22.1 crane
 install github.com/regclient/regclient/cmd/regctl@v0.11.7 regctl
 install github.com/sigstore/cosign/v2/cmd/cosign@v2.6.5 v2/cosign
 install github.com/sigstore/cosign/v3/cmd/cosign@v3.1.3 v3/cosign
+install github.com/sigstore/fulcio@v1.8.8 fulcio
+install github.com/sigstore/rekor-tiles/v2/cmd/rekor-server/posix@v2.3.0 rekor/posix
+install github.com/sigstore/timestamp-authority/v2/cmd/timestamp-server@v2.1.3 timestamp-server
 install sigs.k8s.io/kustomize/kustomize/v5@v5.7.1 kustomize
 
 # What clusters are asked with: the published definitions of admission policies,

@@ -24,7 +24,8 @@ import (
 	rekornote "github.com/sigstore/rekor-tiles/v2/pkg/note"
 	"github.com/sigstore/rekor/pkg/types"
 	rekordsse "github.com/sigstore/rekor/pkg/types/dsse"
-	_ "github.com/sigstore/rekor/pkg/types/dsse/v0.0.1"         // the kinds of entries
+	_ "github.com/sigstore/rekor/pkg/types/dsse/v0.0.1" // the kinds of entries
+	rekorhashed "github.com/sigstore/rekor/pkg/types/hashedrekord"
 	_ "github.com/sigstore/rekor/pkg/types/hashedrekord/v0.0.1" // that the log takes
 	rekorutil "github.com/sigstore/rekor/pkg/util"
 	"github.com/sigstore/sigstore-go/pkg/tlog"
@@ -179,4 +180,48 @@ func (d *Deployment) entryV2(sum, sig []byte, verifier *rekorv2.Verifier) *proto
 		InclusionProof:    &protorekor.InclusionProof{TreeSize: 1, RootHash: leaf, Checkpoint: &protorekor.Checkpoint{Envelope: string(checkpoint)}},
 		CanonicalizedBody: body,
 	}
+}
+
+// Classic signs a payload as the holder of a new certificate, and returns the
+// annotations with which cosign keeps all that in the classic layout: the
+// signature, the certificate, an entry of the log, of its first version, and a
+// timestamp.
+func (d *Deployment) Classic(identity, issuer string, payload []byte, opts BundleOptions) map[string]string {
+	d.t.Helper()
+	key := newKey(d.t)
+	cert := d.leaf(identity, issuer, key.Public())
+	sum := sha256.Sum256(payload)
+	sig, err := ecdsa.SignASN1(rand.Reader, key, sum[:])
+	d.check(err)
+	text := func(v any) string {
+		raw, err := json.Marshal(v)
+		d.check(err)
+		return string(raw)
+	}
+	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})
+	annotations := map[string]string{
+		"dev.cosignproject.cosign/signature": base64.StdEncoding.EncodeToString(sig),
+		"dev.sigstore.cosign/certificate":    string(certPEM),
+	}
+	if opts.Log == RekorV1 {
+		proposed, err := rekorhashed.New().CreateProposedEntry(d.t.Context(), "", types.ArtifactProperties{
+			ArtifactHash: hex.EncodeToString(sum[:]), SignatureBytes: sig, PublicKeyBytes: [][]byte{certPEM}, PKIFormat: "x509",
+		})
+		d.check(err)
+		entry, err := types.CreateVersionedEntry(proposed)
+		d.check(err)
+		body, err := types.CanonicalizeEntry(d.t.Context(), entry)
+		d.check(err)
+		made := d.entryV1(body, "hashedrekord")
+		annotations["dev.sigstore.cosign/bundle"] = text(map[string]any{
+			"SignedEntryTimestamp": made.InclusionPromise.SignedEntryTimestamp,
+			"Payload": map[string]any{
+				"body": body, "integratedTime": made.IntegratedTime, "logIndex": made.LogIndex, "logID": hex.EncodeToString(made.LogId.KeyId),
+			},
+		})
+	}
+	if opts.Stamp {
+		annotations["dev.sigstore.cosign/rfc3161timestamp"] = text(map[string][]byte{"SignedRFC3161Timestamp": d.stamp(sig)})
+	}
+	return annotations
 }
