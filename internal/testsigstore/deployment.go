@@ -22,6 +22,7 @@ import (
 	"encoding/hex"
 	"math/big"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -132,23 +133,28 @@ func (d *Deployment) issue(template, parent *x509.Certificate, key crypto.Public
 }
 
 // leaf is a certificate as Fulcio issues it: good for ten minutes, with one
-// name, and the OIDC issuer in an extension.
+// name, and the OIDC issuer in an extension. Unlike Fulcio it also issues one for
+// several names, with spaces between them, or without an issuer.
 func (d *Deployment) leaf(identity, issuer string, key crypto.PublicKey) *x509.Certificate {
 	d.t.Helper()
 	value, err := asn1.MarshalWithParams(issuer, "utf8")
 	d.check(err)
 	now := time.Now()
 	template := &x509.Certificate{
-		NotBefore:       now.Add(-time.Minute),
-		NotAfter:        now.Add(9 * time.Minute),
-		KeyUsage:        x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:     []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning},
-		ExtraExtensions: []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 57264, 1, 8}, Value: value}},
+		NotBefore:   now.Add(-time.Minute),
+		NotAfter:    now.Add(9 * time.Minute),
+		KeyUsage:    x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning},
 	}
-	if u, err := url.Parse(identity); err == nil && u.Scheme != "" {
-		template.URIs = []*url.URL{u}
-	} else {
-		template.EmailAddresses = []string{identity}
+	if issuer != "" {
+		template.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 57264, 1, 8}, Value: value}}
+	}
+	for name := range strings.SplitSeq(identity, " ") {
+		if u, err := url.Parse(name); err == nil && u.Scheme != "" {
+			template.URIs = append(template.URIs, u)
+		} else {
+			template.EmailAddresses = append(template.EmailAddresses, name)
+		}
 	}
 	if d.opts.CertificateLog && !d.opts.NoPromise {
 		return d.logged(template, key)

@@ -53,6 +53,8 @@ func (d *Deployment) Serve() *Deployment {
 			if err == nil {
 				body, err = serve(body, r)
 			}
+			w.Header().Set("Content-Type", "application/json")
+			w.Header().Set("ETag", entryID(body)) // by which the generated client finds the entry
 			if err != nil {
 				http.Error(w, err.Error(), http.StatusBadRequest)
 				return
@@ -209,6 +211,17 @@ func (d *Deployment) serveRekorV2(body []byte, _ *http.Request) ([]byte, error) 
 	}
 	made := d.entryV2(hashed.Digest, hashed.Signature.Content, verifier)
 	return protojson.Marshal(made)
+}
+
+// entryID is the name of the entry in an answer of Rekor of the first version.
+func entryID(answer []byte) string {
+	var list map[string]json.RawMessage
+	if json.Unmarshal(answer, &list) == nil {
+		for id := range list {
+			return id
+		}
+	}
+	return ""
 }
 
 // SigningConfig is the signing_config.json of a served deployment, with the log

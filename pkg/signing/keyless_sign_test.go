@@ -175,6 +175,49 @@ func mustSignWith(t *testing.T, r *fakeRepo, model signing.Target, s *signing.Si
 	}
 }
 
+// A timestamp is no log and a log no timestamp, and a key's signature in the older
+// layout, with neither, is none that one of them was demanded for.
+func TestRequireEach(t *testing.T) {
+	d := testsigstore.New(t, testsigstore.Options{}).Serve()
+	whole := services(t, d, 1)
+	stamped, err := alice().signer.With(signing.Services{Timestamps: whole.Timestamps})
+	if err != nil {
+		t.Fatal(err)
+	}
+	logged, err := alice().signer.With(signing.Services{Logs: whole.Logs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		signer         *signing.Signer
+		format         signing.Format
+		log, timestamp bool // is demanded
+		ok             bool
+	}{
+		"log of a stamped one":       {stamped, signing.Bundle, true, false, false},
+		"timestamp of a stamped one": {stamped, signing.Bundle, false, true, true},
+		"log of a logged one":        {logged, signing.Bundle, true, false, true},
+		"timestamp of a logged one":  {logged, signing.Bundle, false, true, false},
+		"log of a classic one":       {alice().signer, signing.Classic, true, false, false},
+		"timestamp of a classic one": {alice().signer, signing.Classic, false, true, false},
+		"nothing of a classic one":   {alice().signer, signing.Classic, false, false, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newFake()
+			model := r.model(t, "model")
+			if _, err := signing.Sign(t.Context(), r, model, tt.signer, signing.SignOptions{Format: tt.format}); err != nil {
+				t.Fatal(err)
+			}
+			trust := trustAlice()
+			trust.Roots, trust.RequireLog, trust.RequireTimestamp = whole.Roots, tt.log, tt.timestamp
+			report, err := signing.Verify(t.Context(), r, model, trust)
+			if tt.ok != (err == nil) || err != nil && !errors.Is(err, signing.ErrUntrusted) {
+				t.Errorf("Verify = %+v, %v", report, err)
+			}
+		})
+	}
+}
+
 // What cannot come to a good end does not begin.
 func TestNewKeylessRejects(t *testing.T) {
 	token := func(context.Context) (string, error) { return "", nil }

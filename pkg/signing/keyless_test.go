@@ -268,6 +268,27 @@ func TestVerifyCertificateAtAnyTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { check(t, now) })
 }
 
+// A certificate that could be read as several people's is nobody's, and so is one
+// that does not say who vouched.
+func TestVerifyAmbiguousCertificate(t *testing.T) {
+	d := testsigstore.New(t, testsigstore.Options{})
+	opts := testsigstore.BundleOptions{Log: testsigstore.RekorV2, Stamp: true}
+	for name, made := range map[string][2]string{
+		"two addresses":        {who + " bob@example.com", issuer},
+		"an address and a URI": {who + " https://example.com/alice", issuer},
+		"no issuer":            {who, ""},
+	} {
+		r := newFake()
+		model := r.model(t, "model")
+		r.attach(t, model, d.Bundle(made[0], made[1], []byte(statement(signType, model.Descriptor.Digest)), opts), nil)
+		trust := trustWho(t, d)
+		trust.Identities = append(trust.Identities, signing.Identity{SubjectRegexp: "^.*$", IssuerRegexp: "^.*$"})
+		if report, err := signing.Verify(t.Context(), r, model, trust); !errors.Is(err, signing.ErrUntrusted) {
+			t.Errorf("%s: Verify = %+v, %v", name, report, err)
+		}
+	}
+}
+
 // A log's key that went out of use before the signature was made is not
 // believed: whoever finds it later could write any history with it.
 func TestVerifyRetiredLog(t *testing.T) {
