@@ -117,17 +117,20 @@ func TestZips(t *testing.T) {
 			plainZip(zip.Store, testmodel.Member{Name: "m/data.pkl", Data: good}, testmodel.Member{Name: "/m//data.pkl", Data: good}),
 			scan.Unscannable, "zip-name",
 		},
-		"twice by case":   {plainZip(zip.Store, testmodel.Member{Name: "m/data.pkl", Data: good}, testmodel.Member{Name: "m/DATA.pkl", Data: good}), scan.Unscannable, "zip-name"},
-		"NUL in a name":   {plainZip(zip.Store, testmodel.Member{Name: "m/data.pkl\x00.txt", Data: good}), scan.Unscannable, "zip-name"},
-		"backslash":       {plainZip(zip.Store, testmodel.Member{Name: `m\data.pkl`, Data: good}), scan.Unscannable, "zip-name"},
-		"out of it":       {plainZip(zip.Store, testmodel.Member{Name: "../data.pkl", Data: good}), scan.Unscannable, "zip-name"},
-		"two data.pkl":    {torchZip(good, testmodel.Member{Name: "n/data.pkl", Data: evil}), scan.Dangerous, "pickle-dangerous-import"},
-		"TorchScript":     {torchZip(good, testmodel.Member{Name: "m/code/__torch__.py", Data: []byte("def f(): pass\n")}), scan.Unknown, "torchscript"},
-		"7z inside":       {torchZip(good, testmodel.Member{Name: "m/x", Data: []byte("7z\xbc\xaf\x27\x1cjunk")}), scan.Unscannable, "archive-closed"},
-		"object in npz":   {plainZip(zip.Store, testmodel.Member{Name: "a.npy", Data: npyObject(evil)}), scan.Dangerous, "pickle-dangerous-import"},
-		"pickle as npz":   {evil, scan.Dangerous, "pickle-dangerous-import"},
-		"pickle in npz":   {plainZip(zip.Store, testmodel.Member{Name: "a.npy", Data: evil}), scan.Dangerous, "pickle-dangerous-import"},
-		"weights pickled": {plainZip(zip.Store, testmodel.Member{Name: "model.weights.npz", Data: evil}), scan.Dangerous, "pickle-dangerous-import"},
+		"twice by case":      {plainZip(zip.Store, testmodel.Member{Name: "m/data.pkl", Data: good}, testmodel.Member{Name: "m/DATA.pkl", Data: good}), scan.Unscannable, "zip-name"},
+		"NUL in a name":      {plainZip(zip.Store, testmodel.Member{Name: "m/data.pkl\x00.txt", Data: good}), scan.Unscannable, "zip-name"},
+		"backslash":          {plainZip(zip.Store, testmodel.Member{Name: `m\data.pkl`, Data: good}), scan.Unscannable, "zip-name"},
+		"out of it":          {plainZip(zip.Store, testmodel.Member{Name: "../data.pkl", Data: good}), scan.Unscannable, "zip-name"},
+		"two data.pkl":       {torchZip(good, testmodel.Member{Name: "n/data.pkl", Data: evil}), scan.Dangerous, "pickle-dangerous-import"},
+		"TorchScript":        {torchZip(good, testmodel.Member{Name: "m/code/__torch__.py", Data: []byte("def f(): pass\n")}), scan.Unknown, "torchscript"},
+		"7z inside":          {torchZip(good, testmodel.Member{Name: "m/x", Data: []byte("7z\xbc\xaf\x27\x1cjunk")}), scan.Unscannable, "archive-closed"},
+		"object in npz":      {plainZip(zip.Store, testmodel.Member{Name: "a.npy", Data: npyObject(evil)}), scan.Dangerous, "pickle-dangerous-import"},
+		"pickle as npz":      {evil, scan.Dangerous, "pickle-dangerous-import"},
+		"pickle in npz":      {plainZip(zip.Store, testmodel.Member{Name: "a.npy", Data: evil}), scan.Dangerous, "pickle-dangerous-import"},
+		"array as a storage": {torchZip(good, testmodel.Member{Name: "m/data/0", Data: npyObject(evil)}), scan.Dangerous, "pickle-dangerous-import"},
+		"gzip beside data":   {torchZip(good, testmodel.Member{Name: "m/data/0.gz", Data: deflated(nil)}), scan.Unscannable, "format-mismatch"},
+		"numbers like gzip":  {torchZip(good, testmodel.Member{Name: "m/data/0", Data: []byte("\x1f\x8b\x08junk")}), scan.Safe, ""},
+		"weights pickled":    {plainZip(zip.Store, testmodel.Member{Name: "model.weights.npz", Data: evil}), scan.Dangerous, "pickle-dangerous-import"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -216,6 +219,9 @@ func TestPackedPickles(t *testing.T) {
 		"tar, tail":         {append(slices.Clone(tarred), evil...), scan.Dangerous, "tar-malformed"},
 		"link in tar":       {tarOf(tar.Header{Name: "a", Typeflag: tar.TypeSymlink, Linkname: "/etc/passwd"}, nil), scan.Unknown, "tar-special"},
 		"device in tar":     {tarOf(tar.Header{Name: "a", Typeflag: tar.TypeChar}, nil), scan.Unknown, "tar-special"},
+		"tar, odd checksum": {oddTar(evil), scan.Unscannable, ""},
+		"tar, old":          {oldTar(evil, "%06o\x00 "), scan.Dangerous, "pickle-dangerous-import"},
+		"tar, old and odd":  {oldTar(evil, "0o%05o\x00"), scan.Unscannable, "tar-malformed"},
 		"xz":                {[]byte("\xfd7zXZ\x00junk"), scan.Unscannable, "archive-closed"},
 		"lz4":               {[]byte("\x04\x22\x4d\x18junk"), scan.Unscannable, "archive-closed"},
 		"rar":               {[]byte("Rar!\x1a\x07\x01\x00"), scan.Unscannable, "archive-closed"},
@@ -233,6 +239,24 @@ func TestPackedPickles(t *testing.T) {
 			}
 		})
 	}
+}
+
+// oddTar is an archive with a checksum that is wrong.
+func oddTar(data []byte) []byte {
+	return patched(tarOf(tar.Header{Name: "model.txt"}, data), 148, "        ")
+}
+
+// oldTar is an archive as they were before there was a magic, with its checksum
+// in a format.
+func oldTar(data []byte, format string) []byte {
+	b := tarOf(tar.Header{Name: "model.txt"}, data)
+	clear(b[257:512])
+	copy(b[148:], "        ")
+	sum := 0
+	for _, c := range b[:512] {
+		sum += int(c)
+	}
+	return patched(b, 148, fmt.Sprintf(format, sum))
 }
 
 // A bomb is given up before it has cost anything.

@@ -148,6 +148,9 @@ func (s *session) look(in *input) error {
 		}
 	}
 	in.kind = sniff(in.head)
+	if slices.Contains(certain, in.kind) {
+		in.raw = false // no numbers begin so
+	}
 	if in.claimed == "" {
 		in.claimed = claim(in.base())
 	}

@@ -22,8 +22,11 @@ var (
 // others import and call by a configuration.
 func checkHydra(s *session, in *input) error {
 	ext := in.ext()
-	if in.raw || in.kind != kindText || !slices.Contains([]string{".yaml", ".yml", ".json"}, ext) {
+	if in.raw || in.kind == kindEmpty || !slices.Contains([]string{".yaml", ".yml", ".json"}, ext) {
 		return nil
+	}
+	if in.kind != kindText && ext != ".json" {
+		s.add(in, "format-mismatch", 0, "is a configuration by its name, but no plain text (%s)", in.kind)
 	}
 	b, err := in.bytes(maxHydra)
 	if err != nil {
@@ -32,6 +35,7 @@ func checkHydra(s *session, in *input) error {
 	if b == nil && ext != ".json" {
 		s.add(in, "limit-size", 0, "is longer than %d bytes", maxHydra)
 	}
+	b = plainText(b)
 	for off := 0; ; {
 		i := bytes.Index(b[off:], hydraWord)
 		if i < 0 {

@@ -127,7 +127,7 @@ func (m *machine) fork(t *tape) *machine {
 	f.globals = m.globals[:len(m.globals):len(m.globals)]
 	f.dtypes = m.dtypes[:len(m.dtypes):len(m.dtypes)]
 	f.storages = nil
-	f.pending, f.imports, f.calls, f.stopped = nil, 0, 0, false
+	f.pending, f.found, f.imports, f.calls, f.stopped = nil, nil, 0, 0, false
 	return &f
 }
 

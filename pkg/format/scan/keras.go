@@ -6,6 +6,7 @@ import (
 	"io"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -24,7 +25,7 @@ func checkKeras(s *session, in *input) error {
 		return s.kerasHDF5(in)
 	}
 	member := in.within != nil && in.within.kind == kindZip && (in.base() == "config.json" || in.base() == "metadata.json")
-	if in.kind != kindText || !member && in.ext() != ".json" {
+	if !member && (in.kind != kindText || in.ext() != ".json") {
 		return nil
 	}
 	b, err := in.bytes(maxTree)
@@ -34,7 +35,7 @@ func checkKeras(s *session, in *input) error {
 	case b == nil && member:
 		s.add(in, "limit-size", 0, "is longer than %d bytes", maxTree)
 		return nil
-	case !member && !bytes.Contains(b, []byte("class_name")):
+	case !member && !bytes.Contains(plainText(b), []byte("class_name")):
 		return nil
 	}
 	var tree any
@@ -46,6 +47,20 @@ func checkKeras(s *session, in *input) error {
 	}
 	s.walk(in, tree, (*session).kerasObject)
 	return nil
+}
+
+// escapes are those of letters that nobody has to escape.
+var escapes = regexp.MustCompile(`\\(u00|x)([2-7][0-9a-fA-F])`)
+
+// plainText returns a text without such escapes, for searching.
+func plainText(b []byte) []byte {
+	if !bytes.Contains(b, []byte(`\u00`)) && !bytes.Contains(b, []byte(`\x`)) {
+		return b
+	}
+	return escapes.ReplaceAllFunc(b, func(m []byte) []byte {
+		c, _ := strconv.ParseUint(string(m[len(m)-2:]), 16, 8)
+		return []byte{byte(c)}
+	})
 }
 
 // walk calls visit for each object of a JSON tree.

@@ -132,6 +132,7 @@ func TestKeras(t *testing.T) {
 		"custom":              {`{"module":null,"class_name":"Mine","config":{},"registered_name":"mine>Mine"}`, "keras-custom"},
 		"twice the same name": {`{"class_name":"Dense","class_name":"Lambda"}`, "json-malformed"},
 		"no JSON":             {`{`, "json-malformed"},
+		"UTF-16":              {"\x00", "json-malformed"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -173,7 +174,11 @@ func TestOtherLoaders(t *testing.T) {
 		"target, builtin":      {"c.yml", "_target_: eval\n", "hydra-dangerous"},
 		"target, elsewhere":    {"c.yml", "? _target_\n: os.system\n", "hydra-dangerous"},
 		"target, an alias":     {"c.yml", "a: &x os.system\n_target_: *x\n", "hydra-target"},
-		"target, escaped":      {"c.yml", "\"\\x5ftarget_\": os.system\n", "hydra-target"},
+		"target, escaped":      {"c.yml", "\"\\x5ftarget_\": os.system\n", "hydra-dangerous"},
+		"target, octal":        {"c.yml", "\"\\U0000005ftarget_\": os.system\n", "hydra-target"},
+		"target, JSON escapes": {"c.json", `{"\u005ftarget\u005F":"os.system"}`, "hydra-dangerous"},
+		"target, UTF-16":       {"c.yml", "\xff\xfea\x00:\x00", "format-mismatch"},
+		"Keras, escapes":       {"m.json", `{"cl\u0061ss_name":"L\u0061mbda"}`, "keras-lambda"},
 		"YAML":                 {"c.yml", "a: b\n", ""},
 		"text":                 {"README.md", "Set _target_: os.path\n", ""},
 		"wrong name":           {"a.h5", "hello", "format-mismatch"},

@@ -34,6 +34,7 @@ type machine struct {
 	at      int64 // offset of the opcode
 	frame   int64 // offset of the end of the frame, 0 outside of frames
 	proto   int
+	found   map[string]int // findings by rule
 	ops     int64
 	pending []Finding
 	imports int  // names imported
@@ -82,11 +83,17 @@ func (m *machine) strict(format string, args ...any) error {
 
 func (m *machine) limit(what string) error { return fmt.Errorf("%w: %s", errLimit, what) }
 
-// find notes a finding, which counts once the bytes are taken for a pickle.
+// find notes a finding, which counts once the bytes are taken for a pickle. Of
+// each rule there are enough, so that many of one do not hide another.
 func (m *machine) find(rule, format string, args ...any) {
-	if len(m.pending) <= maxFindings {
-		m.pending = append(m.pending, Finding{Rule: rule, Offset: m.at, Message: fmt.Sprintf(format, args...)})
+	if m.found[rule] > maxFindings {
+		return
 	}
+	if m.found == nil {
+		m.found = make(map[string]int)
+	}
+	m.found[rule]++
+	m.pending = append(m.pending, Finding{Rule: rule, Offset: m.at, Message: fmt.Sprintf(format, args...)})
 }
 
 // run follows one pickle to its STOP.

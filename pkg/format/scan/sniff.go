@@ -74,6 +74,10 @@ var magics = []struct {
 	{"\xca\xfe\xba\xbe", kindMachO}, // and Java's classes
 }
 
+// certain are the kinds that tell themselves by so many bytes that numbers do
+// not by chance.
+var certain = []kind{kindZip, kindTar, kindNumPy, kindHDF5, kindXZ, kindLZ4, kindZstd, kind7z, kindRar, kindELF, kindMachO, kindGGUF}
+
 // sniff returns what the first bytes of an input say that it is. A pickle
 // without a protocol is text or data until it has been followed.
 func sniff(head []byte) kind {
@@ -104,29 +108,47 @@ func sniff(head []byte) kind {
 	return kindUnknown
 }
 
-// isTar tells a tar header by its checksum, which the oldest ones have too.
+// isTar tells a tar header by its magic, or by its checksum, which the oldest
+// ones have too. Python takes sums of signed bytes, and numbers in many forms.
 func isTar(head []byte) bool {
 	if len(head) < 512 {
 		return false
 	}
-	want, err := strconv.ParseInt(string(bytes.Trim(head[148:156], " \x00")), 8, 32)
-	if err != nil {
-		return false
+	if string(head[257:262]) == "ustar" {
+		return true
 	}
-	var sum int64
+	want, ok := tarNumber(head[148:156])
+	var sum, signed int64
 	for i, c := range head[:512] {
 		if i >= 148 && i < 156 {
 			c = ' '
 		}
 		sum += int64(c)
+		signed += int64(int8(c))
 	}
-	return sum == want && sum > 8*' '
+	return ok && (sum == want || signed == want) && sum > 8*' '
+}
+
+// tarNumber reads a number of a header: octal digits as Python's int has them,
+// or big-endian behind a marking byte.
+func tarNumber(b []byte) (int64, bool) {
+	if b[0] == 0x80 {
+		var n int64
+		for _, c := range b[1:] {
+			n = n<<8 | int64(c)
+		}
+		return n, true
+	}
+	b, _, _ = bytes.Cut(b, []byte{0})
+	text := strings.ReplaceAll(strings.TrimSpace(string(b)), "_", "")
+	text = strings.TrimPrefix(strings.TrimPrefix(strings.ToLower(strings.TrimPrefix(text, "+")), "0o"), "+")
+	n, err := strconv.ParseInt(text, 8, 64)
+	return n, err == nil
 }
 
 // isZlib tells the header of RFC 1950.
 func isZlib(head []byte) bool {
-	return len(head) > 2 && head[0] == 0x78 && head[1]&0x20 == 0 && binary.BigEndian.Uint16(head)%31 == 0 &&
-		!isText(head)
+	return len(head) > 2 && head[0] == 0x78 && head[1]&0x20 == 0 && binary.BigEndian.Uint16(head)%31 == 0
 }
 
 func isPE(head []byte) bool {

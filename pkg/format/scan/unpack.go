@@ -157,11 +157,7 @@ func checkCompressed(s *session, in *input) error {
 	buffered := bufio.NewReaderSize(src, 64<<10)
 	r, err := open(buffered)
 	if err == nil {
-		// Of zlib there are two bytes that tell it: more is needed to believe it.
-		first := make([]byte, 1)
-		if _, err = io.ReadFull(r, first); err == nil {
-			r = io.MultiReader(bytes.NewReader(first), r)
-		}
+		r, err = believe(r, in)
 	}
 	if src.err != nil {
 		return src.err
@@ -184,6 +180,20 @@ func checkCompressed(s *session, in *input) error {
 		s.add(in, "compressed-malformed", 0, "has bytes behind the end of what is compressed")
 	}
 	return src.err
+}
+
+// believe reads a little of what is unpacked: two bytes tell zlib, with which
+// texts may begin too.
+func believe(r io.Reader, in *input) (io.Reader, error) {
+	first := make([]byte, 1)
+	if isText(in.head) {
+		first = make([]byte, 64)
+	}
+	n, err := io.ReadFull(r, first)
+	if errors.Is(err, io.ErrUnexpectedEOF) && n > 0 {
+		err = nil
+	}
+	return io.MultiReader(bytes.NewReader(first[:n]), r), err
 }
 
 // An unpacker begins to unpack.

@@ -66,7 +66,7 @@ const endLen = 22
 // hiddenZip reports a file that is no zip archive from its start, but has the
 // end of one, which is where readers begin.
 func (s *session) hiddenZip(in *input) error {
-	if in.size < endLen || in.depth > 0 && in.kind == kindText {
+	if in.size < endLen {
 		return nil
 	}
 	tail := in.head
@@ -159,7 +159,7 @@ func (s *session) member(a archive, m zipdir.Member) error {
 	}
 	if rest, ok := strings.CutPrefix(m.Name, a.torch); ok && a.torch != "" {
 		child.torch = true
-		child.raw = strings.HasPrefix(rest, "data/")
+		child.raw = isStorage(rest)
 		if strings.HasPrefix(rest, "code/") || rest == "constants.pkl" && m.Size > 4 {
 			s.add(a.in, "torchscript", m.Header, "is TorchScript, which is a program")
 		}
@@ -184,6 +184,12 @@ func (s *session) member(a archive, m zipdir.Member) error {
 		return nil
 	}
 	return s.inflate(child, packed, m)
+}
+
+// isStorage tells the name of a storage: a number.
+func isStorage(name string) bool {
+	key, ok := strings.CutPrefix(name, "data/")
+	return ok && key != "" && strings.Trim(key, "0123456789") == ""
 }
 
 // sparseFrom is how large a member is that a sparse scan passes over if it
