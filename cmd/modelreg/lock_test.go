@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -9,18 +11,20 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v4"
 
 	"github.com/modelreg/modelreg/internal/testreg"
 	"github.com/modelreg/modelreg/pkg/lock"
 )
 
-// TestJSONKeysOfLock is TestJSONKeys for the lock commands.
+// TestJSONKeysOfLock is TestJSONKeys for the lock commands and policy generate.
 func TestJSONKeysOfLock(t *testing.T) {
 	u := newUser(t)
 	reg := testreg.New(t, testreg.Options{})
 	name := reg.Host + "/acme/m:v1"
 	u.ok("push", filepath.Dir(u.file("model/a.txt", "x")), name)
 	file := filepath.Join(u.home, "some.lock")
+	policy := filepath.Join("..", "..", "pkg", "signing", "policy", "admission", "testdata", "policy.yaml")
 	locked := append(under("models[]", []string{"name", "reference", "digest", "tag", "previous", "changed", "signer", "issuer", "policy"}), "file", "models")
 	states := append(under("models[]", []string{"name", "reference", "digest", "tag", "status", "found", "newer", "signer", "issuer", "reason"}), "file", "models")
 	steps := []struct {
@@ -32,9 +36,14 @@ func TestJSONKeysOfLock(t *testing.T) {
 		{[]string{"check"}, states},
 		{[]string{"verify", "m"}, states},
 		{[]string{"export", "--as", "env"}, []string{"as", "document"}},
+		{[]string{"generate", "vap", "--policy", policy}, []string{"engine", "policy", "document"}},
 	}
 	for _, s := range steps {
-		got := keys(t, u.ok(append([]string{"lock", "--file", file, "--format", "json"}, s.args...)...))
+		command := []string{"lock", "--file", file}
+		if s.args[0] == "generate" {
+			command = []string{"policy"}
+		}
+		got := keys(t, u.ok(slices.Concat(command, s.args, []string{"--format", "json"})...))
 		slices.Sort(s.want)
 		if diff := cmp.Diff(s.want, got); diff != "" {
 			t.Errorf("lock %s: %s", s.args[0], diff)
@@ -80,6 +89,35 @@ func TestLockManual(t *testing.T) {
 		m := find.FindStringSubmatch(doc)
 		if diff := cmp.Diff([]string{name, want, f.Models["support"].Digest.String()}, m[min(1, len(m)):]); diff != "" {
 			t.Errorf("%s: %s", name, diff)
+		}
+	}
+}
+
+// The pipelines of others are not run here; they are at least YAML.
+func TestPipelineExamples(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join("..", "..", "examples", "pipeline", "*.y*ml"))
+	if err != nil || len(files) < 3 {
+		t.Fatal(files, err)
+	}
+	for _, file := range files {
+		f, err := os.Open(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		l, err := yaml.NewLoader(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for {
+			var doc map[string]any
+			err := l.Load(&doc)
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil || len(doc) == 0 {
+				t.Fatalf("%s: %v", file, err)
+			}
 		}
 	}
 }

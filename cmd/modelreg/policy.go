@@ -33,7 +33,7 @@ POLICY is a file, or oci://REF for one that was published with "policy push".`,
 		Args: subcommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newPolicyInit(a), newPolicyValidate(a), newPolicyTest(a), newPolicyExplain(a), newPolicyPush(a))
+	cmd.AddCommand(newPolicyInit(a), newPolicyValidate(a), newPolicyTest(a), newPolicyExplain(a), newPolicyPush(a), newPolicyGenerate(a))
 	return cmd
 }
 

@@ -32,7 +32,7 @@ type Engine string
 
 // The engines.
 const (
-	Kyverno          Engine = "kyverno"           // ImageValidatingPolicy of Kyverno 1.15 and later
+	Kyverno          Engine = "kyverno"           // ImageValidatingPolicy of Kyverno 1.16 and later
 	PolicyController Engine = "policy-controller" // ClusterImagePolicy of sigstore's policy-controller
 	VAP              Engine = "vap"               // ValidatingAdmissionPolicy, part of Kubernetes
 )
