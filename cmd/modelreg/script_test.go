@@ -41,6 +41,10 @@ func TestScript(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	pipeline, err := filepath.Abs("../../examples/pipeline")
+	if err != nil {
+		t.Fatal(err)
+	}
 	private := testreg.New(t, testreg.Options{Auth: testreg.Auth{Scheme: testreg.Basic, Username: "alice", Password: "wonderland"}})
 	models := testhub.New(t, testhub.Options{Token: hubToken})
 	for _, id := range []string{"acme/digits", "acme/gated"} {
@@ -55,6 +59,7 @@ func TestScript(t *testing.T) {
 		UpdateScripts:       *update,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("DIGITS", digits)
+			env.Setenv("PIPELINE", pipeline)
 			env.Setenv("PRIVATE", private.Host) // wants a login
 			env.Setenv("HF_ENDPOINT", models.URL())
 			env.Setenv("MODELSCOPE_DOMAIN", models.URL())
