@@ -54,7 +54,12 @@ func modelURIs() string {
 		c := at(p, "{}")
 		parts = append(parts,
 			c+".map(k, type("+c+"[k]) == map && 'storageUri' in "+c+"[k], "+c+"[k].storageUri)",
-			at(p+".storageUris", "[]")+".filter(u, has(u.uri)).map(u, u.uri)")
+			at(p+".storageUris", "[]")+".filter(u, has(u.uri)).map(u, u.uri)",
+			// Storage by a name that only the cluster knows, and an environment
+			// that KServe reads: neither is anything that could be looked at, or
+			// it is a URI. CEL has no way to flatten lists everywhere, but texts.
+			c+".map(k, type("+c+"[k]) == map && 'storage' in "+c+"[k], 'storage')",
+			at(p+".containers", "[]")+".map(c, c.?env.orValue([]).filter(e, e.name == 'STORAGE_URI').map(e, e.?value.orValue('valueFrom')).join(' ')).join(' ').split(' ').filter(u, u != '')")
 	}
 	for _, p := range uriFields {
 		parts = append(parts, "["+at(p, "''")+"].filter(u, u != '')")
