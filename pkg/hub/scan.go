@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"iter"
 	"os"
+	"path"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/modelreg/modelreg/pkg/artifact"
@@ -127,7 +129,7 @@ func (h *Hub) Scan(ctx context.Context, r ref.Reference, opts ScanOptions) (*Sca
 // LocalScan is [Hub.Scan] for a directory, or a single file, on this machine.
 // Hidden files and directories are looked at too, but for what git keeps;
 // symbolic links to files are followed, for that is what caches of models are
-// made of, and those to directories are not.
+// made of. Those to directories are not, and are findings.
 func LocalScan(ctx context.Context, name string, opts ScanOptions) (*ScanResult, error) {
 	files, err := scanFiles(name)
 	if err != nil {
@@ -239,7 +241,7 @@ func (h *Hub) scanWhole(ctx context.Context, t *target, a *artifact.Artifact, re
 	}
 	// What Unpack has written besides is not the version's.
 	files = slices.DeleteFunc(files, func(f localScanFile) bool {
-		return f.Path == artifact.ManifestFile || f.Path == artifact.RecordFile
+		return strings.HasPrefix(f.Path, path.Dir(artifact.ManifestFile)+"/")
 	})
 	if err := scanLocal(ctx, files, res, opts); err != nil {
 		return err

@@ -87,6 +87,25 @@ func TestScanRemoteAndLocal(t *testing.T) {
 	}
 }
 
+// What is not looked at is no pass.
+func TestScanOddFiles(t *testing.T) {
+	outside := modelOf(t, map[string]string{"a.pkl": evil})
+	model := modelOf(t, map[string]string{"a.txt": "x", ".hidden/b.pkl": evil, ".git/c.pkl": evil})
+	for name, to := range map[string]string{"dir": outside, "file.pkl": filepath.Join(outside, "a.pkl"), "nowhere": "nothing"} {
+		if err := os.Symlink(to, filepath.Join(model, name)); err != nil {
+			t.Skip(err)
+		}
+	}
+	res, err := hub.LocalScan(t.Context(), model, hub.ScanOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{".hidden/b.pkl: pickle-dangerous-import", "dir: not-read", "file.pkl: pickle-dangerous-import"}
+	if diff := cmp.Diff(want, rulesOf(res.Findings)); diff != "" || res.Files != 3 {
+		t.Errorf("%d files, findings (-want +got):\n%s", res.Files, diff)
+	}
+}
+
 // A version is scanned without its weights.
 func TestScanReadsLittle(t *testing.T) {
 	w := newWorld(t)

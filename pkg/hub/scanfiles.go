@@ -9,6 +9,8 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"slices"
+	"time"
 
 	"github.com/modelreg/modelreg/pkg/artifact"
 	"github.com/modelreg/modelreg/pkg/format/scan"
@@ -19,6 +21,9 @@ type localScanFile struct {
 	Path string // as findings tell it
 	Name string // where it is, absolute
 	Size int64
+
+	// Odd is what it is that is no file, and so not looked at; "" for a file.
+	Odd string
 }
 
 // scanFiles lists a file, or the files below a directory.
@@ -49,8 +54,8 @@ func scanFiles(name string) ([]localScanFile, error) {
 			return nil
 		}
 		info, err := os.Stat(at)
-		if errors.Is(err, fs.ErrNotExist) || err == nil && !info.Mode().IsRegular() {
-			return nil // a link to nowhere or to a directory, a pipe
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // a link to nowhere: nobody can load it
 		}
 		if err != nil {
 			return err
@@ -59,7 +64,14 @@ func scanFiles(name string) ([]localScanFile, error) {
 		if err != nil {
 			return err
 		}
-		files = append(files, localScanFile{Path: filepath.ToSlash(rel), Name: at, Size: info.Size()})
+		f := localScanFile{Path: filepath.ToSlash(rel), Name: at, Size: info.Size()}
+		switch {
+		case info.IsDir():
+			f.Odd = "a link to a directory"
+		case !info.Mode().IsRegular():
+			f.Odd = "no file: " + info.Mode().Type().String()
+		}
+		files = append(files, f)
 		return nil
 	})
 	return files, err
@@ -67,9 +79,15 @@ func scanFiles(name string) ([]localScanFile, error) {
 
 // scanLocal looks at files on this machine, and has the other scanners do so.
 func scanLocal(ctx context.Context, files []localScanFile, res *ScanResult, opts ScanOptions) error {
-	report, err := opts.run(ctx, openLocal(files), scan.Options{})
+	odd := slices.DeleteFunc(slices.Clone(files), func(f localScanFile) bool { return f.Odd == "" })
+	files = slices.DeleteFunc(slices.Clone(files), func(f localScanFile) bool { return f.Odd != "" })
+	report, err := opts.run(ctx, openLocal(files), scan.Options{Timeout: timeFor(files)})
 	if err != nil {
 		return err
+	}
+	for _, f := range odd {
+		report.Verdict = report.Verdict.Worse(scan.Unscannable)
+		report.Findings = append(report.Findings, scan.Finding{Path: f.Path, Rule: "not-read", Severity: scan.Medium, Message: "is " + f.Odd})
 	}
 	for _, s := range opts.Scanners {
 		verdict, findings := s.ask(ctx, files)
@@ -81,6 +99,20 @@ func scanLocal(ctx context.Context, files []localScanFile, res *ScanResult, opts
 	}
 	res.Report = *report
 	return nil
+}
+
+// slowRate is how many bytes of a file in a second are taken for slow work and
+// not for a trap.
+const slowRate = 50 << 20
+
+// timeFor is how long one of the files may take: all of the largest may have to
+// be read, for its checksum.
+func timeFor(files []localScanFile) time.Duration {
+	limit := scan.DefaultTimeout
+	for _, f := range files {
+		limit = max(limit, scan.DefaultTimeout+time.Duration(f.Size/slowRate)*time.Second)
+	}
+	return limit
 }
 
 // openLocal opens one file after the other.

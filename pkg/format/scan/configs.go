@@ -52,7 +52,7 @@ func checkConfig(s *session, in *input) error {
 	if err != nil || data == nil {
 		return err
 	}
-	c := &configReader{s: s, in: in, dec: jsontext.NewDecoder(bytes.NewReader(data))}
+	c := &configReader{s: s, in: in, dec: jsontext.NewDecoder(bytes.NewReader(finite(data)))}
 	err = c.read()
 	if syntax, ok := errors.AsType[*jsontext.SyntacticError](err); ok && decides {
 		s.add(in, ruleConfig, syntax.ByteOffset, "no JSON: %v", syntax.Err)
@@ -60,6 +60,35 @@ func checkConfig(s *session, in *input) error {
 		s.add(in, ruleConfig, c.dec.InputOffset(), "%v", err)
 	}
 	return nil
+}
+
+// nonFinite are the numbers that Python writes and JSON does not have, with
+// others of the same length.
+var nonFinite = map[string]string{"NaN": "0  ", "Infinity": "0       "}
+
+// finite returns a document with other numbers in their place.
+func finite(data []byte) []byte {
+	if !bytes.Contains(data, []byte("NaN")) && !bytes.Contains(data, []byte("Infinity")) {
+		return data
+	}
+	out := bytes.Clone(data)
+	inText := false
+	for i := 0; i < len(out); i++ {
+		switch c := out[i]; {
+		case inText && c == '\\':
+			i++
+		case c == '"':
+			inText = !inText
+		case !inText && (c == 'N' || c == 'I'):
+			for word, number := range nonFinite {
+				if bytes.HasPrefix(out[i:], []byte(word)) {
+					i += copy(out[i:], number) - 1
+					break
+				}
+			}
+		}
+	}
+	return out
 }
 
 var errTooDeep = errors.New("nested too deep")
@@ -235,9 +264,8 @@ func (s *session) template(in *input, name string, at int64, text string) {
 
 // checkTemplateFile looks at templates in files of their own.
 func checkTemplateFile(s *session, in *input) error {
-	switch in.ext() {
-	case ".jinja", ".jinja2", ".j2":
-	default:
+	named := strings.HasPrefix(in.base(), "chat_template") && in.ext() != ".json"
+	if ext := in.ext(); !named && ext != ".jinja" && ext != ".jinja2" && ext != ".j2" {
 		return nil
 	}
 	if in.size > maxTemplate {

@@ -38,6 +38,7 @@ var contentRules = []Rule{
 	{"yaml-python", Critical, Dangerous, "A YAML file makes Python objects, or calls functions, when it is loaded without care."},
 	{"webassembly", Medium, Unknown, "A file is a WebAssembly program."},
 	{"secret", High, Unknown, "A file holds a credential: a private key, or a token in a form that its issuer has published. The message never repeats it."},
+	{"not-read", Medium, Unscannable, "Something is no file, such as a link to a directory, and was not looked at."},
 	{"scanner-failed", High, Unscannable, "Another scanner that was asked did not say what it found."},
 	{"limit-process", High, Unscannable, "Looking at a file took more memory or time than a process is given, or made it fail."},
 	{"licence-mismatch", Low, Safe, "The text of the licence is that of another one than the card declares."},

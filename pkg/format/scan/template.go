@@ -198,7 +198,7 @@ func (e *expression) inspect() {
 		prev, next := e.at(i-1), e.at(i+1)
 		switch {
 		case tok.kind == stringToken:
-			e.literal(tok, prev.is("="))
+			e.literal(i, prev.is("="))
 		case tok.kind == numberToken:
 			e.number(i)
 		case tok.kind == nameToken && prev.is("."):
@@ -235,8 +235,12 @@ func isKeyword(t token) bool {
 }
 
 // literal looks at a text that could be the name of an attribute, or a part of
-// one.
-func (e *expression) literal(tok token, assigned bool) {
+// one, or become one.
+func (e *expression) literal(i int, assigned bool) {
+	tok, next := e.tokens[i], e.at(i+1)
+	if slices.Contains(reshapers, e.at(i+2).text) && (next.is("|") || next.is(".")) || next.is("[") && tok.text != "" {
+		e.report(ruleTemplateDoubt, tok.at, "another text is made of %.40q, which could as well stand there", tok.text)
+	}
 	if !strings.Contains(tok.text, "_") {
 		return
 	}
@@ -247,16 +251,20 @@ func (e *expression) literal(tok token, assigned bool) {
 		}
 	}
 	only := strings.Trim(tok.text, "_") == ""
-	if only && assigned || e.joins && (only && len(tok.text) > 1 || isPart(tok.text)) {
-		e.report(ruleTemplateDoubt, tok.at, "%.40q is put together with other texts, as if to make the name of an attribute", tok.text)
+	if only && assigned || only && e.joins && len(tok.text) > 1 || isPart(tok.text) {
+		e.report(ruleTemplateDoubt, tok.at, "%.40q looks like a part of the name of an attribute", tok.text)
 	}
 }
+
+// reshapers are filters and methods that make a text of one text: of one that is
+// written out there is no need to.
+var reshapers = []string{"replace", "reverse", "lower", "upper", "swapcase", "translate", "encode", "removeprefix", "removesuffix"}
 
 // isPart tells whether s is the beginning or the end of a name in double
 // underscores.
 func isPart(s string) bool {
 	word := strings.Trim(s, "_")
-	return len(s)-len(word) >= 2 && (strings.HasPrefix(s, "__") || strings.HasSuffix(s, "__")) &&
+	return word != "" && len(s)-len(word) >= 2 && (strings.HasPrefix(s, "__") || strings.HasSuffix(s, "__")) &&
 		!strings.ContainsFunc(word, func(r rune) bool { return (r < 'a' || r > 'z') && r != '_' })
 }
 

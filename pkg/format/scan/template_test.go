@@ -3,11 +3,10 @@ package scan_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/modelreg/modelreg/pkg/format/scan"
 )
@@ -30,6 +29,7 @@ func TestTemplates(t *testing.T) {
 		"brace in a dict":        {"{{ {'a': {'b': {}}} }}", ""},
 		"percent in a statement": {"{% set x = {'a': 7 %3} %}", ""},
 		"namespace":              {"{% set ns = namespace(found=false) %}{% set ns.found = true %}", ""},
+		"join":                   {"{{ ', '.join(names) ~ '\n'.join(x) }}", ""},
 		"strftime":               {"{{ strftime_now('%d %b %Y') }}", ""},
 		"percent format":         {"{{ '%s: %s' | format(a, b) }}", ""},
 		"literal format":         {"{{ '{0} {name}'.format(a, name=b) }}", ""},
@@ -64,6 +64,8 @@ func TestTemplates(t *testing.T) {
 		"extends":                {"{% extends 'base' %}", "chat-template"},
 		"after a brace":          {"{{ {'a': {}}.__class__ }}", "chat-template"},
 		"after raw":              {"{% raw %}{% x %}{% endraw %}{{ x.__y }}", "chat-template"},
+		"after raw, separators":  {"{% raw %}{%\x1cendraw\x1f%}{{ x.__y }}{% raw %}{% endraw %}", "chat-template"},
+		"separators":             {"{{\x1dx\x1e.\x1f__y }}", "chat-template"},
 		"after a comment":        {"{# {{ #}{{ x.__y }}", "chat-template"},
 		"delimiter in a string":  {"{{ '}}' }}{{ \"%}\" ~ x.__y }}", "chat-template"},
 
@@ -74,11 +76,15 @@ func TestTemplates(t *testing.T) {
 		"unknown format":       {"{{ f.format(x) }}", "chat-template-doubt"},
 		"format_map":           {"{{ '{a}'.format_map(x) }}", "chat-template-doubt"},
 		"format of attributes": {"{{ '{0.x}'.format(y) }}", "chat-template-doubt"},
+		"literal replaced":     {"{% set k = '--class--' | replace('-', '_') %}{{ x[k] }}", "chat-template-doubt"},
+		"part replaced":        {"{% set k = '__xclassx__' | replace('x', '') %}{{ x[k] }}", "chat-template-doubt"},
+		"literal by a method":  {"{% set k = '--class--'.replace('-', '_') %}", "chat-template-doubt"},
+		"literal turned round": {"{% set k = 'ssalc'[::-1] %}", "chat-template-doubt"},
 		"underscore for later": {"{% set u = '_' %}", "chat-template-doubt"},
 		"gadget":               {"{{ lipsum() }}", "chat-template-doubt"},
 		"filter by variable":   {"{{ x | map(f) }}", "chat-template-doubt"},
 		"attribute, variable":  {"{{ x | map(attribute=y) }}", "chat-template-doubt"},
-		"pieces to replace":    {"{{ x['--class--' | replace('-', '_')] }}", "chat-template-doubt"},
+		"pieces to replace":    {"{{ x[k | replace('-', '_')] }}", "chat-template-doubt"},
 
 		"long range":    {"{% for i in range(1_000_000) %}{% endfor %}", "chat-template-cost"},
 		"nested ranges": {"{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfor %}", "chat-template-cost"},
@@ -99,12 +105,14 @@ func TestTemplates(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			got := run(t, "chat_template.jinja", []byte(tt.template))
-			var want []string
-			if tt.rule != "" {
-				want = []string{tt.rule}
+			want := scan.Safe
+			for _, r := range scan.Rules() {
+				if r.ID == tt.rule {
+					want = r.Verdict
+				}
 			}
-			if diff := cmp.Diff(want, rules(got)); diff != "" {
-				t.Errorf("rules (-want +got):\n%s%+v", diff, got.Findings)
+			if found := rules(got); got.Verdict != want || tt.rule == "" && len(found) > 0 || tt.rule != "" && !slices.Contains(found, tt.rule) {
+				t.Errorf("verdict %s, want %s by %q: %+v", got.Verdict, want, tt.rule, got.Findings)
 			}
 		})
 	}

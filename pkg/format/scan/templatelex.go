@@ -99,7 +99,7 @@ func lexTag(text string, at int, visit func(templateTag)) (int, *templateError) 
 			return 0, &templateError{at, fmt.Sprintf("a tag has more than %d tokens", maxTemplateToken)}
 		}
 	}
-	if l.tag.statement && len(l.tag.tokens) == 1 && l.tag.tokens[0].text == "raw" {
+	if l.tag.statement && len(l.tag.tokens) == 1 && l.tag.tokens[0].kind == nameToken && l.tag.tokens[0].text == "raw" {
 		return skipRaw(text, l.at)
 	}
 	visit(l.tag)
@@ -115,9 +115,9 @@ func skipRaw(text string, at int) (int, *templateError) {
 			return 0, &templateError{begin, "a raw block does not end"}
 		}
 		at += i + 2
-		rest := strings.TrimLeftFunc(strings.TrimLeft(text[at:], "-+"), unicode.IsSpace)
+		rest := strings.TrimLeftFunc(strings.TrimLeft(text[at:], "-+"), isSpace)
 		if rest, ok := strings.CutPrefix(rest, "endraw"); ok {
-			rest = strings.TrimLeftFunc(rest, unicode.IsSpace)
+			rest = strings.TrimLeftFunc(rest, isSpace)
 			rest = strings.TrimLeft(rest, "-+")
 			if strings.HasPrefix(rest, "%}") {
 				return len(text) - len(rest) + 2, nil
@@ -125,6 +125,9 @@ func skipRaw(text string, at int) (int, *templateError) {
 		}
 	}
 }
+
+// isSpace tells what Python takes for white space: the separators of ASCII too.
+func isSpace(r rune) bool { return unicode.IsSpace(r) || r >= 0x1c && r <= 0x1f }
 
 // A templateLexer reads one tag.
 type templateLexer struct {
@@ -138,7 +141,7 @@ type templateLexer struct {
 func (l *templateLexer) next() (done bool, err *templateError) {
 	for l.at < len(l.text) {
 		r, n := utf8.DecodeRuneInString(l.text[l.at:])
-		if !unicode.IsSpace(r) {
+		if !isSpace(r) {
 			break
 		}
 		l.at += n
