@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/modelreg/modelreg/pkg/hub"
 	"github.com/modelreg/modelreg/pkg/provenance"
@@ -70,6 +71,32 @@ func (a *app) provenance(ctx context.Context, f provenanceFlags, dir string, par
 		}
 	}
 	return p, nil
+}
+
+// signWith adds --sign, which takes what to sign with or leaves that to the
+// flags of every command that signs.
+func (f *pushFlags) signWith(fl *pflag.FlagSet) {
+	fl.StringVar(&f.with, "sign", "", "sign the version with --key or --keyless; or `WITH` the word keyless or a key, after a =")
+	fl.Lookup("sign").NoOptDefVal = "true"
+}
+
+// signFlag reads --sign.
+func (f *pushFlags) signFlag() error {
+	switch f.with {
+	case "", "false":
+		f.sign = false
+		return nil
+	case "true":
+	case "keyless":
+		f.signer.keyless = true
+	default:
+		if f.signer.key != "" {
+			return usagef("--sign=%s and --key %s: give one key", f.with, f.signer.key)
+		}
+		f.signer.key = f.with
+	}
+	f.sign = true
+	return nil
 }
 
 // parameters are those flags of push that change what is made of the files.

@@ -22,6 +22,7 @@ type pushFlags struct {
 	layout      string
 	variants    []string
 	created     string
+	with        string // of --sign
 	sign        bool
 	signer      signerFlags
 	provenance  provenanceFlags
@@ -64,7 +65,7 @@ stays as it is, and no room on the disk is needed.`,
 	fl.BoolVar(&f.NoPreflight, "no-preflight", false, "push files that are larger than the registry is known to take")
 	scanFlagsOf(cmd, &f.PushOptions)
 	fl.BoolVar(&f.DryRun, "dry-run", false, "pack and hash, and send nothing")
-	fl.BoolVar(&f.sign, "sign", false, "sign the version with --key")
+	f.signWith(fl)
 	f.signer.add(cmd)
 	f.provenance.add(cmd)
 	return cmd
@@ -128,6 +129,9 @@ func (a *app) pushOptions(ctx context.Context, f *pushFlags) (err error) {
 		return usagef("--dry-run and --variants do not go together: codings are made while they are sent")
 	}
 	if f.Created, err = createdTime(f.created); err != nil {
+		return err
+	}
+	if err := f.signFlag(); err != nil {
 		return err
 	}
 	if f.sign != f.signer.given() {
