@@ -2,6 +2,7 @@ package hub_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -651,6 +653,43 @@ func leftovers(t *testing.T, dir string) {
 		return err
 	})
 	if err != nil {
+		t.Error(err)
+	}
+}
+
+// TestCopyGoesOn stops a copy between registries inside a blob. The next one, of
+// another process, sends what is missing.
+func TestCopyGoesOn(t *testing.T) {
+	p := pair{newDiskWorld(t), testreg.New(t, testreg.Options{Data: t.TempDir()})}
+	const size = 16 << 20
+	p.push("org/m:v1", strings.Repeat("0123456789abcdef", size/16))
+	ctx, cancel := context.WithCancel(t.Context())
+	var sent atomic.Int64
+	p.observe = func(e transfer.Event) {
+		if e.Action == transfer.Progress && e.Desc.Size == size && sent.Add(e.Bytes) > size*3/4 {
+			cancel()
+		}
+	}
+	if _, err := p.Copy(ctx, p.ref("org/m:v1"), p.to("m"), hub.CopyOptions{}); !errors.Is(err, context.Canceled) {
+		t.Fatalf("it was not stopped: %v", err)
+	}
+	if _, err := p.Resolve(t.Context(), p.to("m:v1")); !errors.Is(err, errdef.ErrNotFound) {
+		t.Errorf("there is a tag: %v", err)
+	}
+	p.other.Reset()
+	p.srv.Reset()
+	p.observe = nil
+	next := newWorldOn(t, p.world)
+	if _, err := next.Copy(t.Context(), p.ref("org/m:v1"), p.to("m"), hub.CopyOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if n, _ := p.pushed(); n > size/2 {
+		t.Errorf("%d of %d bytes were sent again", n, size)
+	}
+	if n := p.served(); n > size/2 {
+		t.Errorf("%d of %d bytes were read again", n, size)
+	}
+	if _, err := p.Pull(t.Context(), p.to("m:v1"), filepath.Join(t.TempDir(), "out"), hub.PullOptions{}); err != nil {
 		t.Error(err)
 	}
 }
