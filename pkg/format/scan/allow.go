@@ -15,6 +15,10 @@ type entry struct {
 	// result is what a call makes, if that makes a difference.
 	result valueKind
 
+	// loose tells that nothing but memory is at stake, so that a name may be
+	// handed around.
+	loose bool
+
 	// nested tells that the argument is loaded as a file.
 	nested bool
 }
@@ -76,17 +80,18 @@ torch._utils _rebuild_sparse_tensor _rebuild_nested_tensor _rebuild_meta_tensor_
 // checkedNames are functions that are harmless with some arguments only.
 var checkedNames = map[string]entry{
 	"_codecs encode":                                         {check: latin1},
-	"builtins bytearray":                                     {check: literals},
-	"__builtin__ bytearray":                                  {check: literals},
-	"builtins bytes":                                         {check: literals},
-	"__builtin__ bytes":                                      {check: literals},
-	"__builtin__ xrange":                                     {check: literals},
-	"builtins range":                                         {check: literals},
+	"builtins bytearray":                                     {check: literals, loose: true},
+	"__builtin__ bytearray":                                  {check: literals, loose: true},
+	"builtins bytes":                                         {check: literals, loose: true},
+	"__builtin__ bytes":                                      {check: literals, loose: true},
+	"__builtin__ xrange":                                     {check: literals, loose: true},
+	"builtins range":                                         {check: literals, loose: true},
 	"collections defaultdict":                                {check: classFirst},
 	"copyreg _reconstructor":                                 {check: reconstructor},
 	"copy_reg _reconstructor":                                {check: reconstructor},
 	"numpy dtype":                                            {check: dtypeCode, result: vDType},
 	"numpy._core.multiarray _reconstruct":                    {check: arrayClass},
+	"numpy.core._internal _reconstruct":                      {check: arrayClass},
 	"numpy.core.multiarray _reconstruct":                     {check: arrayClass},
 	"numpy._core.multiarray scalar":                          {check: scalar},
 	"numpy.core.multiarray scalar":                           {check: scalar},

@@ -1,11 +1,13 @@
 package scan_test
 
 import (
+	"archive/zip"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/modelreg/modelreg/internal/testmodel"
 	"github.com/modelreg/modelreg/pkg/format/scan"
 )
 
@@ -278,21 +280,23 @@ func framed(pickle []byte) []byte {
 // The same are harmless where all is as it says.
 func TestHonestNeighbours(t *testing.T) {
 	tests := map[string][]byte{
-		"fields":        structured("f8", 0, 8, 16),
-		"object fields": structured("O8", 0, 8, 27),
-		"frame":         frame(asm(nil).short("abcdef")),
-		"array":         wrapper("f4", 2, []byte("\x03\xff\xff\xff12345678")),
-		"scalar":        asm(nil).proto(3).global("numpy.core.multiarray", "scalar").global("numpy", "dtype").call("f8").bytes("12345678").tuple2().reduce().stop(),
-		"encode":        asm(nil).proto(2).global("_codecs", "encode").callTwo("x", "latin1").stop(),
-		"factory":       asm(nil).proto(2).global("collections", "defaultdict").global("builtins", "list").tuple1().reduce().stop(),
-		"state":         asm(nil).proto(4).named("argparse", "Namespace").raw(")\x81}").short("lr").raw("Nsb").stop(),
-		"loaded torch":  asm(nil).proto(3).global("torch.storage", "_load_from_bytes").bytes(string(legacyTorch(tensor, 16))).tuple1().reduce().stop(),
+		"fields":         structured("f8", 0, 8, 16),
+		"object fields":  structured("O8", 0, 8, 27),
+		"frame":          frame(asm(nil).short("abcdef")),
+		"array":          wrapper("f4", 2, []byte("\x03\xff\xff\xff12345678")),
+		"scalar":         asm(nil).proto(3).global("numpy.core.multiarray", "scalar").global("numpy", "dtype").call("f8").bytes("12345678").tuple2().reduce().stop(),
+		"encode":         asm(nil).proto(2).global("_codecs", "encode").callTwo("x", "latin1").stop(),
+		"factory":        asm(nil).proto(2).global("collections", "defaultdict").global("builtins", "list").tuple1().reduce().stop(),
+		"state":          asm(nil).proto(4).named("argparse", "Namespace").raw(")\x81}").short("lr").raw("Nsb").stop(),
+		"range itself":   asm(nil).proto(2).raw("]").global("__builtin__", "xrange").raw("a").stop(),
+		"objects in npz": plainZip(zip.Store, testmodel.Member{Name: "x.npy", Data: npyObject(asm(nil).proto(2).raw("]").stop())}),
+		"loaded torch":   asm(nil).proto(3).global("torch.storage", "_load_from_bytes").bytes(string(legacyTorch(tensor, 16))).tuple1().reduce().stop(),
 		"loaded archive": asm(nil).proto(3).global("torch.storage", "_load_from_bytes").bytes(string(torchZip(good))).tuple1().reduce().
 			bytes(strings.Repeat("x", 70<<10)).op('0').stop(), // else it is an archive with a prefix too
 	}
 	for name, b := range tests {
 		t.Run(name, func(t *testing.T) {
-			if got := run(t, "model.pkl", b); got.Verdict != scan.Safe {
+			if got := run(t, "model", b); got.Verdict != scan.Safe {
 				t.Errorf("verdict %s: %v", got.Verdict, got.Findings)
 			}
 		})

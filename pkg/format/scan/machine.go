@@ -182,6 +182,9 @@ func (m *machine) lines(code byte) error {
 		}
 		return m.push(m.escaped(line))
 	case opPersID:
+		if !m.in.mayBePickle() { // what stops loaders that do not expect one
+			return m.fault("has a persistent id")
+		}
 		m.find("pickle-opcode", "has a persistent id %.80q", line)
 		return m.push(value{})
 	case opGet, opPut:

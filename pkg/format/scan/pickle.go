@@ -9,7 +9,7 @@ import (
 // file is called and what it is besides does not matter. Most are no pickles
 // after a few bytes.
 func checkPickle(s *session, in *input) error {
-	if in.at == nil && !slices.Contains([]kind{kindPickle, kindUnknown, kindText}, in.kind) {
+	if in.at == nil && !in.mayBePickle() {
 		return nil // a stream is for the check that knows its kind
 	}
 	switch {
@@ -71,7 +71,7 @@ func (s *session) pickles(in *input, off int64, ctx pickleContext) error {
 		}
 		return nil
 	}
-	if !slices.Contains([]kind{kindPickle, kindText, kindUnknown}, in.kind) {
+	if !in.mayBePickle() {
 		s.add(in, "polyglot", 0, "is a pickle too, besides what it is (%s)", in.kind)
 	}
 	s.commit(m)
@@ -144,4 +144,9 @@ func (in *input) isPickle() bool {
 		return !in.raw && in.claimed == kindPickle
 	}
 	return false
+}
+
+// mayBePickle tells an input that is of no other format.
+func (in *input) mayBePickle() bool {
+	return in.kind == kindPickle || in.kind == kindText || in.kind == kindUnknown
 }

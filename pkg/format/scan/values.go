@@ -141,7 +141,7 @@ func (m *machine) isRestricted(v value) bool {
 	switch v.kind {
 	case vGlobal:
 		e := m.globals[v.off].entry
-		return e != nil && e.check != nil
+		return e != nil && e.check != nil && !e.loose
 	case vTuple, vLongTuple:
 		return v.n&restricted != 0
 	}
