@@ -15,6 +15,7 @@ import (
 
 	"github.com/modelreg/modelreg/pkg/artifact"
 	"github.com/modelreg/modelreg/pkg/hub"
+	"github.com/modelreg/modelreg/pkg/mediatypes"
 	"github.com/modelreg/modelreg/pkg/signing"
 	"github.com/modelreg/modelreg/pkg/signing/oms"
 )
@@ -87,13 +88,38 @@ func TestVerifyDirOfIndex(t *testing.T) {
 	if _, err := w.Pull(t.Context(), w.ref("org/m:two"), two, hub.PullOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	kept, err := os.ReadFile(filepath.Join(out, filepath.FromSlash(artifact.EvidenceFile)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	write(t, filepath.Join(two, filepath.FromSlash(artifact.EvidenceFile)), string(kept))
-	_, err = aground.VerifyDir(t.Context(), two, *alice().trust, hub.VerifyDirOptions{})
+	write(t, filepath.Join(two, filepath.FromSlash(artifact.EvidenceFile)), w.forged(out, "two"))
+	_, err := aground.VerifyDir(t.Context(), two, *alice().trust, hub.VerifyDirOptions{})
 	wantErr(t, err, signing.ErrUntrusted)
+}
+
+// forged is what was kept in dir, with all that it takes to open another version
+// of the repository.
+func (w *world) forged(dir, tag string) string {
+	w.t.Helper()
+	raw, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(artifact.EvidenceFile)))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var kept map[string]any
+	if err := json.Unmarshal(raw, &kept); err != nil {
+		w.t.Fatal(err)
+	}
+	_, manifest := w.manifest("org/m", tag)
+	m, err := mediatypes.ParseManifest(manifest)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	config, err := content.FetchAll(w.t.Context(), w.repo("org/m"), m.Config)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	kept["blobs"].(map[string]any)[m.Config.Digest.String()] = config
+	text, err := json.Marshal(kept)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return string(text)
 }
 
 // What a policy asked for is kept as what a key did.

@@ -77,6 +77,9 @@ func VerifyDetached(ctx context.Context, bundle []byte, trust Trust) (d *Detache
 func openDetached(raw []byte, trust Trust) (*Detached, error) {
 	var b sgbundle.Bundle
 	if err := b.UnmarshalJSON(raw); err != nil {
+		if b.GetVerificationMaterial().GetX509CertificateChain() != nil {
+			return nil, reject("signed with certificates of a private authority, which are not read: keys and certificates of a sigstore deployment are")
+		}
 		return nil, reject("not a sigstore bundle: %v", err)
 	}
 	if b.MediaType != mediaTypeBundle {
