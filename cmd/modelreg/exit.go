@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/http"
 	"slices"
 	"strings"
 	"syscall"
@@ -172,6 +173,9 @@ func hint(err error) string {
 	}
 	if found, ok := errors.AsType[*hub.ScanError](err); ok {
 		return scanHint(found)
+	}
+	if service, ok := errors.AsType[*signing.ServiceError](err); ok && service.Status == http.StatusNotFound {
+		return "check the URL; --rekor-version 1 is for logs of the first version"
 	}
 	if _, ok := errors.AsType[*hub.LimitError](err); ok {
 		return "cut large weights into shards with --reshard SIZE; if the registry does take it, add --no-preflight"

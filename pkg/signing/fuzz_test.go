@@ -2,6 +2,7 @@ package signing_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	sgbundle "github.com/sigstore/sigstore-go/pkg/bundle"
 	"oras.land/oras-go/v2/content"
 
+	"github.com/modelreg/modelreg/internal/testsigstore"
 	"github.com/modelreg/modelreg/pkg/signing"
 )
 
@@ -47,6 +49,69 @@ func FuzzBundle(f *testing.F) {
 		}
 		if got := string(b.GetDsseEnvelope().GetPayload()); got != text {
 			t.Fatalf("accepted %q", got)
+		}
+	})
+}
+
+// No bundle with a certificate but one over the statement makes bob a signer, and
+// alice is none whatever comes.
+func FuzzCertificateBundle(f *testing.F) {
+	d := testsigstore.New(f, testsigstore.Options{CertificateLog: true})
+	model := newFake().model(f, "model")
+	text := statement(signType, model.Descriptor.Digest)
+	for _, log := range []testsigstore.Log{testsigstore.NoEntry, testsigstore.RekorV1, testsigstore.RekorV2} {
+		f.Add(d.Bundle("bob@example.com", issuer, []byte(text), testsigstore.BundleOptions{Log: log, Stamp: true}))
+	}
+	f.Add([]byte(`{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","verificationMaterial":{"certificate":{},"tlogEntries":[{"kindVersion":{}}],"timestampVerificationData":{"rfc3161Timestamps":[{}]}},"dsseEnvelope":{}}`))
+	roots := rootsOf(f, d)
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		r := newFake()
+		model := r.model(t, "model")
+		r.attach(t, model, raw, nil)
+		trust := signing.Trust{Identities: []signing.Identity{{Subject: who, Issuer: issuer}}, Roots: roots}
+		if report, err := signing.Verify(t.Context(), r, model, trust); !errors.Is(err, signing.ErrUntrusted) {
+			t.Fatalf("as alice: Verify = %+v, %v", report, err)
+		}
+		trust.Identities[0].Subject = "bob@example.com"
+		if _, err := signing.Verify(t.Context(), r, model, trust); err == nil {
+			var b sgbundle.Bundle
+			if err := b.UnmarshalJSON(raw); err != nil || string(b.GetDsseEnvelope().GetPayload()) != text {
+				t.Fatalf("accepted %q", raw)
+			}
+		}
+	})
+}
+
+// Whatever a trusted root says, it is refused or can be verified with.
+func FuzzParseTrustedRoot(f *testing.F) {
+	d := testsigstore.New(f, testsigstore.Options{CertificateLog: true})
+	r, model := signedModel(f, d, testsigstore.BundleOptions{Log: testsigstore.RekorV2, Stamp: true})
+	f.Add(d.TrustedRoot())
+	f.Add([]byte(`{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1","certificateAuthorities":[{"certChain":{"certificates":[{}]}}],"timestampAuthorities":[{"certChain":{}}]}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		roots, err := signing.ParseTrustedRoot(raw)
+		if err != nil {
+			return
+		}
+		trust := signing.Trust{Keys: []*signing.PublicKey{fixedKey(1).key}, Roots: roots}
+		if report, err := signing.Verify(t.Context(), r, model, trust); !errors.Is(err, signing.ErrUntrusted) {
+			t.Fatalf("Verify = %+v, %v", report, err)
+		}
+	})
+}
+
+// Whatever a signing configuration says, it is refused, or what it names is a
+// few services or is refused when it comes to signing.
+func FuzzParseSigningConfig(f *testing.F) {
+	f.Add(testsigstore.New(f, testsigstore.Options{}).Serve().SigningConfig(testsigstore.RekorV2))
+	f.Add([]byte(`{"mediaType":"application/vnd.dev.sigstore.signingconfig.v0.2+json","rekorTlogUrls":[{}],"rekorTlogConfig":{"selector":"EXACT","count":4294967295}}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		s, err := signing.ParseSigningConfig(raw)
+		if err != nil {
+			return
+		}
+		if _, err := signing.NewKeyless(func(context.Context) (string, error) { return "", nil }, s); err == nil && len(s.Logs)+len(s.Timestamps) > 8 {
+			t.Fatalf("accepted %+v", s)
 		}
 	})
 }

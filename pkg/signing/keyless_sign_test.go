@@ -231,6 +231,7 @@ func TestNewKeylessRejects(t *testing.T) {
 		"log of the third version": {func(s *signing.Services) { s.Logs = []signing.LogService{{"https://r", 3}} }, "1 and 2 are known"},
 		"no URL":                   {func(s *signing.Services) { s.Timestamps = []string{"t"} }, "no URL"},
 		"a file":                   {func(s *signing.Services) { s.Fulcio = "file:///etc/passwd" }, "no URL"},
+		"token in the clear":       {func(s *signing.Services) { s.Fulcio = "http://fulcio.example.com" }, "in the clear"},
 		"too many":                 {func(s *signing.Services) { s.Timestamps = slices.Repeat(s.Timestamps, 9) }, "more than 8"},
 	} {
 		s := whole
@@ -253,6 +254,19 @@ func TestNewKeylessRejects(t *testing.T) {
 	model := r.model(t, "model")
 	if _, err := signing.Sign(t.Context(), r, model, signer, signing.SignOptions{Format: signing.Classic}); err == nil || !strings.Contains(err.Error(), "classic layout is for keys") {
 		t.Errorf("Sign in the classic layout: %v", err)
+	}
+}
+
+// Verifying as an identity asks the repository it is given and nobody else.
+func TestVerifyCertificateIsOffline(t *testing.T) {
+	d := testsigstore.New(t, testsigstore.Options{CertificateLog: true})
+	r, model := signedModel(t, d, testsigstore.BundleOptions{Log: testsigstore.RekorV2, Stamp: true})
+	trust := trustWho(t, d)
+	was := http.DefaultTransport
+	t.Cleanup(func() { http.DefaultTransport = was })
+	http.DefaultTransport = refuse{t}
+	if report, err := signing.Verify(t.Context(), r, model, trust); err != nil {
+		t.Errorf("Verify = %+v, %v", report, err)
 	}
 }
 

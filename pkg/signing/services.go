@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -18,7 +19,8 @@ import (
 // Services vouch for a signature beside its key: when it was made, and that it
 // is known to have been made. The zero value are none.
 type Services struct {
-	// Fulcio is the URL of the certificate authority of keyless signatures.
+	// Fulcio is the URL of the certificate authority of keyless signatures. It
+	// is sent an OIDC token, and must be reached by https but on this machine.
 	Fulcio string
 
 	// Logs are transparency logs. What is written to one stays there, for all
@@ -129,6 +131,9 @@ func (s Services) check(certificate bool) error {
 			return errors.New("a keyless signature is good for the minutes of its certificate, and somebody must say when it was made: " +
 				"a timestamp authority, or a log of the first version")
 		}
+		if !keepsSecrets(s.Fulcio) {
+			return fmt.Errorf("certificate authority %s: the OIDC token would go over the network in the clear: use https", s.Fulcio)
+		}
 		urls = append(urls, s.Fulcio)
 	}
 	for _, text := range urls {
@@ -137,6 +142,16 @@ func (s Services) check(certificate bool) error {
 		}
 	}
 	return nil
+}
+
+// keepsSecrets tells whether what is sent to a URL stays between the two.
+func keepsSecrets(text string) bool {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" {
+		return true // what is no URL is found later
+	}
+	ip, err := netip.ParseAddr(u.Hostname())
+	return u.Hostname() == "localhost" || err == nil && ip.IsLoopback()
 }
 
 func (s Services) tellsTime() bool {
