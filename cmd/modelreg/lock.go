@@ -49,8 +49,8 @@ func newLockAdd(a *app, f *lockFlags) *cobra.Command {
 		Use:   "add NAME REF",
 		Short: "Resolve a reference and lock what it leads to",
 		Long: `Resolve REF once and write the digest that it leads to into the lock file, as NAME. REF
-may be a tag, a range of versions in quotes, or a digest. With --key, nothing is locked
-that is not signed, and who signed it is locked too.`,
+may be a tag, a range of versions in quotes, or a digest. With --key or a policy, nothing
+is locked that is not signed, and who signed it is locked too.`,
 		Example: `  modelreg lock add support 'ghcr.io/acme/support:^1.4' --key cosign.pub
   modelreg pull --locked support /models/support --verify --key cosign.pub`,
 		Args:              exactArgs(2),
@@ -102,8 +102,8 @@ func newLockVerify(a *app, f *lockFlags) *cobra.Command {
 		Use:   "verify [NAME…]",
 		Short: "Check what is locked: that it is there, whole, and signed by the locked signer",
 		Long: `Check each model by its locked digest: that the registry has its manifest and all blobs,
-that the files are those that are locked, and with --key that the signature is good and
-by the locked signer. Where tags lead is not looked at.`,
+that the files are those that are locked, and with --key or a policy that the signature is
+good and by the locked signer. Where tags lead is not looked at.`,
 		Args:              rangeArgs(0, -1),
 		ValidArgsFunction: a.lockedNames(f),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -111,6 +111,9 @@ by the locked signer. Where tags lead is not looked at.`,
 				return err
 			}
 			return a.lockStatus(f, args, func(h *hub.Hub, models []hub.Locked) ([]hub.LockStatus, error) {
+				if f.opts.Trust == nil && !a.hasPolicy() {
+					a.noteUnverified(models)
+				}
 				return h.VerifyLocked(cmd.Context(), models, f.opts)
 			})
 		},
@@ -118,6 +121,15 @@ by the locked signer. Where tags lead is not looked at.`,
 	f.addKeys(cmd)
 	a.addPolicyFlags(cmd)
 	return cmd
+}
+
+// noteUnverified tells which models have a signer that nobody asks about.
+func (a *app) noteUnverified(models []hub.Locked) {
+	for _, l := range models {
+		if l.Signer != "" {
+			a.printer.Note("%s was signed by %s when it was locked; no signature was looked at now: give --key or a policy", l.Name, l.Signer)
+		}
+	}
 }
 
 func newLockExport(a *app, f *lockFlags) *cobra.Command {

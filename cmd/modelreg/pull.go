@@ -198,7 +198,7 @@ func (a *app) wanted(args []string, f *pullFlags) (ref.Reference, error) {
 	if err != nil {
 		return ref.Reference{}, err
 	}
-	if l.Signer != "" && f.Trust == nil {
+	if l.Signer != "" && f.Trust == nil && !a.hasPolicy() {
 		a.printer.Note("%s was signed by %s when it was locked; --verify looks again", l.Name, l.Signer)
 	}
 	f.Locked = &l
