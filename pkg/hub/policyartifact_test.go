@@ -1,0 +1,68 @@
+package hub_test
+
+import (
+	"errors"
+	"net/http"
+	"testing"
+
+	"github.com/modelreg/modelreg/internal/testreg"
+	"github.com/modelreg/modelreg/pkg/hub"
+	"github.com/modelreg/modelreg/pkg/signing"
+	"github.com/modelreg/modelreg/pkg/signing/policy"
+)
+
+const lax = "apiVersion: policy.sigstore.dev/v1beta1\nkind: ClusterImagePolicy\nmetadata: {name: lax}\n" +
+	"spec: {images: [{glob: \"a.example/**\"}], authorities: [{static: {action: pass}}]}\n"
+
+// A policy that is named by its digest is read once; by a tag it is asked for
+// every time, and must be signed.
+func TestFetchPolicy(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	pushed, err := w.PushPolicy(ctx, []byte(lax), w.ref("org/policy:v1"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := w.PushPolicy(ctx, []byte(lax), w.ref("org/policy:v1"), nil); err != nil || again.Digest != pushed.Digest || again.Created {
+		t.Errorf("pushed again: %+v, %v", again, err)
+	}
+	trust := alice().trust
+	if _, err := w.FetchPolicy(ctx, w.ref("org/policy:v1"), hub.PolicyOptions{}); !errors.Is(err, hub.ErrUsage) {
+		t.Errorf("error = %v, want ErrUsage for a tag without a key", err)
+	}
+	if _, err := w.FetchPolicy(ctx, w.ref("org/policy:v1"), hub.PolicyOptions{Trust: trust}); !errors.Is(err, signing.ErrNoSignature) {
+		t.Errorf("error = %v, want ErrNoSignature", err)
+	}
+	if _, err := w.PushPolicy(ctx, []byte(lax), w.ref("org/policy:v1"), alice().signer); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.FetchPolicy(ctx, w.ref("org/policy:v1"), hub.PolicyOptions{Trust: trust}); err != nil {
+		t.Error(err)
+	}
+	pinned := w.ref("org/policy@" + pushed.Digest)
+	for _, state := range []string{"first", "without a registry"} {
+		p, err := w.FetchPolicy(ctx, pinned, hub.PolicyOptions{})
+		if err != nil || p.Documents[0].Name != "lax" {
+			t.Fatalf("%s: %v", state, err)
+		}
+		w.srv.Add(testreg.Rule{Path: `.`, Do: testreg.Status(http.StatusForbidden, nil, "")})
+	}
+	if _, err := w.FetchPolicy(ctx, w.ref("org/policy:v1"), hub.PolicyOptions{Trust: trust}); err == nil {
+		t.Error("a tag was read without a registry")
+	}
+}
+
+func TestPushPolicyRefuses(t *testing.T) {
+	w := newWorld(t)
+	if _, err := w.PushPolicy(t.Context(), []byte("kind: x"), w.ref("org/policy:v1"), nil); !errors.Is(err, policy.ErrInvalid) {
+		t.Errorf("error = %v, want ErrInvalid", err)
+	}
+	w.push("org/m:v1", "hello")
+	r, err := w.Resolve(t.Context(), w.ref("org/m:v1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.FetchPolicy(t.Context(), w.ref("org/m@"+r.Digest), hub.PolicyOptions{}); !errors.Is(err, policy.ErrInvalid) {
+		t.Errorf("error = %v, want ErrInvalid for a model", err)
+	}
+}
