@@ -11,6 +11,7 @@ import (
 	"github.com/modelreg/modelreg/pkg/artifact"
 	"github.com/modelreg/modelreg/pkg/ref"
 	"github.com/modelreg/modelreg/pkg/signing"
+	"github.com/modelreg/modelreg/pkg/signing/oms"
 	"github.com/modelreg/modelreg/pkg/signing/policy"
 )
 
@@ -211,7 +212,34 @@ func (r Rules) evidenceOf(ctx context.Context, repo signing.Reader, t *target, d
 		}
 		e.Attestations = report.Attestations
 	}
-	return e, nil
+	var err error
+	if d.RequireOMS {
+		e.OMS, err = modelSigners(ctx, repo, t, trust)
+	}
+	return e, err
+}
+
+// modelSigners are those whose OpenSSF model signature covers the files of the
+// version. What is wrong with one signature passes that over.
+func modelSigners(ctx context.Context, repo signing.Reader, t *target, trust signing.Trust) ([]signing.Signatory, error) {
+	a, err := artifact.OpenWith(ctx, t.repo, t.desc, artifact.OpenOptions{AllowCollisions: true})
+	if errors.Is(err, artifact.ErrNotModel) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var out []signing.Signatory
+	for raw, err := range signing.DetachedOf(ctx, repo, t.version(), oms.PredicateType) {
+		if err != nil {
+			return nil, err
+		}
+		v, err := oms.Verify(ctx, raw, trust)
+		if err == nil && aboutFiles(ctx, raw, a, &trust) == nil {
+			out = append(out, v.Signer)
+		}
+	}
+	return out, nil
 }
 
 // trustOf is whom an authority stands for, or why that is not known.

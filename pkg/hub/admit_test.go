@@ -222,6 +222,33 @@ func TestPolicyRollback(t *testing.T) {
 	}
 }
 
+// An OpenSSF model signature is a condition besides.
+func TestPolicyModelSignature(t *testing.T) {
+	g := guard(t, newWorld(t), "    policy.modelreg.dev/require-oms: \"true\"\n")
+	g.push("org/m:v1", "hello")
+	g.sign("org/m:v1", g.signer)
+	pull := func() error {
+		_, err := g.admits.Pull(t.Context(), g.ref("org/m:v1"), filepath.Join(t.TempDir(), "out"), hub.PullOptions{})
+		return err
+	}
+	oms := func(s *signing.Signer) {
+		if _, err := g.SignFiles(t.Context(), g.ref("org/m:v1"), s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := pull(); !errors.Is(err, policy.ErrRefused) {
+		t.Errorf("error = %v, want a refusal without one", err)
+	}
+	oms(otherSigner())
+	if err := pull(); !errors.Is(err, policy.ErrRefused) {
+		t.Errorf("error = %v, want a refusal for one by somebody else", err)
+	}
+	oms(g.signer)
+	if err := pull(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestSkipVerify(t *testing.T) {
 	g := guard(t, newWorld(t), "")
 	g.push("org/m:v1", "hello")

@@ -81,7 +81,7 @@ func (e *Explanation) Err() error { return e.err }
 // Explain asks all policies about the version that r resolves to, fetches none
 // of its files but what the policies ask for, and notes nothing.
 func (h *Hub) Explain(ctx context.Context, r ref.Reference, opts VerifyOptions) (*Explanation, error) {
-	t, err := h.any(ctx, r)
+	t, err := h.model(ctx, r) // as a pull does
 	if err != nil {
 		return nil, err
 	}
