@@ -79,7 +79,7 @@ unless that is the digest which the sender told you. --trust-digest refuses othe
 		Args: exactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.bundleVerify(cmd, args[0], f) },
 	}
-	f.trustFlags(cmd)
+	a.bundleTrust(cmd, &f)
 	return cmd
 }
 
@@ -100,7 +100,7 @@ HOST/PREFIX, below which each keeps its name. Without DST they go where they cam
 		ValidArgsFunction: positions(words(), a.references),
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.bundleLoad(cmd, args, f) },
 	}
-	f.trustFlags(cmd)
+	a.bundleTrust(cmd, &f)
 	fl := cmd.Flags()
 	fl.StringArrayVar(&f.MountFrom, "mount-from", nil, "link blobs from `REPOSITORY` of DST's registry instead of uploading (repeatable)")
 	fl.IntVarP(&f.Workers, "jobs", "j", 0, "move `N` blobs at once (default 4)")
@@ -108,10 +108,10 @@ HOST/PREFIX, below which each keeps its name. Without DST they go where they cam
 	return cmd
 }
 
-// trustFlags registers whom to believe in place of the bundle.
-func (f *bundleFlags) trustFlags(cmd *cobra.Command) {
+// bundleTrust registers whom to believe in place of the bundle.
+func (a *app) bundleTrust(cmd *cobra.Command, f *bundleFlags) {
 	f.trust.add(cmd.Flags())
-	cmd.Flags().StringArrayVar(&f.policies, "policy", nil, "obey the policy in `FILE`, not the bundle's (repeatable)")
+	a.addPolicyFlags(cmd)
 	cmd.Flags().StringVar(&f.trustDigest, "trust-digest", "", "refuse a bundle whose trust files have another `DIGEST`")
 }
 
@@ -131,7 +131,6 @@ func (a *app) bundleSave(cmd *cobra.Command, args []string, f bundleFlags) error
 	if err != nil {
 		return err
 	}
-	opts.Policies = nil // those that are carried are for the other side
 	if opts.TrustFiles, err = a.trustFiles(f, opts); err != nil {
 		return err
 	}
@@ -191,17 +190,6 @@ func (a *app) bundleOptions(ctx context.Context, f *bundleFlags) (opts hub.Bundl
 	} else {
 		opts.CopyOptions = f.CopyOptions
 	}
-	for _, file := range f.policies {
-		raw, err := readSmall(file, maxPolicyFile)
-		if err != nil {
-			return opts, fmt.Errorf("read policy: %w", err)
-		}
-		p, err := policy.Parse(raw)
-		if err != nil {
-			return opts, fmt.Errorf("%s: %w", file, err)
-		}
-		opts.Policies = append(opts.Policies, p)
-	}
 	return opts, nil
 }
 
@@ -210,9 +198,6 @@ func (a *app) bundleOptions(ctx context.Context, f *bundleFlags) (opts hub.Bundl
 func (f *bundleFlags) carries() bool {
 	return f.output != "" && f.trust.root != "" && !f.trust.given()
 }
-
-// maxPolicyFile bounds a policy's file, in bytes.
-const maxPolicyFile = 1 << 20
 
 // trustFiles are what save puts into a bundle.
 func (a *app) trustFiles(f bundleFlags, opts hub.BundleOptions) ([]hub.TrustFile, error) {
@@ -239,6 +224,11 @@ func (a *app) trustFiles(f bundleFlags, opts hub.BundleOptions) ([]hub.TrustFile
 			raw, err := readSmall(name, maxTrustedRoot)
 			if err != nil {
 				return nil, err
+			}
+			if kind == hub.TrustPolicy {
+				if _, err := policy.Parse(raw); err != nil {
+					return nil, fmt.Errorf("%s: %w", name, err)
+				}
 			}
 			files = append(files, hub.TrustFile{Kind: kind, Name: filepath.Base(name), Raw: raw})
 		}

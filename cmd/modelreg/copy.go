@@ -54,6 +54,7 @@ at DST too.`,
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.copy(cmd, args, f) },
 	}
 	f.add(cmd)
+	a.addPolicyFlags(cmd)
 	fl := cmd.Flags()
 	fl.BoolVar(&f.AllTags, "all-tags", false, "copy all tags that people gave, each under its name")
 	fl.StringSliceVar(&f.Tags, "tags", nil, "copy these tags, each under its name: `TAG,…`; SRC and DST are repositories then")

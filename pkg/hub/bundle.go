@@ -182,11 +182,13 @@ func (h *Hub) openBundle(ctx context.Context, file string, opts BundleOptions) (
 	case b.trust != nil || len(policies) > 0:
 		b.res.TrustFrom = "flags"
 	case b.res.Trust != nil:
-		if b.trust, policies, err = b.res.Trust.trust(); err != nil {
+		own, err := b.res.Trust.trust()
+		if err != nil {
 			return nil, err
 		}
-		if b.trust != nil && b.trust.Roots != nil {
-			rules.Roots = func(string) (*signing.Roots, error) { return b.trust.Roots, nil }
+		b.trust, policies = own.trust, own.policies
+		if own.roots != nil { // a bundle has one, whatever its policies call it
+			rules.Roots = func(string) (*signing.Roots, error) { return own.roots, nil }
 		}
 		if b.trust != nil || len(policies) > 0 {
 			b.res.TrustFrom = "bundle"

@@ -158,7 +158,7 @@ func fetchSmall(ctx context.Context, from content.Fetcher, desc ocispec.Descript
 
 // trust returns whom the files say to trust: nobody in person where there are
 // neither keys nor identities, and nothing to obey where there is no policy.
-func (t *BundleTrust) trust() (*signing.Trust, []*policy.Policy, error) {
+func (t *BundleTrust) trust() (trusted, error) {
 	trust := &signing.Trust{}
 	var policies []*policy.Policy
 	for _, f := range t.Files {
@@ -183,13 +183,22 @@ func (t *BundleTrust) trust() (*signing.Trust, []*policy.Policy, error) {
 			}
 		}
 		if err != nil {
-			return nil, nil, fmt.Errorf("trust file %.200q of the bundle: %w", f.Name, err)
+			return trusted{}, fmt.Errorf("trust file %.200q of the bundle: %w", f.Name, err)
 		}
 	}
-	if len(trust.Keys)+len(trust.Identities) == 0 {
-		return nil, policies, nil
+	out := trusted{policies: policies, roots: trust.Roots}
+	if len(trust.Keys)+len(trust.Identities) > 0 {
+		out.trust = trust
+		return out, trust.Check()
 	}
-	return trust, policies, trust.Check()
+	return out, nil
+}
+
+// trusted is whom the files of a bundle say to trust.
+type trusted struct {
+	trust    *signing.Trust // nil where nobody is named
+	policies []*policy.Policy
+	roots    *signing.Roots // nil where there are none
 }
 
 // An identity is one of signing's, as JSON.
