@@ -59,7 +59,6 @@ at DST too.`,
 	fl.BoolVar(&f.AllTags, "all-tags", false, "copy all tags that people gave, each under its name")
 	fl.StringSliceVar(&f.Tags, "tags", nil, "copy these tags, each under its name: `TAG,…`; SRC and DST are repositories then")
 	fl.StringArrayVar(&f.MountFrom, "mount-from", nil, "link blobs from `REPOSITORY` of DST's registry instead of uploading (repeatable)")
-	a.addPolicyFlags(cmd)
 	return cmd
 }
 
