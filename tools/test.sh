@@ -16,6 +16,8 @@ go mod download
 echo "test: go test $race ./..."
 go test $race -timeout 20m ./...
 go -C tools test $race ./bench
+echo "test: what takes too long with the race detector"
+CGO_ENABLED=0 go test -count=1 -run '^TestAttestLargest$' ./pkg/signing
 echo "test: command-line scripts against the built binary"
 CGO_ENABLED=0 make -s test-bin
 

@@ -30,14 +30,14 @@ type Rules struct {
 
 // names are those of the policies.
 func (r Rules) names() string {
-	names := ""
+	var names strings.Builder
 	for i, p := range r.Policies {
 		if i > 0 {
-			names += ", "
+			names.WriteString(", ")
 		}
-		names += p.String()
+		names.WriteString(p.String())
 	}
-	return names
+	return names.String()
 }
 
 // Digest stands for all policies: that of the file, where there is one, or of the

@@ -250,9 +250,6 @@ func (v *dirVerification) modelFiles(found []artifact.DirFile) map[string]digest
 	return there
 }
 
-// list is never nil, which JSON would show as null.
-func list(names []string) []string { return append([]string{}, names...) }
-
 // verdict is the error about the files.
 func (v *dirVerification) verdict() error {
 	extra := v.res.Extra

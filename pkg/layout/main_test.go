@@ -130,12 +130,3 @@ func tagsOf(t *testing.T, r *layout.Repository) []string {
 	}
 	return tags
 }
-
-func digestsOf(list []ocispec.Descriptor) []digest.Digest {
-	var out []digest.Digest
-	for _, d := range list {
-		out = append(out, d.Digest)
-	}
-	slices.Sort(out)
-	return out
-}

@@ -87,6 +87,9 @@ func TestAttestRefuses(t *testing.T) {
 
 // The largest predicate that may be written is read again.
 func TestAttestLargest(t *testing.T) {
+	if raced {
+		t.Skip("tools/test.sh runs it without the race detector, with which it takes a minute")
+	}
 	const text = `{"text":""}`
 	p := signing.Predicate{Type: scanType, Raw: []byte(`{"text":"` + strings.Repeat("x", signing.MaxPredicateBytes-len(text)) + `"}`)}
 	for _, format := range []signing.Format{signing.Bundle, signing.Classic} {

@@ -38,7 +38,7 @@ transformers.dynamic_module_utils transformers.utils transformers.pipelines tran
 
 var harmfulNames = sync.OnceValue(func() map[string]bool {
 	names := make(map[string]bool, 300)
-	for _, name := range strings.Fields(harmfulModules + harmfulBelow) {
+	for name := range strings.FieldsSeq(harmfulModules + harmfulBelow) {
 		names[name] = true
 	}
 	return names

@@ -44,10 +44,9 @@ type machine struct {
 	cloned  bool // and has dicts and dtypes of its own
 	overlay map[uint32]value
 	stopped bool
-	depth   int   // of pickles in pickles
-	shift   int   // of the limits, by how many machines wait for this one
-	arrays  int   // of which something is known
-	failed  error // of reading what is inside
+	depth   int // of pickles in pickles
+	shift   int // of the limits, by how many machines wait for this one
+	arrays  int // of which something is known
 }
 
 // pickleContext is what a pickle lies in.

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -135,19 +136,20 @@ type Refusal struct {
 // would satisfy it.
 func (r *Refusal) Error() string {
 	const shown = 3
-	text := "refused by policy " + r.Decision.Policy
+	var text strings.Builder
+	text.WriteString("refused by policy " + r.Decision.Policy)
 	failures := r.Decision.Failures()
 	for i, f := range failures[:min(shown, len(failures))] {
-		text += [2]string{"; ", ": "}[btoi(i == 0)] + f.Rule
+		text.WriteString([2]string{"; ", ": "}[btoi(i == 0)] + f.Rule)
 		if f.Document != "" {
-			text += " of " + f.Document
+			text.WriteString(" of " + f.Document)
 		}
-		text += ": found " + f.Found + ", wanted " + f.Wanted
+		text.WriteString(": found " + f.Found + ", wanted " + f.Wanted)
 	}
 	if n := len(failures) - shown; n > 0 {
-		text += "; and " + plural(n, "more rule")
+		text.WriteString("; and " + plural(n, "more rule"))
 	}
-	return text
+	return text.String()
 }
 
 // Unwrap returns [ErrRefused], and before it what tells more when it is the only

@@ -219,7 +219,7 @@ func (f *file) document() (Document, error) {
 	case f.Kind != kindPolicy:
 		return d, fmt.Errorf("kind: %q is not %q", f.Kind, kindPolicy)
 	case !objectName.MatchString(d.Name):
-		return d, errors.New("metadata.name: give one of lower-case letters, digits, - and .")
+		return d, errors.New("metadata.name: give one of lower-case letters, digits, dots and dashes")
 	}
 	switch f.Spec.Mode {
 	case "", "enforce":
