@@ -70,7 +70,11 @@ func Attest(ctx context.Context, repo Repository, t Target, s *Signer, p Predica
 	if err != nil {
 		return none, fmt.Errorf("attest: %w", err)
 	}
-	v := verification{repo: repo, target: t, trust: s.own(), attestations: true}
+	v, err := s.own(ctx, repo, t)
+	if err != nil {
+		return none, fmt.Errorf("attest: %w", err)
+	}
+	v.attestations = true
 	st := newStatement(t, p)
 	var desc ocispec.Descriptor
 	switch opts.Format {

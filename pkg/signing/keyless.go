@@ -12,7 +12,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
+	"github.com/go-json-experiment/json"
 	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
 	protocommon "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
 	"github.com/sigstore/sigstore-go/pkg/sign"
@@ -30,8 +32,9 @@ const maxToken = 64 << 10
 // is called when there is something to sign, since tokens last for minutes.
 //
 // A log that the services name keeps the identity, for all who may read it.
-// Such signatures are bundles: they have no [Classic] form. Each is a new one;
-// signing the same again attaches one more.
+// Such signatures are bundles: they have no [Classic] form. With Roots in the
+// services, what the same identity has signed before is not signed again;
+// without, signing the same again attaches one more.
 func NewKeyless(token func(context.Context) (string, error), services Services) (*Signer, error) {
 	if token == nil {
 		return nil, errors.New("keyless signing needs an OIDC token")
@@ -54,13 +57,74 @@ func (s *Signer) With(services Services) (*Signer, error) {
 	return &Signer{signer: s.signer, public: s.public, services: services}, nil
 }
 
-// own is the trust that finds what s has signed already: nothing, for a signer
-// without a key.
-func (s *Signer) own() Trust {
-	if s.public == nil {
-		return Trust{}
+// own is the verification that finds what s has signed already: nothing, for a
+// signer without a key who cannot tell what is to be believed.
+func (s *Signer) own(ctx context.Context, repo Reader, t Target) (*verification, error) {
+	trust := Trust{}
+	switch {
+	case s.public != nil:
+		trust.Keys = []*PublicKey{s.public}
+	case s.services.Roots.authorities() > 0:
+		token, err := s.idToken(ctx)
+		if err != nil {
+			return nil, err
+		}
+		trust.Identities, trust.Roots = tokenIdentities(token), s.services.Roots
 	}
-	return Trust{Keys: []*PublicKey{s.public}}
+	v := &verification{repo: repo, target: t, trust: trust}
+	for _, id := range trust.Identities {
+		m, err := id.matcher()
+		if err != nil {
+			return nil, err
+		}
+		v.identities = append(v.identities, m)
+	}
+	return v, nil
+}
+
+// idToken gets an OIDC token for a certificate.
+func (s *Signer) idToken(ctx context.Context) (string, error) {
+	token, err := s.token(ctx)
+	if err != nil {
+		return "", fmt.Errorf("get OIDC token: %w", err)
+	}
+	if len(token) > maxToken {
+		return "", fmt.Errorf("OIDC token of %d bytes, more than %d", len(token), maxToken)
+	}
+	return token, nil
+}
+
+// tokenIdentities are those that an authority may write into a certificate for a
+// token: Fulcio takes a mail address, a workflow of GitHub or GitLab, or else
+// the subject. They are the token's, and whoever has it may be any of them. It
+// was not verified: that of others is of no use to anybody here.
+func tokenIdentities(token string) []Identity {
+	var claims struct {
+		Issuer   string `json:"iss"`
+		Subject  string `json:"sub"`
+		Email    string `json:"email"`
+		Workflow string `json:"job_workflow_ref"`
+		Config   string `json:"ci_config_ref_uri"`
+	}
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return nil
+	}
+	raw, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil || json.Unmarshal(raw, &claims) != nil || claims.Issuer == "" {
+		return nil
+	}
+	var ids []Identity
+	add := func(prefix, subject string) {
+		if subject != "" {
+			ids = append(ids, Identity{Issuer: claims.Issuer, Subject: prefix + subject})
+		}
+	}
+	add("", claims.Email)
+	add("https://github.com/", claims.Workflow)
+	add("https://", claims.Config)
+	add("", claims.Subject)
+	return ids
 }
 
 // errKeylessClassic says what a signer without a key cannot do.
@@ -122,12 +186,9 @@ func (s *Signer) credentials(ctx context.Context, opts *sign.BundleOptions) (sig
 		}
 		return keypair{s}, nil
 	}
-	token, err := s.token(ctx)
+	token, err := s.idToken(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("get OIDC token: %w", err)
-	}
-	if len(token) > maxToken {
-		return nil, fmt.Errorf("OIDC token of %d bytes, more than %d", len(token), maxToken)
+		return nil, err
 	}
 	opts.CertificateProviderOptions = &sign.CertificateProviderOptions{IDToken: token}
 	pair, err := sign.NewEphemeralKeypair(nil)

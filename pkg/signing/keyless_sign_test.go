@@ -369,6 +369,47 @@ func TestSignKeylessAgain(t *testing.T) {
 	}
 }
 
+// The same is signed once by an identity whose signatures can be told, and again
+// by another or by one that nobody vouches for.
+func TestSignKeylessOnce(t *testing.T) {
+	d := testsigstore.New(t, testsigstore.Options{}).Serve()
+	r := newFake()
+	model := r.model(t, "model")
+	sign := func(email string, roots *signing.Roots) int {
+		t.Helper()
+		s := services(t, d, 2)
+		s.Roots = roots
+		signer, err := signing.NewKeyless(func(context.Context) (string, error) { return d.Token(email), nil }, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		made, err := signing.Sign(t.Context(), r, model, signer, signing.SignOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		desc, err := signing.Attest(t.Context(), r, model, signer, scanPredicate, signing.AttestOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if desc.Digest != "" {
+			return len(made) + 1
+		}
+		return len(made)
+	}
+	roots := rootsOf(t, d)
+	for i, test := range []struct {
+		email string
+		roots *signing.Roots
+		want  int
+	}{
+		{who, roots, 2}, {who, roots, 0}, {"other@example.com", roots, 2}, {who, nil, 2}, {"other@example.com", roots, 0},
+	} {
+		if got := sign(test.email, test.roots); got != test.want {
+			t.Errorf("%d. %s attached %d, want %d", i, test.email, got, test.want)
+		}
+	}
+}
+
 func TestParseSigningConfig(t *testing.T) {
 	d := testsigstore.New(t, testsigstore.Options{}).Serve()
 	for _, log := range []testsigstore.Log{testsigstore.RekorV1, testsigstore.RekorV2} {

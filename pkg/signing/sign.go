@@ -64,7 +64,10 @@ func Sign(ctx context.Context, repo Repository, t Target, s *Signer, opts SignOp
 // signBundle attaches a signature as a bundle, unless it is there.
 func signBundle(ctx context.Context, repo Repository, t Target, s *Signer, annotations map[string]string) (ocispec.Descriptor, error) {
 	st := newStatement(t, Predicate{Type: predicateSign, Raw: emptyPredicate()}).annotate(annotations)
-	v := verification{repo: repo, target: t, trust: s.own()}
+	v, err := s.own(ctx, repo, t)
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
 	return v.attach(ctx, repo, s, st)
 }
 
