@@ -222,7 +222,7 @@ func (r Rules) evidenceOf(ctx context.Context, repo signing.Reader, t *target, d
 // modelSigners are those whose OpenSSF model signature covers the files of the
 // version. What is wrong with one signature passes that over.
 func modelSigners(ctx context.Context, repo signing.Reader, t *target, trust signing.Trust) ([]signing.Signatory, error) {
-	a, err := artifact.OpenWith(ctx, t.repo, t.desc, artifact.OpenOptions{AllowCollisions: true})
+	a, err := artifact.OpenWith(ctx, t.place(), t.desc, artifact.OpenOptions{AllowCollisions: true})
 	if errors.Is(err, artifact.ErrNotModel) {
 		return nil, nil
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/modelreg/modelreg/internal/testreg"
 	"github.com/modelreg/modelreg/pkg/artifact"
 	"github.com/modelreg/modelreg/pkg/hub"
+	"github.com/modelreg/modelreg/pkg/ref"
 	"github.com/modelreg/modelreg/pkg/remote"
 	"github.com/modelreg/modelreg/pkg/signing"
 	"github.com/modelreg/modelreg/pkg/signing/policy"
@@ -246,6 +247,13 @@ func TestPolicyModelSignature(t *testing.T) {
 	oms(g.signer)
 	if err := pull(); err != nil {
 		t.Error(err)
+	}
+	// Of a layout too, which has no registry behind it.
+	there := ref.Reference{Scheme: ref.SchemeLayout, Repository: t.TempDir(), Tag: "v1"}
+	for _, way := range [][2]ref.Reference{{g.ref("org/m:v1"), there}, {there, g.ref("org/again:v1")}} {
+		if _, err := g.admits.Copy(t.Context(), way[0], way[1], hub.CopyOptions{}); err != nil {
+			t.Errorf("copy %s to %s: %v", way[0], way[1], err)
+		}
 	}
 }
 
