@@ -22,6 +22,7 @@ type admitOptions struct {
 
 	downgrade bool // a tag may go back to an older version
 	checkOnly bool // nothing is noted
+	raw       bool // it is taken for what it is made of
 }
 
 // admit is the one place where it is decided whether bytes of a version may be
@@ -146,7 +147,7 @@ func (h *Hub) decide(ctx context.Context, r ref.Reference, t *target, rules Rule
 			return nil, fmt.Errorf("verify %s: %w", t.ref, err)
 		}
 		if slices.ContainsFunc(docs, func(d *policy.Document) bool { return d.Model.AsksFiles() }) {
-			if f.Model, err = modelFacts(ctx, t); err != nil {
+			if f.Model, err = modelFacts(ctx, t, opts.raw); err != nil {
 				return nil, fmt.Errorf("verify %s: %w", t.ref, err)
 			}
 		}

@@ -2,6 +2,7 @@ package hub_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,8 @@ import (
 	"testing"
 
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"oras.land/oras-go/v2/content"
 
 	"github.com/modelreg/modelreg/internal/testreg"
 	"github.com/modelreg/modelreg/pkg/artifact"
@@ -336,18 +339,79 @@ func TestPolicyModelFacts(t *testing.T) {
 				t.Fatal(err)
 			}
 			g.sign(repo, g.signer)
-			_, err := g.admits.PlanPull(t.Context(), g.ref(repo), filepath.Join(t.TempDir(), "out"), hub.PullOptions{})
-			var rules []string
-			if refusal, ok := errors.AsType[*policy.Refusal](err); ok {
-				for _, f := range refusal.Decision.Failures() {
-					rules = append(rules, f.Rule)
-				}
-			} else if err != nil {
-				t.Fatal(err)
-			}
-			if got := strings.Join(slices.Compact(rules), " "); got != tt.want {
+			err := g.plan(repo, hub.PullOptions{})
+			if got := refusedFor(t, err); got != tt.want {
 				t.Errorf("refused for %q, want %q: %v", got, tt.want, err)
 			}
 		})
 	}
+}
+
+// A layer can have one name in the model and another as a layer: what is pulled
+// as layers is held against what is written.
+func TestPolicyRawNames(t *testing.T) {
+	w := newWorld(t)
+	for name, tt := range map[string]struct{ text, title, conds, rule string }{
+		"format":    {"hello", "pytorch_model.bin", "formats: [safetensors]", policy.RuleFormats},
+		"code":      {"hello", "modeling_x.py", "customCode: forbid", policy.RuleCustomCode},
+		"auto_map":  {`{"auto_map": {}}`, "sub/config.json", "customCode: forbid", policy.RuleCustomCode},
+		"base":      {"---\nbase_model: other/m\n---\n", "README.md", `baseModels: ["acme/*"]`, policy.RuleBaseModels},
+		"same name": {"hello", "notes.txt", "customCode: forbid\n      formats: [safetensors]", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := guard(t, w, "    policy.modelreg.dev/model: |\n      "+tt.conds+"\n")
+			repo := "org/raw-" + strings.ReplaceAll(strings.ToLower(name), " ", "-")
+			g.push(repo+":v1", tt.text)
+			g.retitle(repo, "v1", tt.title)
+			g.sign(repo+":v1", g.signer)
+			if err := g.plan(repo+":v1", hub.PullOptions{}); err != nil {
+				t.Errorf("as a model: %v", err)
+			}
+			if got := refusedFor(t, g.plan(repo+":v1", hub.PullOptions{Raw: true})); got != tt.rule {
+				t.Errorf("as layers: refused for %q, want %q", got, tt.rule)
+			}
+		})
+	}
+}
+
+// plan plans a pull.
+func (g *guarded) plan(name string, opts hub.PullOptions) error {
+	g.t.Helper()
+	_, err := g.admits.PlanPull(g.t.Context(), g.ref(name), filepath.Join(g.t.TempDir(), "out"), opts)
+	return err
+}
+
+// retitle gives the only layer of a version another title.
+func (w *world) retitle(name, tag, title string) {
+	w.t.Helper()
+	_, raw := w.manifest(name, tag)
+	var m ocispec.Manifest
+	if err := json.Unmarshal(raw, &m); err != nil {
+		w.t.Fatal(err)
+	}
+	m.Layers[0].Annotations[ocispec.AnnotationTitle] = title
+	raw, err := json.Marshal(m)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	desc := content.NewDescriptorFromBytes(m.MediaType, raw)
+	if err := w.repo(name).PushManifest(w.t.Context(), desc, raw, tag); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// refusedFor are the rules that a policy refuses for, or "".
+func refusedFor(t *testing.T, err error) string {
+	t.Helper()
+	refusal, ok := errors.AsType[*policy.Refusal](err)
+	if !ok && err != nil {
+		t.Fatal(err)
+	}
+	var rules []string
+	if ok {
+		for _, f := range refusal.Decision.Failures() {
+			rules = append(rules, f.Rule)
+		}
+	}
+	return strings.Join(slices.Compact(rules), " ")
 }

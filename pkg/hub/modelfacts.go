@@ -27,41 +27,73 @@ const (
 
 // modelFacts is what a policy may go by: the manifest, whose digest was signed,
 // and files that it names, read whole and compared with their digests. What
-// cannot be read counts as what a policy does not want.
-func modelFacts(ctx context.Context, t *target) (policy.ModelFacts, error) {
-	a, err := artifact.OpenWith(ctx, t.place(), t.desc, artifact.OpenOptions{AllowCollisions: true})
-	if errors.Is(err, artifact.ErrNotModel) {
-		a, err = artifact.OpenRaw(ctx, t.place(), t.desc)
-	}
+// cannot be read counts as what a policy does not want. Of a version that is
+// taken for what it is made of, raw, the layers count by their titles too: they
+// are what its files are going to be called.
+func modelFacts(ctx context.Context, t *target, raw bool) (policy.ModelFacts, error) {
+	views, err := views(ctx, t, raw)
 	if err != nil {
 		return policy.ModelFacts{}, err
 	}
-	f := policy.ModelFacts{Formats: formatFacts(a), Version: a.Manifest.Annotations[ocispec.AnnotationVersion]}
+	f := policy.ModelFacts{Version: views[0].Manifest.Annotations[ocispec.AnnotationVersion]}
+	for _, a := range views {
+		f.Size = max(f.Size, filesSize(a))
+		formatFacts(a, &f)
+		if err := codeFacts(ctx, t, a, &f); err != nil {
+			return f, err
+		}
+		if err := saidFacts(ctx, t, a, &f); err != nil {
+			return f, err
+		}
+	}
+	return f, nil
+}
+
+// views opens a version as what its files can be taken for.
+func views(ctx context.Context, t *target, raw bool) ([]*artifact.Artifact, error) {
+	var out []*artifact.Artifact
+	a, err := artifact.OpenWith(ctx, t.place(), t.desc, artifact.OpenOptions{AllowCollisions: true})
+	switch {
+	case errors.Is(err, artifact.ErrNotModel):
+		raw = true
+	case err != nil:
+		return nil, err
+	default:
+		out = append(out, a)
+	}
+	if raw {
+		if a, err = artifact.OpenRaw(ctx, t.place(), t.desc); err != nil {
+			return nil, err
+		}
+		out = append(out, a)
+	}
+	return out, nil
+}
+
+// filesSize is that of all files, in bytes.
+func filesSize(a *artifact.Artifact) int64 {
+	var size int64
 	for _, file := range a.Files {
-		f.Size = sum(f.Size, max(file.Size, 0))
+		size = sum(size, max(file.Size, 0))
 	}
 	for _, l := range a.Manifest.Layers {
 		if l.Size < 0 {
-			f.Size = math.MaxInt64
+			return math.MaxInt64
 		}
 	}
-	if f.CustomCode, err = codeFacts(ctx, t, a); err != nil {
-		return f, err
-	}
-	return f, saidFacts(ctx, t, a, &f)
+	return size
 }
 
-// formatFacts tells the formats of all files by their names, and those that the
+// formatFacts adds the formats of all files by their names, and those that the
 // manifest says were found in them.
-func formatFacts(a *artifact.Artifact) []policy.Format {
+func formatFacts(a *artifact.Artifact, facts *policy.ModelFacts) {
 	files := make([]mediatypes.File, len(a.Files))
 	for i, f := range a.Files {
 		files[i] = mediatypes.File{Path: f.Path, Size: f.Size}
 	}
-	var out []policy.Format
 	add := func(name, path string) {
-		if name != "" && !slices.ContainsFunc(out, func(f policy.Format) bool { return f.Name == name }) {
-			out = append(out, policy.Format{Name: name, Path: path})
+		if name != "" && !slices.ContainsFunc(facts.Formats, func(f policy.Format) bool { return f.Name == name }) {
+			facts.Formats = append(facts.Formats, policy.Format{Name: name, Path: path})
 		}
 	}
 	for i, class := range mediatypes.Classify(files) {
@@ -77,39 +109,42 @@ func formatFacts(a *artifact.Artifact) []policy.Format {
 	for _, name := range split(a.Manifest.Annotations[mediatypes.AnnotationFormats]) {
 		add(name, "")
 	}
-	return out
 }
 
-// codeFacts tells what of the version could run when it is loaded: Python files,
+// codeFacts adds what of the version could run when it is loaded: Python files,
 // and configurations that name code.
-func codeFacts(ctx context.Context, t *target, a *artifact.Artifact) ([]string, error) {
-	var found []string
+func codeFacts(ctx context.Context, t *target, a *artifact.Artifact, facts *policy.ModelFacts) error {
+	add := func(found string) {
+		if !slices.Contains(facts.CustomCode, found) {
+			facts.CustomCode = append(facts.CustomCode, found)
+		}
+	}
 	if a.Manifest.Annotations[mediatypes.AnnotationCode] == "true" {
-		found = append(found, "the manifest says so")
+		add("the manifest says so")
 	}
 	read := 0
 	for _, f := range a.Files {
 		base := strings.ToLower(path.Base(f.Path))
 		switch {
 		case f.Archive:
-			found = append(found, f.Path+" (an archive whose files are not listed)")
+			add(f.Path + " (an archive whose files are not listed)")
 		case slices.Contains([]string{".py", ".pyc", ".pyd", ".so", ".dll", ".dylib"}, path.Ext(base)):
-			found = append(found, f.Path)
+			add(f.Path)
 		case strings.HasSuffix(base, "config.json"):
 			if read++; read > maxConfigFiles || f.Size > maxConfigBytes {
-				found = append(found, f.Path+" (not looked into)")
+				add(f.Path + " (not looked into)")
 				continue
 			}
 			raw, err := readWhole(ctx, t, a, f.Path)
 			if err != nil {
-				return nil, err
+				return err
 			}
 			if namesCode(raw) {
-				found = append(found, f.Path+" (auto_map)")
+				add(f.Path + " (auto_map)")
 			}
 		}
 	}
-	return found, nil
+	return nil
 }
 
 // namesCode tells whether a configuration has the key auto_map, at any depth, or

@@ -175,7 +175,7 @@ func (h *Hub) pulled(ctx context.Context, r ref.Reference, opts PullOptions) (p 
 	if opts.HF == nil && !opts.plan { // the files get a directory of their own
 		t.witness = newWitness(t.repo)
 	}
-	admit := admitOptions{trust: opts.Trust, downgrade: opts.AllowDowngrade, checkOnly: opts.plan}
+	admit := admitOptions{trust: opts.Trust, downgrade: opts.AllowDowngrade, checkOnly: opts.plan, raw: opts.Raw}
 	if p.verified, err = h.admit(ctx, r, t, admit); err != nil {
 		return p, err
 	}
