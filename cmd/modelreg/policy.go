@@ -236,7 +236,8 @@ func newPolicyPush(a *app) *cobra.Command {
 		Short: "Publish a policy in a registry, signed",
 		Long: `Push the policy in FILE to REF, and sign it with --key. Others use it as oci://REF with the
 public key (--policy-key, configuration: policy-keys), or as oci://REF@DIGEST, which needs
-no key and no network after the first time.`,
+no key and no network after the first time. It is believed under the name REF alone:
+push it again for another tag or repository.`,
 		Example: `  modelreg policy push policy.yaml ghcr.io/acme/policies:prod --key cosign.key
   modelreg pull ghcr.io/acme/support:v1 --policy oci://ghcr.io/acme/policies:prod --policy-key cosign.pub`,
 		Args:              exactArgs(2),

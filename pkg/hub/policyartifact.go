@@ -24,6 +24,10 @@ import (
 // layer, which is the file.
 const MediaTypePolicy = "application/vnd.modelreg.policy.v1+yaml"
 
+// AnnotationPolicyName is an annotation of a policy's manifest, and so signed with
+// it: the repository and tag, HOST/NAME:TAG, that it was published for.
+const AnnotationPolicyName = "dev.modelreg.policy.name"
+
 // policyTitle is what a policy is called by clients that make files of layers.
 const policyTitle = "policy.yaml"
 
@@ -38,7 +42,8 @@ type PolicyPush struct {
 }
 
 // PushPolicy writes a policy to a tag, and has it signed before the tag leads to
-// it, unless s is nil. The same file is the same artifact everywhere.
+// it, unless s is nil. The artifact says which tag it is for: the same file
+// behind another tag is another artifact.
 func (h *Hub) PushPolicy(ctx context.Context, raw []byte, r ref.Reference, s *signing.Signer) (*PolicyPush, error) {
 	p, err := policy.Parse(raw)
 	if err != nil {
@@ -55,7 +60,7 @@ func (h *Hub) PushPolicy(ctx context.Context, raw []byte, r ref.Reference, s *si
 	if err != nil {
 		return nil, err
 	}
-	desc, manifest, err := pushPolicyBlobs(ctx, repo, raw)
+	desc, manifest, err := pushPolicyBlobs(ctx, repo, raw, policyFor(r))
 	if err == nil {
 		err = repo.PushManifest(ctx, desc, manifest)
 	}
@@ -74,7 +79,7 @@ func (h *Hub) PushPolicy(ctx context.Context, raw []byte, r ref.Reference, s *si
 }
 
 // pushPolicyBlobs writes the file and returns the manifest that is to hold it.
-func pushPolicyBlobs(ctx context.Context, repo *remote.Repository, raw []byte) (ocispec.Descriptor, []byte, error) {
+func pushPolicyBlobs(ctx context.Context, repo *remote.Repository, raw []byte, name string) (ocispec.Descriptor, []byte, error) {
 	layer := content.NewDescriptorFromBytes(MediaTypePolicy, raw)
 	blobs := map[*ocispec.Descriptor][]byte{&layer: raw, &ocispec.DescriptorEmptyJSON: ocispec.DescriptorEmptyJSON.Data}
 	for desc, data := range blobs {
@@ -88,9 +93,13 @@ func pushPolicyBlobs(ctx context.Context, repo *remote.Repository, raw []byte) (
 	manifest, err := json.Marshal(ocispec.Manifest{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest, ArtifactType: MediaTypePolicy,
 		Config: ocispec.DescriptorEmptyJSON, Layers: []ocispec.Descriptor{layer},
+		Annotations: map[string]string{AnnotationPolicyName: name},
 	}, json.Deterministic(true))
 	return content.NewDescriptorFromBytes(ocispec.MediaTypeImageManifest, manifest), manifest, err
 }
+
+// policyFor is what a policy behind the tag of r says that it is for.
+func policyFor(r ref.Reference) string { return r.Name() + ":" + r.Tag }
 
 // PolicyOptions adjusts [Hub.FetchPolicy].
 type PolicyOptions struct {
@@ -103,11 +112,16 @@ type PolicyOptions struct {
 }
 
 // FetchPolicy reads the policy that r resolves to. No other policy is asked
-// about it. With a digest it is kept in the local store, and read from there
+// about it. One that a tag leads to must have been published for that tag, and
+// signed for that repository: whoever can move the tag could else put another
+// policy by the same key there. With a digest it is kept in the local store, and read from there
 // without a network the next time.
 func (h *Hub) FetchPolicy(ctx context.Context, r ref.Reference, opts PolicyOptions) (*policy.Policy, error) {
 	if opts.Trust == nil && r.Digest == "" {
 		return nil, fmt.Errorf("%w: policy %s: a tag can be moved: name the digest, or the key that has signed it", ErrUsage, r)
+	}
+	if r.Prefix != "" {
+		return nil, fmt.Errorf("%w: policy %s: the beginning of a digest can be that of another policy: give all of it", ErrUsage, r)
 	}
 	if raw, ok := h.storedPolicy(ctx, r); ok {
 		return policy.Parse(raw)
@@ -117,10 +131,7 @@ func (h *Hub) FetchPolicy(ctx context.Context, r ref.Reference, opts PolicyOptio
 		return nil, fmt.Errorf("fetch policy: %w", err)
 	}
 	if opts.Trust != nil {
-		if _, err := signing.Verify(ctx, t.repo, t.signing(), *opts.Trust); err != nil {
-			return nil, fmt.Errorf("verify policy %s: %w", t.ref, err)
-		}
-		if err := h.accept(ctx, r, t, acceptOptions{downgrade: opts.AllowDowngrade}); err != nil {
+		if err := h.verifyPolicy(ctx, r, t, opts); err != nil {
 			return nil, fmt.Errorf("verify policy %s: %w", t.ref, err)
 		}
 	}
@@ -140,6 +151,27 @@ func (h *Hub) FetchPolicy(ctx context.Context, r ref.Reference, opts PolicyOptio
 		h.storePolicy(ctx, t, layer, raw)
 	}
 	return p, nil
+}
+
+// verifyPolicy checks who has signed t, and where r has a tag that it was for it,
+// and that the tag did not go back.
+func (h *Hub) verifyPolicy(ctx context.Context, r ref.Reference, t *target, opts PolicyOptions) error {
+	trust := *opts.Trust
+	trust.MatchRepository = trust.MatchRepository || r.Digest == ""
+	if _, err := signing.Verify(ctx, t.repo, t.signing(), trust); err != nil {
+		return err
+	}
+	if r.Digest == "" {
+		m, err := mediatypes.ParseManifest(t.raw)
+		if err != nil {
+			return err
+		}
+		if name := m.Annotations[AnnotationPolicyName]; m.ArtifactType == MediaTypePolicy && name != policyFor(t.ref) {
+			return fmt.Errorf("%w: the policy was published for %q and not for %s: push it there too, or name it by its digest",
+				signing.ErrUntrusted, name, policyFor(t.ref))
+		}
+	}
+	return h.accept(ctx, r, t, acceptOptions{downgrade: opts.AllowDowngrade})
 }
 
 // policyLayer is the one layer of the artifact.

@@ -3,6 +3,7 @@ package hub_test
 import (
 	"errors"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/modelreg/modelreg/internal/testreg"
@@ -49,6 +50,40 @@ func TestFetchPolicy(t *testing.T) {
 	}
 	if _, err := w.FetchPolicy(ctx, w.ref("org/policy:v1"), hub.PolicyOptions{Trust: trust}); err == nil {
 		t.Error("a tag was read without a registry")
+	}
+}
+
+// A policy is for the tag that it was pushed to: whoever can move tags cannot put
+// another one there, though the same key has signed it.
+func TestFetchPolicyByAnotherName(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	trusting := hub.PolicyOptions{Trust: alice().trust}
+	staging, err := w.PushPolicy(ctx, []byte(lax), w.ref("org/policy:staging"), alice().signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Tag(ctx, w.ref("org/policy@"+staging.Digest), "prod"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.FetchPolicy(ctx, w.ref("org/policy:prod"), trusting); !errors.Is(err, signing.ErrUntrusted) || !strings.Contains(err.Error(), "was published for") {
+		t.Errorf("behind another tag: error = %v, want ErrUntrusted", err)
+	}
+	if _, err := w.Copy(ctx, w.ref("org/policy:staging"), w.ref("other/policy:staging"), hub.CopyOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.FetchPolicy(ctx, w.ref("other/policy:staging"), trusting); !errors.Is(err, signing.ErrUntrusted) {
+		t.Errorf("in another repository: error = %v, want ErrUntrusted", err)
+	}
+	// A digest says which policy it is, wherever it lies.
+	for _, name := range []string{"org/policy:staging", "org/policy:prod@" + staging.Digest, "other/policy@" + staging.Digest} {
+		if _, err := w.FetchPolicy(ctx, w.ref(name), trusting); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	prefix := strings.TrimPrefix(staging.Digest, "sha256:")[:12]
+	if _, err := w.FetchPolicy(ctx, w.ref("org/policy@"+prefix), trusting); !errors.Is(err, hub.ErrUsage) {
+		t.Errorf("the beginning of a digest: error = %v, want ErrUsage", err)
 	}
 }
 
