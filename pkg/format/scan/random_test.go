@@ -2,6 +2,7 @@ package scan_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -35,6 +36,23 @@ func TestRandomBytesAreNoPickles(t *testing.T) {
 	for _, f := range r.Findings {
 		if f.Rule != "executable" { // a magic of two bytes
 			t.Errorf("%s: %s: %s", f.Path, f.Rule, f.Message)
+		}
+	}
+}
+
+// The length of a safetensors header stands where a pickle has its protocol.
+func TestHeaderLengthIsNoProtocol(t *testing.T) {
+	for _, length := range []int{0x80, 0x180, 0x280, 0x380, 0x480, 0x580} {
+		header := fmt.Sprintf(`{"t":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}%*s}`, length-53, "")
+		b := binary.LittleEndian.AppendUint64(nil, uint64(len(header)))
+		b = append(b, header+"data"...)
+		if len(header) != length {
+			t.Fatalf("header of %d bytes", len(header))
+		}
+		file := scan.File{Path: "model.safetensors", Size: int64(len(b)), At: bytes.NewReader(b)}
+		r, err := scan.Scan(t.Context(), func(yield func(scan.File, error) bool) { yield(file, nil) }, scan.Options{})
+		if err != nil || r.Verdict != scan.Safe {
+			t.Errorf("header of %#x bytes: %+v, %v", length, r, err)
 		}
 	}
 }

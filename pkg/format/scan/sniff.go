@@ -92,14 +92,14 @@ func sniff(head []byte) kind {
 	switch {
 	case isTar(head):
 		return kindTar
+	case isSafetensors(head): // the length of a header may look like a protocol
+		return kindSafetensors
 	case head[0] == 0x80 && len(head) > 1 && head[1] <= maxProtocol:
 		return kindPickle
 	case isZlib(head):
 		return kindZlib
 	case isPE(head):
 		return kindPE
-	case isSafetensors(head):
-		return kindSafetensors
 	case bytes.HasPrefix(head, []byte("#!/")) || bytes.HasPrefix(head, []byte("#! /")):
 		return kindScript
 	case isText(head):
