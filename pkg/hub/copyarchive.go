@@ -165,11 +165,14 @@ func (c *copying) toArchive(ctx context.Context, dst ref.Reference, all []*shipm
 			return err
 		}
 	}
-	if err := w.Commit(); err != nil {
-		return err
+	if err := c.checkArchive(ctx, w, all, contents); err != nil {
+		if ctx.Err() == nil {
+			w.Discard() // a further copy would be refused as well
+		}
+		return fmt.Errorf("check what was copied: %w", err)
 	}
 	c.sum(all, contents)
-	return c.checkArchive(ctx, file, all, contents)
+	return w.Commit()
 }
 
 // fillArchive fetches the blobs of a shipment that no other has brought.
@@ -220,17 +223,18 @@ func (c *copying) sum(all []*shipment, contents layout.Contents) {
 	}
 }
 
-// checkArchive reads the archive as those will who get it. The bytes of large
-// blobs were hashed when they were written.
-func (c *copying) checkArchive(ctx context.Context, file string, all []*shipment, contents layout.Contents) error {
-	l, err := layout.OpenTar(file)
+// checkArchive reads the archive as those will who get it, before it takes the
+// place of one that is there. The bytes of large blobs were hashed when they were
+// written.
+func (c *copying) checkArchive(ctx context.Context, w *layout.TarWriter, all []*shipment, contents layout.Contents) error {
+	l, err := w.Layout()
 	if err != nil {
-		return fmt.Errorf("check what was copied: %w", err)
+		return err
 	}
 	defer l.Close()
 	for _, b := range contents.Blobs {
 		if there, err := l.Exists(ctx, b); err != nil || !there {
-			return errors.Join(err, fmt.Errorf("check what was copied: blob %s is not there", b.Digest))
+			return errors.Join(err, fmt.Errorf("blob %s is not there", b.Digest))
 		}
 	}
 	for _, s := range slices.Backward(all) {
@@ -241,7 +245,7 @@ func (c *copying) checkArchive(ctx context.Context, file string, all []*shipment
 		to := &copyEnd{at: repo, layout: l}
 		for _, n := range s.closure.order {
 			if err := c.checkManifest(ctx, n, to); err != nil {
-				return fmt.Errorf("check what was copied: %w", err)
+				return err
 			}
 		}
 		if err := c.verifyAt(ctx, s, to); err != nil {

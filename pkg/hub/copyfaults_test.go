@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -26,6 +27,7 @@ import (
 	"github.com/modelreg/modelreg/pkg/mediatypes"
 	"github.com/modelreg/modelreg/pkg/ref"
 	"github.com/modelreg/modelreg/pkg/signing"
+	"github.com/modelreg/modelreg/pkg/signing/policy"
 	"github.com/modelreg/modelreg/pkg/transfer"
 )
 
@@ -372,6 +374,37 @@ func TestCopyGoesOn(t *testing.T) {
 		t.Errorf("%d of %d bytes were read again", n, size)
 	}
 	if _, err := p.Pull(t.Context(), p.to("m:v1"), filepath.Join(t.TempDir(), "out"), hub.PullOptions{}); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestCopyRefusedKeepsArchive leaves the signature out that a policy asks for, in an
+// archive that was to take the place of another.
+func TestCopyRefusedKeepsArchive(t *testing.T) {
+	p := newPair(t, testreg.Options{}, testreg.Options{})
+	p.furnish("org/m", "v1")
+	rule, err := policy.Parse(fmt.Appendf(nil,
+		"apiVersion: policy.sigstore.dev/v1beta1\nkind: ClusterImagePolicy\nmetadata:\n  name: models\nspec:\n  images: [{glob: %q}]\n  authorities:\n  - name: team\n    key: {data: %q}\n",
+		p.srv.Host+"/**", alice().signer.Public().PEM()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := hub.New(hub.Options{Remote: p.client, Rules: rules(hub.Rules{Policies: []*policy.Policy{rule}})})
+	file := filepath.Join(t.TempDir(), "out.tar")
+	if err := os.WriteFile(file, []byte("the one before"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	dst := ref.Reference{Scheme: ref.SchemeFile, Repository: file}
+	for _, with := range []string{hub.WithNone, hub.WithCards} {
+		if _, err := h.Copy(t.Context(), p.ref("org/m:v1"), dst, hub.CopyOptions{With: []string{with}, OnConflict: hub.ConflictOverwrite}); err == nil {
+			t.Fatalf("%s: what the policy asks for was left out, and nobody minded", with)
+		}
+		if raw, err := os.ReadFile(file); err != nil || string(raw) != "the one before" {
+			t.Errorf("%s: the archive that was there is gone: %d bytes, %v", with, len(raw), err)
+		}
+		leftovers(t, filepath.Dir(file))
+	}
+	if _, err := h.Copy(t.Context(), p.ref("org/m:v1"), dst, hub.CopyOptions{OnConflict: hub.ConflictOverwrite}); err != nil {
 		t.Error(err)
 	}
 }

@@ -114,7 +114,7 @@ func (c *copying) ship(ctx context.Context, s *shipment) (err error) {
 		return fmt.Errorf("check what was copied: %w", err)
 	}
 	if err := c.verifyAt(ctx, s, to); err != nil {
-		return err
+		return fmt.Errorf("check what was copied: %w", err)
 	}
 	return c.name(ctx, s, to)
 }
@@ -142,7 +142,7 @@ func (c *copying) verifyAt(ctx context.Context, s *shipment, to *copyEnd) error 
 		t := to.target(name, root.desc, root.raw)
 		v, err := c.h.admit(ctx, t.ref, t, admitOptions{trust: trust})
 		if err != nil {
-			return fmt.Errorf("check what was copied: %w", err)
+			return err
 		}
 		c.res.Verified = v
 	}

@@ -269,6 +269,17 @@ func (w *TarWriter) note() error {
 	return os.Rename(temp, w.journal())
 }
 
+// Layout returns the layout that the archive is going to be, to be looked at before
+// it gets its name. Blobs that have not been written yet are zeros. It is of use
+// until Commit or Close.
+func (w *TarWriter) Layout() (*Layout, error) {
+	l, err := ReadTar(w.f, w.size)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", w.temp, err)
+	}
+	return l, nil
+}
+
 // Commit makes the archive durable and gives it its name, in place of what had
 // it. All blobs must have been committed before.
 func (w *TarWriter) Commit() error {
