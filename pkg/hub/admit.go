@@ -135,11 +135,15 @@ func (h *Hub) decide(ctx context.Context, r ref.Reference, t *target, rules Rule
 	if err != nil {
 		return nil, fmt.Errorf("verify %s: %w", t.ref, err)
 	}
+	tag := t.ref.Tag
+	if r.Digest != "" || r.Prefix != "" {
+		tag = "" // beside a digest it is what somebody typed, wherever it leads
+	}
 	repo := newMemory(t.reader())
 	out := make([]policy.Decision, 0, len(rules.Policies))
 	for _, p := range rules.Policies {
 		f := policy.Facts{
-			Repository: t.ref.Name(), Tag: t.ref.Tag, Digest: t.desc.Digest, Pinned: r.Digest != "",
+			Repository: t.ref.Name(), Tag: tag, Digest: t.desc.Digest, Pinned: r.Digest != "",
 			Now: time.Now(), Rollback: rollback,
 		}
 		docs := p.Deciding(f.Repository)

@@ -347,6 +347,28 @@ func TestPolicyModelFacts(t *testing.T) {
 	}
 }
 
+// A tag beside a digest is what somebody typed, and no version.
+func TestPolicyTypedVersion(t *testing.T) {
+	g := guard(t, newWorld(t), "    policy.modelreg.dev/model: |\n      minVersion: 2.0.0\n")
+	old := g.push("org/m:v1.0.0", "old")
+	g.sign("org/m:v1.0.0", g.signer)
+	g.push("org/m:v9.9.9", "new")
+	g.sign("org/m:v9.9.9", g.signer)
+	prefix := strings.TrimPrefix(old.Digest, "sha256:")[:12]
+	for name, want := range map[string]string{
+		"org/m:v9.9.9":               "",
+		"org/m:v1.0.0":               "min-version",
+		"org/m@" + old.Digest:        "min-version",
+		"org/m:v9.9.9@" + old.Digest: "min-version",
+		"org/m:v9.9.9@" + prefix:     "min-version",
+		"org/m:nowhere9@" + prefix:   "min-version",
+	} {
+		if got := refusedFor(t, g.plan(name, hub.PullOptions{})); got != want {
+			t.Errorf("%s: refused for %q, want %q", name, got, want)
+		}
+	}
+}
+
 // A layer can have one name in the model and another as a layer: what is pulled
 // as layers is held against what is written.
 func TestPolicyRawNames(t *testing.T) {

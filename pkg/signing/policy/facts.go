@@ -14,7 +14,7 @@ import (
 // in none of them, but for the tag.
 type Facts struct {
 	Repository string        // host/name, where the version is from
-	Tag        string        // that it was asked for by; may be empty
+	Tag        string        // that led to it; empty where a digest was given, whatever tag stood beside it
 	Digest     digest.Digest // of the version
 
 	// Pinned says that it was asked for by its digest.
