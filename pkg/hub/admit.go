@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -139,25 +140,71 @@ func (h *Hub) decide(ctx context.Context, r ref.Reference, t *target, rules Rule
 	if r.Digest != "" || r.Prefix != "" {
 		tag = "" // beside a digest it is what somebody typed, wherever it leads
 	}
-	repo := newMemory(t.reader())
+	a := asking{rules: rules, repo: newMemory(t.reader()), raw: opts.raw, facts: policy.Facts{
+		Repository: t.ref.Name(), Tag: tag, Pinned: r.Digest != "", Now: time.Now(), Rollback: rollback,
+	}}
 	out := make([]policy.Decision, 0, len(rules.Policies))
 	for _, p := range rules.Policies {
-		f := policy.Facts{
-			Repository: t.ref.Name(), Tag: tag, Digest: t.desc.Digest, Pinned: r.Digest != "",
-			Now: time.Now(), Rollback: rollback,
-		}
-		docs := p.Deciding(f.Repository)
-		if f.Evidence, err = rules.evidence(ctx, repo, t, docs); err != nil {
+		d, err := a.policy(ctx, p, t)
+		if err != nil {
 			return nil, fmt.Errorf("verify %s: %w", t.ref, err)
 		}
-		if slices.ContainsFunc(docs, func(d *policy.Document) bool { return d.Model.AsksFiles() }) {
-			if f.Model, err = modelFacts(ctx, t, opts.raw); err != nil {
-				return nil, fmt.Errorf("verify %s: %w", t.ref, err)
-			}
-		}
-		out = append(out, p.Decide(f))
+		out = append(out, d)
 	}
 	return out, nil
+}
+
+// An asking is what all policies are asked with.
+type asking struct {
+	rules Rules
+	repo  signing.Reader
+	facts policy.Facts // but for those of one manifest
+	raw   bool
+}
+
+// policy asks one policy. About an index of models it is asked for each of them,
+// if that matters to it, and the worst answer is that for the index.
+func (a asking) policy(ctx context.Context, p *policy.Policy, t *target) (worst policy.Decision, err error) {
+	docs := p.Deciding(a.facts.Repository)
+	asked := []*target{t}
+	if slices.ContainsFunc(docs, asksModels) {
+		if asked, err = t.models(ctx); err != nil {
+			return worst, err
+		}
+	}
+	for i, m := range asked {
+		f, err := a.about(ctx, m, docs)
+		if err != nil {
+			return worst, err
+		}
+		if d := p.Decide(f); i == 0 || worse(&d, &worst) {
+			worst = d
+		}
+	}
+	return worst, nil
+}
+
+// about finds out what the documents go by.
+func (a asking) about(ctx context.Context, t *target, docs []*policy.Document) (policy.Facts, error) {
+	f := a.facts
+	f.Digest = t.desc.Digest
+	var err error
+	if f.Evidence, err = a.rules.evidence(ctx, a.repo, t, docs); err != nil {
+		return f, err
+	}
+	if slices.ContainsFunc(docs, func(d *policy.Document) bool { return d.Model.AsksFiles() }) {
+		f.Model, err = modelFacts(ctx, t, a.raw)
+	}
+	return f, err
+}
+
+// asksModels tells whether a document goes by what is in models, which an index
+// of them does not say.
+func asksModels(d *policy.Document) bool { return d.Model.AsksFiles() || d.RequireOMS }
+
+// worse tells whether more is wrong by the first of two decisions.
+func worse(d, than *policy.Decision) bool {
+	return cmp.Or(cmp.Compare(len(d.Failures()), len(than.Failures())), cmp.Compare(len(d.Warnings()), len(than.Warnings()))) > 0
 }
 
 // rollback tells how the tag went back, in words; empty if it did not, or may.

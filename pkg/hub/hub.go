@@ -246,9 +246,7 @@ func expand(ctx context.Context, repo *remote.Repository, r ref.Reference) (ref.
 // model resolves r to the manifest of one model, choosing from an index when
 // that leaves no doubt.
 func (h *Hub) model(ctx context.Context, r ref.Reference) (*target, error) {
-	return h.choose(ctx, r, "models", func(m ocispec.Descriptor) bool {
-		return m.ArtifactType == mediatypes.ArtifactModel || m.Annotations[mediatypes.AnnotationModelcarManifest] == "modelpack"
-	})
+	return h.choose(ctx, r, "models", isModel)
 }
 
 // any resolves r to one manifest of whatever kind.
