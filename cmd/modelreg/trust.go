@@ -149,8 +149,10 @@ believed of the deployment in --trusted-root, and nobody is asked over the netwo
 signature must be in a log, and a certificate in a log of certificates, if the trusted
 root names such logs.
 
-Where a tag led when it was verified is remembered. A tag that goes back to an older
-version is refused, however well that is signed; REF with a digest is not compared.
+Where a tag led when it was verified is remembered. A tag that goes back to a version
+seen before, or to one that says it was made earlier, is refused, however well that is
+signed. An older version that was never seen here and has no date (push --created) is
+not noticed. REF with a digest is not compared.
 
 ` + verifyDirHelp,
 		Example: `  modelreg verify ghcr.io/acme/support:v1 --key cosign.pub

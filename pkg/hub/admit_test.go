@@ -10,9 +10,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -436,4 +438,35 @@ func refusedFor(t *testing.T, err error) string {
 		}
 	}
 	return strings.Join(slices.Compact(rules), " ")
+}
+
+// Of an index it is its own date that is compared, and not that of the model that
+// was chosen from it.
+func TestRollbackOfIndexes(t *testing.T) {
+	w := newWorld(t)
+	for i, year := range []int{2020, 2026} {
+		_, err := w.Push(t.Context(), dir(t, files{"notes.txt": strconv.Itoa(year)}), w.ref("org/m:"+strconv.Itoa(i)),
+			hub.PushOptions{Created: time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC)})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	here := hub.New(hub.Options{Remote: w.client, Warn: w.warn, Seen: signing.NewSeen(t.TempDir())})
+	for _, step := range []struct {
+		made, child string
+		refused     bool
+	}{{"2025-01-01T00:00:00Z", "1", false}, {"2025-02-01T00:00:00Z", "0", false}, {"2024-01-01T00:00:00Z", "1", true}, {"", "1", true}} {
+		annotations := map[string]string{"org.example.step": step.made}
+		if step.made != "" {
+			annotations[ocispec.AnnotationCreated] = step.made
+		}
+		index := w.pushIndexWith("org/m", "prod", annotations, step.child)
+		if _, err := w.Sign(t.Context(), w.ref("org/m@"+index.Digest.String()), alice().signer, signing.SignOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		_, err := here.Pull(t.Context(), w.ref("org/m:prod"), filepath.Join(t.TempDir(), "out"), hub.PullOptions{Trust: alice().trust})
+		if errors.Is(err, signing.ErrRollback) != step.refused || !step.refused && err != nil {
+			t.Errorf("index made %q: %v, want refused %t", step.made, err, step.refused)
+		}
+	}
 }

@@ -79,7 +79,7 @@ func (e *copyEnd) target(name string, desc ocispec.Descriptor, raw []byte) *targ
 		r = ref.Reference{Repository: name}
 	}
 	r.Tag = ""
-	t := &target{repo: e.remote, ref: r.WithDigest(desc.Digest), desc: desc, raw: raw, signed: desc}
+	t := &target{repo: e.remote, ref: r.WithDigest(desc.Digest), desc: desc, raw: raw, signed: desc, made: created(raw)}
 	if e.remote == nil {
 		t.local = e.at
 	}

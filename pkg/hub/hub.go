@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -98,6 +99,9 @@ type target struct {
 	// desc was chosen from.
 	signed ocispec.Descriptor
 
+	// made is when signed says it was made; zero if it does not.
+	made time.Time
+
 	// witness remembers what the repository told about signatures; nil if that
 	// is not to be kept. Of vouched is known that it counted.
 	witness *witness
@@ -169,7 +173,7 @@ func (h *Hub) lookUp(ctx context.Context, repo, names *remote.Repository, r ref.
 	if r.Digest != "" && r.Tag != "" {
 		h.compareTag(ctx, names, r)
 	}
-	return &target{repo: repo, ref: r.WithDigest(desc.Digest), desc: desc, raw: raw, signed: desc}, nil
+	return &target{repo: repo, ref: r.WithDigest(desc.Digest), desc: desc, raw: raw, signed: desc, made: created(raw)}, nil
 }
 
 // compareTag warns when the tag beside a digest points elsewhere, and not to

@@ -92,7 +92,7 @@ func (h *Hub) lock(ctx context.Context, r ref.Reference, old lock.Entry, opts Lo
 		return lock.Entry{}, err
 	}
 	e := lock.Entry{
-		Reference: r, Digest: t.signed.Digest, Tag: t.ref.Tag, Created: created(t).Truncate(time.Second),
+		Reference: r, Digest: t.signed.Digest, Tag: t.ref.Tag, Created: t.made.Truncate(time.Second),
 		Resolved: cmp.Or(opts.Now, time.Now()).UTC().Truncate(time.Second),
 	}
 	if r.Prefix != "" {

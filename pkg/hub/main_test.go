@@ -141,7 +141,12 @@ func (w *world) manifest(name, reference string) (ocispec.Descriptor, []byte) {
 // pushIndex tags an index of the manifests that children name.
 func (w *world) pushIndex(name, tag string, children ...string) ocispec.Descriptor {
 	w.t.Helper()
-	index := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex}
+	return w.pushIndexWith(name, tag, nil, children...)
+}
+
+func (w *world) pushIndexWith(name, tag string, annotations map[string]string, children ...string) ocispec.Descriptor {
+	w.t.Helper()
+	index := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex, Annotations: annotations}
 	for _, child := range children {
 		desc, _ := w.manifest(name, child)
 		desc.ArtifactType = mediatypes.ArtifactModel

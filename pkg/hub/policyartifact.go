@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/opencontainers/go-digest"
@@ -43,7 +44,10 @@ type PolicyPush struct {
 
 // PushPolicy writes a policy to a tag, and has it signed before the tag leads to
 // it, unless s is nil. The artifact says which tag it is for: the same file
-// behind another tag is another artifact.
+// behind another tag is another artifact. It also says when it was made, by the
+// clock of this machine, so that going back to an older one is noticed by who has
+// not seen that one but a newer one. A file that the tag leads to already stays
+// the artifact that it is.
 func (h *Hub) PushPolicy(ctx context.Context, raw []byte, r ref.Reference, s *signing.Signer) (*PolicyPush, error) {
 	p, err := policy.Parse(raw)
 	if err != nil {
@@ -60,7 +64,7 @@ func (h *Hub) PushPolicy(ctx context.Context, raw []byte, r ref.Reference, s *si
 	if err != nil {
 		return nil, err
 	}
-	desc, manifest, err := pushPolicyBlobs(ctx, repo, raw, policyFor(r))
+	desc, manifest, err := pushPolicyBlobs(ctx, repo, raw, r)
 	if err == nil {
 		err = repo.PushManifest(ctx, desc, manifest)
 	}
@@ -78,8 +82,9 @@ func (h *Hub) PushPolicy(ctx context.Context, raw []byte, r ref.Reference, s *si
 	}, nil
 }
 
-// pushPolicyBlobs writes the file and returns the manifest that is to hold it.
-func pushPolicyBlobs(ctx context.Context, repo *remote.Repository, raw []byte, name string) (ocispec.Descriptor, []byte, error) {
+// pushPolicyBlobs writes the file and returns the manifest that is to hold it, and
+// that the tag of r is to lead to.
+func pushPolicyBlobs(ctx context.Context, repo *remote.Repository, raw []byte, r ref.Reference) (ocispec.Descriptor, []byte, error) {
 	layer := content.NewDescriptorFromBytes(MediaTypePolicy, raw)
 	blobs := map[*ocispec.Descriptor][]byte{&layer: raw, &ocispec.DescriptorEmptyJSON: ocispec.DescriptorEmptyJSON.Data}
 	for desc, data := range blobs {
@@ -89,17 +94,40 @@ func pushPolicyBlobs(ctx context.Context, repo *remote.Repository, raw []byte, n
 			return layer, nil, err
 		}
 	}
+	made, err := policyDate(ctx, repo, r.Tag, layer.Digest)
+	if err != nil {
+		return layer, nil, err
+	}
 	layer.Annotations = map[string]string{mediatypes.AnnotationTitle: policyTitle}
 	manifest, err := json.Marshal(ocispec.Manifest{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest, ArtifactType: MediaTypePolicy,
 		Config: ocispec.DescriptorEmptyJSON, Layers: []ocispec.Descriptor{layer},
-		Annotations: map[string]string{AnnotationPolicyName: name},
+		Annotations: map[string]string{AnnotationPolicyName: policyFor(r), ocispec.AnnotationCreated: made.Format(time.RFC3339Nano)},
 	}, json.Deterministic(true))
 	return content.NewDescriptorFromBytes(ocispec.MediaTypeImageManifest, manifest), manifest, err
 }
 
 // policyFor is what a policy behind the tag of r says that it is for.
 func policyFor(r ref.Reference) string { return r.Name() + ":" + r.Tag }
+
+// policyDate is when a policy was made: now, unless its tag leads to that file
+// already. A date that has yet to come is not taken from there: nothing could
+// follow it.
+func policyDate(ctx context.Context, repo *remote.Repository, tag string, file digest.Digest) (time.Time, error) {
+	now := time.Now().UTC()
+	_, manifest, err := repo.Manifest(ctx, tag)
+	if errors.Is(err, errdef.ErrNotFound) {
+		return now, nil
+	}
+	if err != nil {
+		return now, fmt.Errorf("look at tag %s: %w", tag, err)
+	}
+	there, err := policyLayer(manifest)
+	if made := created(manifest); err == nil && there.Digest == file && !made.IsZero() && made.Before(now) {
+		return made, nil
+	}
+	return now, nil
+}
 
 // PolicyOptions adjusts [Hub.FetchPolicy].
 type PolicyOptions struct {

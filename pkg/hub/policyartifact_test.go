@@ -87,6 +87,44 @@ func TestFetchPolicyByAnotherName(t *testing.T) {
 	}
 }
 
+// The tag of a policy cannot be taken back to an older one that this machine has
+// never seen; that the same rules are published again is no way back.
+func TestFetchPolicyOlder(t *testing.T) {
+	w := newWorld(t)
+	ctx, name := t.Context(), w.ref("org/policy:prod")
+	push := func(raw string) *hub.PolicyPush {
+		t.Helper()
+		p, err := w.PushPolicy(ctx, []byte(raw), name, alice().signer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	old := push(lax)
+	push(lax + "# stricter\n")
+	here := hub.New(hub.Options{Remote: w.client, Warn: w.warn, Seen: signing.NewSeen(t.TempDir())})
+	fetch := func() error {
+		_, err := here.FetchPolicy(ctx, name, hub.PolicyOptions{Trust: alice().trust})
+		return err
+	}
+	if err := fetch(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Tag(ctx, w.ref("org/policy@"+old.Digest), "prod"); err != nil {
+		t.Fatal(err)
+	}
+	if err := fetch(); !errors.Is(err, signing.ErrRollback) {
+		t.Errorf("error = %v, want ErrRollback", err)
+	}
+	push(lax + "# stricter\n")
+	if again := push(lax); again.Digest == old.Digest {
+		t.Error("what is published later is not told from what was published first")
+	}
+	if err := fetch(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestPushPolicyRefuses(t *testing.T) {
 	w := newWorld(t)
 	if _, err := w.PushPolicy(t.Context(), []byte("kind: x"), w.ref("org/policy:v1"), nil); !errors.Is(err, policy.ErrInvalid) {

@@ -8,9 +8,9 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/go-json-experiment/json"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/modelreg/modelreg/pkg/mediatypes"
 	"github.com/modelreg/modelreg/pkg/ref"
 	"github.com/modelreg/modelreg/pkg/signing"
 )
@@ -175,7 +175,7 @@ func (h *Hub) accept(ctx context.Context, r ref.Reference, t *target, opts accep
 	if h.opts.Seen == nil || r.Digest != "" || r.Prefix != "" || r.Range != "" {
 		return nil
 	}
-	v := signing.SeenVersion{Digest: t.signed.Digest, Created: created(t)}
+	v := signing.SeenVersion{Digest: t.signed.Digest, Created: t.made}
 	name := t.ref.Name() + ":" + t.ref.Tag
 	var err error
 	if opts.checkOnly {
@@ -191,10 +191,12 @@ func (h *Hub) accept(ctx context.Context, r ref.Reference, t *target, opts accep
 	return err
 }
 
-// created is when a version says it was made, if it does.
-func created(t *target) time.Time {
-	m, err := mediatypes.ParseManifest(t.raw)
-	if err != nil || t.signed.Digest != t.desc.Digest {
+// created is when a manifest or an index says it was made, if it does.
+func created(raw []byte) time.Time {
+	var m struct {
+		Annotations map[string]string `json:"annotations"`
+	}
+	if err := json.Unmarshal(raw, &m); err != nil {
 		return time.Time{}
 	}
 	at, err := time.Parse(time.RFC3339, m.Annotations[ocispec.AnnotationCreated])

@@ -62,9 +62,11 @@ func NewSeen(dir string) *Seen { return &Seen{dir: dir} }
 
 // Accept notes that name now leads to v, which has been verified, and returns
 // when that is on the disk. The error wraps [ErrRollback] when name led to v
-// before and has since led to another version, or when v says that it was made
-// before the version that was seen last; nothing is noted then. With downgrade
-// both are accepted, and what came after v is forgotten.
+// before and has since led to another version, when v says that it was made
+// before one of those that were seen, or when it says nothing of that and one of
+// them did; nothing is noted then. Between versions none of which says when it
+// was made, an older one that was never seen cannot be told from a newer one.
+// With downgrade v is accepted all the same, and what came after it is forgotten.
 func (s *Seen) Accept(ctx context.Context, name string, v SeenVersion, downgrade bool) error {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return fmt.Errorf("make list of seen versions: %w", err)
@@ -114,19 +116,53 @@ func (l *seenFile) accept(v SeenVersion, downgrade bool) ([]SeenVersion, error) 
 		return []SeenVersion{v}, nil
 	}
 	at := slices.IndexFunc(l.Versions, func(o SeenVersion) bool { return o.Digest == v.Digest })
-	last := l.Versions[n-1]
-	switch {
-	case at == n-1:
+	if at == n-1 {
 		return l.Versions, nil
-	case at >= 0 && downgrade:
-		return slices.Clone(l.Versions[:at+1]), nil
-	case at >= 0:
-		return nil, fmt.Errorf("%w: it led to %s before, and to %s since", ErrRollback, v.Digest, last.Digest)
-	case !downgrade && !v.Created.IsZero() && v.Created.Before(last.Created):
-		return nil, fmt.Errorf("%w: %s was made %s, before %s (%s), which was seen last",
-			ErrRollback, v.Digest, v.Created.Format(time.RFC3339), last.Digest, last.Created.Format(time.RFC3339))
 	}
-	return append(slices.Clone(l.Versions[max(0, n+1-maxSeen):]), v), nil
+	if downgrade {
+		return l.back(v, at), nil
+	}
+	if at >= 0 {
+		return nil, fmt.Errorf("%w: it led to %s before, and to %s since", ErrRollback, v.Digest, l.Versions[n-1].Digest)
+	}
+	// All count, and not the last alone: a version without a date in between
+	// would have the dates before it forgotten.
+	newest := slices.MaxFunc(l.Versions, func(a, b SeenVersion) int { return a.Created.Compare(b.Created) })
+	switch made := newest.Created.Format(time.RFC3339); {
+	case newest.Created.IsZero():
+	case v.Created.IsZero():
+		return nil, fmt.Errorf("%w: %s does not say when it was made, and %s (%s), which was seen before, did",
+			ErrRollback, v.Digest, newest.Digest, made)
+	case v.Created.Before(newest.Created):
+		return nil, fmt.Errorf("%w: %s was made %s, before %s (%s), which was seen before",
+			ErrRollback, v.Digest, v.Created.Format(time.RFC3339), newest.Digest, made)
+	}
+	return appendSeen(l.Versions, v), nil
+}
+
+// back returns the versions seen after a name was taken back to v on purpose, which
+// is at an index of the list, or not there if that is negative. What came after v
+// is forgotten, so that it is new when it comes again.
+func (l *seenFile) back(v SeenVersion, at int) []SeenVersion {
+	if at >= 0 {
+		return slices.Clone(l.Versions[:at+1])
+	}
+	var before []SeenVersion
+	for _, o := range l.Versions {
+		if v.Created.IsZero() {
+			o.Created = time.Time{} // nothing can be compared with v any more
+		}
+		if !o.Created.After(v.Created) {
+			before = append(before, o)
+		}
+	}
+	return appendSeen(before, v)
+}
+
+// appendSeen adds a version to a list, of which the oldest is forgotten when it is
+// full.
+func appendSeen(list []SeenVersion, v SeenVersion) []SeenVersion {
+	return append(slices.Clone(list[max(0, len(list)+1-maxSeen):]), v)
 }
 
 // seenName is the file of a name: no character of a name means anything to a

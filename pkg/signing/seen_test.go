@@ -36,7 +36,10 @@ func TestSeen(t *testing.T) {
 		"older, never seen":      {{v: dated("b", 2)}, {v: dated("a", 1), refused: true}},
 		"older on purpose":       {{v: dated("b", 2)}, {v: dated("a", 1), downgrade: true}, {v: dated("a", 1)}},
 		"newer":                  {{v: dated("a", 1)}, {v: dated("b", 2)}},
-		"one does not say":       {{v: dated("a", 1)}, {v: version("b")}, {v: dated("c", 1)}},
+		"one begins to say":      {{v: version("a")}, {v: dated("b", 1)}, {v: dated("c", 1)}},
+		"one says no longer":     {{v: dated("a", 1)}, {v: version("b"), refused: true}, {v: dated("c", 1)}},
+		"and that on purpose":    {{v: dated("b", 2)}, {v: version("c"), downgrade: true}, {v: version("d")}, {v: version("c"), refused: true}},
+		"forward after older":    {{v: dated("c", 3)}, {v: dated("a", 1), downgrade: true}, {v: dated("b", 2)}, {v: dated("c", 3)}},
 		"a refusal notes naught": {{v: version("a")}, {v: version("b")}, {v: version("a"), refused: true}, {v: version("a"), refused: true}},
 	}
 	for name, steps := range tests {
@@ -60,6 +63,34 @@ func TestSeen(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A version that does not say when it was made, and was seen last, does not hide
+// when those before it were.
+func TestSeenComparesWithAll(t *testing.T) {
+	dir := t.TempDir()
+	seen := signing.NewSeen(dir)
+	at := func(s string, year int) signing.SeenVersion {
+		return signing.SeenVersion{Digest: digest.FromString(s), Created: time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC)}
+	}
+	if err := seen.Accept(t.Context(), "host/org/m:prod", at("new", 2026), false); err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "*.json"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("files %v, %v; want one", files, err)
+	}
+	list := `{"version":1,"name":"host/org/m:prod","versions":[{"digest":"` + digest.FromString("new").String() +
+		`","created":"2026-01-01T00:00:00Z"},{"digest":"` + digest.FromString("undated").String() + `"}]}`
+	if err := os.WriteFile(files[0], []byte(list), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := seen.Check("host/org/m:prod", at("old", 2024), false); !errors.Is(err, signing.ErrRollback) {
+		t.Errorf("Check of an older version = %v, want ErrRollback", err)
+	}
+	if err := seen.Check("host/org/m:prod", at("newer", 2027), false); err != nil {
+		t.Errorf("Check of a newer version = %v", err)
 	}
 }
 
