@@ -2,6 +2,7 @@ package artifact
 
 import (
 	"context"
+	"encoding/hex"
 	"io"
 	"os"
 	"sync"
@@ -100,7 +101,7 @@ func (d *delta) local(ctx context.Context, f File, want *wantedIndex) ([]transfe
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	if want.index == nil || want.index.Size() != f.Layer.Size {
+	if want.index == nil || !indexIsOf(want.index, f.Layer.Size, f.Layer.Digest) {
 		return nil, nil
 	}
 	return d.segments(ctx, f, want.index)
@@ -203,6 +204,12 @@ func (d *delta) madeIndex(file digest.Digest, size int64) *chunk.Index {
 		return nil
 	}
 	return parseIndexOf(raw, size)
+}
+
+// indexIsOf tells whether an index says that it is of a file with this digest.
+func indexIsOf(x *chunk.Index, size int64, dgst digest.Digest) bool {
+	sum := x.Sum256()
+	return x.Size() == size && (dgst.Algorithm() != digest.SHA256 || dgst.Encoded() == hex.EncodeToString(sum[:]))
 }
 
 func parseIndexOf(raw []byte, size int64) *chunk.Index {

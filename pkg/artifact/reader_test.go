@@ -4,17 +4,20 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2/content"
 
 	"github.com/modelreg/modelreg/internal/testmodel"
 	"github.com/modelreg/modelreg/pkg/artifact"
+	"github.com/modelreg/modelreg/pkg/chunk"
 )
 
 // withIndex is a model of one large file with an index, in memory.
@@ -167,6 +170,32 @@ func TestReaderWithoutIndex(t *testing.T) {
 	}
 	checkRead(t, r, file, 4_000_000, 2_000_000)
 	checkRead(t, r, file, len(file)-10, 20)
+}
+
+// An index of other bytes than the file's verifies nothing.
+func TestReaderByForgedIndex(t *testing.T) {
+	a, b, file := withIndex(t)
+	other := bytes.Clone(file)
+	other[len(other)/2] ^= 1
+	builder := chunk.NewBuilder(int64(len(other)), nil)
+	if _, err := builder.Write(other); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := builder.Finish()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.content[digest.FromBytes(raw)] = raw
+	for _, f := range a.Files {
+		if _, ok := f.Layer.Annotations["dev.modelreg.index.v1"]; ok {
+			f.Layer.Annotations["dev.modelreg.index.v1"] = fmt.Sprintf("%s;%d", digest.FromBytes(raw), len(raw))
+		}
+	}
+	r := mustReaderAt(t, a, ranged{b}, artifact.ReaderOptions{})
+	if r.Verified() {
+		t.Error("reads are called verified by an index of another file")
+	}
+	checkRead(t, r, file, len(file)/2, 10)
 }
 
 func TestReaderOfSmallFile(t *testing.T) {

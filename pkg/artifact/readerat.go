@@ -96,9 +96,16 @@ func fileIndex(ctx context.Context, src content.Fetcher, f File, local *store.Ch
 	if f.Offset != 0 || f.Size != f.Layer.Size || f.Encoding != mediatypes.Raw {
 		return nil, nil
 	}
+	parse := func(raw []byte) *chunk.Index {
+		x := parseIndexOf(raw, f.Size)
+		if x == nil || !indexIsOf(x, f.Size, f.Digest) {
+			return nil
+		}
+		return x
+	}
 	if local != nil {
 		if raw, ok := local.Lookup(f.Digest); ok {
-			if x := parseIndexOf(raw, f.Size); x != nil {
+			if x := parse(raw); x != nil {
 				return x, nil
 			}
 		}
@@ -111,7 +118,7 @@ func fileIndex(ctx context.Context, src content.Fetcher, f File, local *store.Ch
 	}
 	if local != nil {
 		if raw, ok := local.Get(desc.Digest); ok {
-			return parseIndexOf(raw, f.Size), nil
+			return parse(raw), nil
 		}
 	}
 	raw, err := content.FetchAll(ctx, src, desc)
@@ -121,7 +128,7 @@ func fileIndex(ctx context.Context, src content.Fetcher, f File, local *store.Ch
 	if err != nil {
 		return nil, fmt.Errorf("read chunk index: %w", err)
 	}
-	x := parseIndexOf(raw, f.Size)
+	x := parse(raw)
 	if x != nil && local != nil {
 		local.Put(raw)
 	}

@@ -36,6 +36,15 @@ func (x *Index) Verify(i int, data []byte) bool {
 	return ok && bytes.Equal(got, x.state(i))
 }
 
+// Sum256 returns what the index says is the SHA-256 of the file. One that says
+// otherwise than the file's digest is of another file.
+func (x *Index) Sum256() [sha256.Size]byte {
+	if x.size == 0 {
+		return sha256.Sum256(nil)
+	}
+	return [sha256.Size]byte(x.state(x.Pieces() - 1))
+}
+
 func (x *Index) state(i int) []byte { return x.states[i*sha256.Size : (i+1)*sha256.Size] }
 
 // A pieceHash is the SHA-256 of a file, and its states at the ends of pieces.
