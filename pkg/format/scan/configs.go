@@ -7,6 +7,7 @@ import (
 	"path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -289,10 +290,53 @@ var trusting = regexp.MustCompile(`(?mi)^[\s-]*["']?trust_remote_code["']?\s*:\s
 
 // pythonTag finds the tags by which PyYAML makes objects: short, and spelled
 // out.
-var pythonTag = regexp.MustCompile(`!!python/|!<?tag:yaml\.org,2002:python/`)
+var pythonTag = regexp.MustCompile(`!!python/|tag:yaml\.org,2002:python`)
+
+// pythonPrefix is what the tags that make objects begin with, spelled out.
+const pythonPrefix = "tag:yaml.org,2002:python/"
+
+var (
+	// escapedTag finds tags that have bytes written as %XX.
+	escapedTag = regexp.MustCompile(`![^\s]*%[^\s]*`)
+
+	// tagLine finds what gives tags another beginning, after any of the breaks
+	// that end a line in YAML.
+	tagLine = regexp.MustCompile(`(?:^|[\n\r\x{85}\x{2028}\x{2029}\x{feff}])%TAG +([^ \n\r\x{85}\x{2028}\x{2029}]+) +([^ \n\r\x{85}\x{2028}\x{2029}]+)`)
+
+	percent = regexp.MustCompile(`%[0-9a-fA-F]{2}`)
+)
+
+// unescaped returns a tag with the bytes that it has as %XX.
+func unescaped(tag []byte) []byte {
+	return percent.ReplaceAllFunc(tag, func(m []byte) []byte {
+		c, _ := strconv.ParseUint(string(m[1:]), 16, 8)
+		return []byte{byte(c)}
+	})
+}
+
+// pythonTags finds the first tag that makes Python objects, or what could
+// spell one in two parts.
+func pythonTags(data []byte) (off int, what string) {
+	if m := pythonTag.FindIndex(data); m != nil {
+		return m[0], "a tag that makes Python objects"
+	}
+	for _, m := range escapedTag.FindAllIndex(data, -1) {
+		if pythonTag.Match(unescaped(data[m[0]:m[1]])) {
+			return m[0], "a tag that makes Python objects, in escapes"
+		}
+	}
+	for _, m := range tagLine.FindAllSubmatchIndex(data, -1) {
+		handle, prefix := string(data[m[2]:m[3]]), string(unescaped(data[m[4]:m[5]]))
+		usual := handle == "!!" && prefix == "tag:yaml.org,2002:"
+		if !usual && (strings.HasPrefix(pythonPrefix, prefix) || strings.HasPrefix(prefix, pythonPrefix)) {
+			return m[0], "a name for tags that may make Python objects"
+		}
+	}
+	return -1, ""
+}
 
 // checkYAML looks at YAML without reading it as such: its tags and one name are
-// all that matters here. Named tags are expanded by %TAG lines.
+// all that matters here.
 func checkYAML(s *session, in *input) error {
 	if ext := path.Ext(in.base()); in.raw || ext != ".yaml" && ext != ".yml" {
 		return nil
@@ -304,10 +348,8 @@ func checkYAML(s *session, in *input) error {
 	if err != nil || data == nil {
 		return err
 	}
-	if m := pythonTag.FindIndex(data); m != nil {
-		s.add(in, "yaml-python", int64(m[0]), "a tag that makes Python objects")
-	} else if i := bytes.Index(data, []byte("tag:yaml.org,2002:python")); i >= 0 {
-		s.add(in, "yaml-python", int64(i), "a name for tags that make Python objects")
+	if off, what := pythonTags(data); off >= 0 {
+		s.add(in, "yaml-python", int64(off), "%s", what)
 	}
 	if m := trusting.FindIndex(data); m != nil {
 		s.add(in, "trust-remote-code", int64(m[0]), "trust_remote_code is true")
