@@ -32,7 +32,9 @@ func checkHydra(s *session, in *input) error {
 	if err != nil {
 		return err
 	}
-	if b == nil && ext != ".json" {
+	if b == nil && ext == ".json" {
+		return s.hydraLong(in)
+	} else if b == nil {
 		s.add(in, "limit-size", 0, "is longer than %d bytes", maxHydra)
 	}
 	b = plainText(b)
@@ -49,6 +51,21 @@ func checkHydra(s *session, in *input) error {
 		s.add(in, "hydra-target", int64(at[0]), "has a key in escapes, which may name what is called")
 	}
 	return nil
+}
+
+// hydraLong looks for targets in JSON that is too long to be held. What reads it
+// as YAML needs no quotes.
+func (s *session) hydraLong(in *input) error {
+	found := make(map[string]int64)
+	if in.at != nil && (!s.opts.Sparse || in.size <= maxSearched) {
+		if err := s.grepRange(in, []string{string(hydraWord)}, found, [2]int64{0, in.size}); err != nil {
+			return err
+		}
+	}
+	if off, ok := found[string(hydraWord)]; ok {
+		s.add(in, "hydra-target", off, "names by _target_ what cannot be told")
+	}
+	return s.longJSON(in, string(hydraWord))
 }
 
 // hydraTarget looks at one target.

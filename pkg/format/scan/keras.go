@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // maxTree is how long a JSON text may be that is held as values.
@@ -35,18 +36,35 @@ func checkKeras(s *session, in *input) error {
 	case b == nil && member:
 		s.add(in, "limit-size", 0, "is longer than %d bytes", maxTree)
 		return nil
+	case b == nil:
+		return s.longJSON(in, "class_name", "config")
 	case !member && !bytes.Contains(plainText(b), []byte("class_name")):
 		return nil
 	}
+	b = finite(b)
 	var tree any
 	if err := json.Unmarshal(b, &tree); err != nil {
-		if member {
-			s.add(in, "json-malformed", 0, "%v", err)
+		if member || isKeras(b) {
+			s.add(in, ruleConfig, 0, "%v", err)
 		}
 		return nil
 	}
 	s.walk(in, tree, (*session).kerasObject)
 	return nil
+}
+
+// kerasMembers are the members of all objects that Keras makes.
+var kerasMembers = []*regexp.Regexp{regexp.MustCompile(`"class_name"\s*:\s*"`), regexp.MustCompile(`"config"\s*:`)}
+
+// isKeras tells whether Keras may make a model of a text that is no strict
+// JSON. It takes one in which a name comes twice, but not several documents.
+func isKeras(b []byte) bool {
+	dec := jsontext.NewDecoder(bytes.NewReader(b), jsontext.AllowDuplicateNames(true))
+	if _, err := dec.ReadValue(); err == nil && len(bytes.TrimSpace(b[dec.InputOffset():])) > 0 {
+		return false
+	}
+	plain := plainText(b)
+	return !slices.ContainsFunc(kerasMembers, func(r *regexp.Regexp) bool { return !r.Match(plain) })
 }
 
 // escapes are those of letters that nobody has to escape.

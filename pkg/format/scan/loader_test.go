@@ -193,6 +193,43 @@ func TestOtherLoaders(t *testing.T) {
 	}
 }
 
+// Keras takes what Python does for JSON. What is no strict JSON, or too long to
+// be held, is not passed over if it may be a model.
+func TestLooseJSON(t *testing.T) {
+	const (
+		lambda = `{"class_name":"Lambda","config":{"function":["4wE=",null,null]}}`
+		model  = `{"class_name":"Sequential","config":{"layers":[` + lambda + `]}`
+	)
+	blank, long := strings.Repeat(" ", 5<<20), strings.Repeat("[1],\n", 4<<20)
+	tests := map[string]struct {
+		content string
+		rule    string
+	}{
+		"a name twice":            {model + `,"a":1,"a":2}`, "json-malformed"},
+		"a name twice, escaped":   {`{"a":1,"a":2,"cl\u0061ss_name" : "Lambda","c\u006fnfig" :{}}`, "json-malformed"},
+		"numbers of Python":       {model + `,"a":[NaN,-Infinity]}`, "keras-lambda"},
+		"number too large":        {model + `,"a":1e999}`, "json-malformed"},
+		"long":                    {model + blank + `}`, "limit-size"},
+		"long, escaped":           {blank + `{"x":"\"","cl\u0061ss_\u006Eame" : "Lambda","conf\u0069g" :{}}`, "limit-size"},
+		"long, a name twice":      {model + blank + `,"a":1,"a":2}`, "limit-size"},
+		"longer":                  {`[` + long + model + `}]`, "limit-size"},
+		"target, longer":          {`[` + long + `{"_t\u0061rget_":"os.system"}]`, "limit-size"},
+		"target, longer, unusual": {`[` + long + `{_target_: os.system}]`, "hydra-target"},
+		"no model, a name twice":  {`{"a":1,"a":2,"config":{}}`, ""},
+		"no model, words":         {blank + `{"class_name":1,"x":"config"}`, ""},
+		"no model, longer":        {`[` + long + `{"x":"class_name","y":["config",":"]}]`, ""},
+		"many labels":             {strings.Repeat(`{"class_name":"cat","config":1}`+"\n", 10), ""},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			got := run(t, "m.json", []byte(test.content))
+			if (test.rule == "") != (got.Verdict == scan.Safe) || test.rule != "" && !slices.Contains(rules(got), test.rule) {
+				t.Errorf("verdict %s, want %q: %v", got.Verdict, test.rule, got.Findings)
+			}
+		})
+	}
+}
+
 func TestSkops(t *testing.T) {
 	tests := map[string]struct {
 		node string
