@@ -99,6 +99,7 @@ func readScan(raw jsontext.Value) scanReport {
 	var result struct {
 		Verdict string           `json:"verdict"`
 		Runs    []jsontext.Value `json:"runs"`
+		Inline  jsontext.Value   `json:"inlineExternalProperties"` // of SARIF: results could be there
 	}
 	r := scanReport{finished: p.Metadata.ScanFinishedOn}
 	err := json.Unmarshal(p.Scanner.Result, &result)
@@ -107,58 +108,12 @@ func readScan(raw jsontext.Value) scanReport {
 		r.problem = "with a result that cannot be read"
 	case result.Verdict != "" && result.Verdict != "safe":
 		r.problem = "which says " + result.Verdict
-	case result.Verdict == "" && len(result.Runs) == 0:
+	case result.Verdict == "" && len(result.Runs) == 0 || len(result.Inline) > 0:
 		r.problem = "with a result of an unknown form"
 	default:
 		r.problem = readRuns(result.Runs)
 	}
 	return r
-}
-
-// sarifRun is what is read of a run in SARIF 2.1.0.
-type sarifRun struct {
-	Tool struct {
-		Driver struct {
-			Rules []struct {
-				ID      string `json:"id"`
-				Default struct {
-					Level string `json:"level"`
-				} `json:"defaultConfiguration"`
-			} `json:"rules"`
-		} `json:"driver"`
-	} `json:"tool"`
-	Invocations []struct {
-		Successful *bool `json:"executionSuccessful"`
-	} `json:"invocations"`
-	Results []struct {
-		RuleID string `json:"ruleId"`
-		Level  string `json:"level"`
-	} `json:"results"`
-}
-
-// readRuns finds what a scanner reports as an error.
-func readRuns(runs []jsontext.Value) string {
-	for _, raw := range runs {
-		var run sarifRun
-		if err := json.Unmarshal(raw, &run); err != nil {
-			return "with a result that cannot be read"
-		}
-		for _, i := range run.Invocations {
-			if i.Successful != nil && !*i.Successful {
-				return "of a scanner that did not come to the end"
-			}
-		}
-		levels := map[string]string{}
-		for _, r := range run.Tool.Driver.Rules {
-			levels[r.ID] = r.Default.Level
-		}
-		for _, r := range run.Results {
-			if or(r.Level, levels[r.RuleID]) == "error" {
-				return "which has the error " + or(r.RuleID, "without a name")
-			}
-		}
-	}
-	return ""
 }
 
 // evalRecord is one result of an evaluation.
