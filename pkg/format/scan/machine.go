@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -170,7 +171,9 @@ func (m *machine) lines(code byte) error {
 	switch code {
 	case opInt:
 		return m.push(number(line))
-	case opFloat, opLong:
+	case opLong:
+		return m.push(number(strings.TrimSuffix(line, "L")))
+	case opFloat:
 		return m.push(value{kind: vPlain})
 	case opString, opUnicode:
 		switch {
@@ -187,14 +190,7 @@ func (m *machine) lines(code byte) error {
 		m.find("pickle-opcode", "has a persistent id %.80q", line)
 		return m.push(value{})
 	case opGet, opPut:
-		n, err := strconv.ParseUint(line, 10, 32)
-		if err != nil {
-			return m.strict("the index %.40q of the memo is none", line)
-		}
-		if code == opGet {
-			return m.get(uint32(n))
-		}
-		return m.set32(uint32(n))
+		return m.memoText(code, line)
 	}
 	name, wholeName, err := m.t.line(maxLine)
 	if err != nil {
@@ -221,13 +217,15 @@ func (m *machine) named(code byte, module, name string, whole bool) error {
 	return m.push(v)
 }
 
-// number is the value of INT: a number or, so written, a bool.
+// number is the value of INT, a number or, so written, a bool, and of LONG.
 func number(line string) value {
-	n, err := strconv.ParseInt(line, 10, 64)
-	if err != nil || line == "00" || line == "01" {
-		return value{kind: vPlain}
+	if n, err := strconv.ParseInt(line, 10, 64); err == nil && line != "00" && line != "01" {
+		return value{kind: vInt, off: n}
 	}
-	return value{kind: vInt, off: n}
+	if isMagicText(line) {
+		return value{kind: vPlain, n: torchMagic}
+	}
+	return value{kind: vPlain}
 }
 
 // counted follows opcodes whose argument has its length before it.
@@ -292,6 +290,9 @@ func isASCII(b []byte) bool {
 // long is the value of a two's complement number of any length.
 func long(data []byte) value {
 	n := len(data)
+	if isMagicBytes(data) {
+		return value{kind: vPlain, n: torchMagic}
+	}
 	if n > 8 {
 		return value{kind: vPlain}
 	}

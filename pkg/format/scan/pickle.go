@@ -60,8 +60,7 @@ func (s *session) pickles(in *input, off int64, ctx pickleContext) error {
 	if err := t.skip(off); err != nil {
 		return err
 	}
-	m := s.machine(in, t, ctx)
-	err := m.run()
+	m, err := s.first(in, t, ctx)
 	if !isContent(err) {
 		return s.broken(m, err)
 	}
@@ -81,15 +80,33 @@ func (s *session) pickles(in *input, off int64, ctx pickleContext) error {
 	return s.more(in, t, ctx)
 }
 
+// first follows pickles to the first that counts as one, or to what is none.
+// Loaders that take several from one file come to those behind one that does
+// nothing.
+func (s *session) first(in *input, t *tape, ctx pickleContext) (*machine, error) {
+	for {
+		m := s.machine(in, t, ctx)
+		err := m.run()
+		if err != nil || m.isPickle(err) {
+			return m, err
+		}
+		if ended, err := t.ended(); err != nil || ended {
+			return m, err
+		}
+	}
+}
+
 // isPickle tells whether what a machine has followed counts as a pickle: a
-// loader would do something, or it would stop at the end and the file says that
-// it is one.
+// loader would do something, or more than was followed, or it would stop at the
+// end and the file says that it is one.
 func (m *machine) isPickle(err error) bool {
 	claimed := m.in.isPickle()
 	effects := m.imports + m.calls
 	switch {
 	case err == nil:
-		return claimed || effects > 0
+		return claimed || effects > 0 || m.stack[len(m.stack)-1].isTorchMagic()
+	case !m.in.raw && (errors.Is(err, errLimit) || errors.Is(err, errStrict)):
+		return true // behind it may stand anything
 	case effects == 0:
 		return false
 	case !claimed && m.calls == 0:

@@ -4,6 +4,8 @@ import (
 	"archive/tar"
 	"errors"
 	"io"
+	"path"
+	"slices"
 	"strings"
 )
 
@@ -55,9 +57,16 @@ func position(at *io.SectionReader) int64 {
 	return n
 }
 
+// torchMembers are what torch.load takes for pickles in a tar archive, as the
+// oldest of its files are.
+var torchMembers = []string{"pickle", "storages", "tensors"}
+
 // entry looks at one entry.
 func (s *session) entry(in *input, archive io.Reader, h *tar.Header, at *io.SectionReader) error {
 	child := &input{path: in.path + "!" + h.Name, name: h.Name, depth: in.depth + 1, size: h.Size, within: in}
+	if slices.Contains(torchMembers, path.Clean(h.Name)) {
+		child.claimed = kindPickle
+	}
 	switch {
 	case h.Typeflag == tar.TypeDir && h.Size == 0:
 		return nil

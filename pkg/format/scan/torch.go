@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"math/big"
+	"strings"
 )
 
 // loadBytes follows torch.storage._load_from_bytes, which loads what it gets as
@@ -29,7 +31,28 @@ func (m *machine) loadBytes(args []value) error {
 // version 1.6, as a pickle without its protocol.
 var legacyMagic = []byte("\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.")
 
-// isLegacy tells such a file.
+// magicDigits is the number alone, which may be written in other ways.
+const magicDigits = "119547037146038801333356"
+
+// isTorchMagic tells the number, however it was written.
+func (v value) isTorchMagic() bool { return v.kind == vPlain && v.n == torchMagic }
+
+// isMagicText tells it in what Python's int takes for a number.
+func isMagicText(line string) bool {
+	if len(line) < 20 {
+		return false
+	}
+	n, ok := new(big.Int).SetString(strings.Trim(line, " \t\n\r\v\f"), 0)
+	return ok && n.BitLen() < 80 && n.String() == magicDigits
+}
+
+// isMagicBytes tells it in two's complement of any length.
+func isMagicBytes(b []byte) bool {
+	rest, ok := bytes.CutPrefix(b, legacyMagic[2:len(legacyMagic)-1])
+	return ok && len(bytes.Trim(rest, "\x00")) == 0
+}
+
+// isLegacy tells such a file by how torch.save writes it.
 func isLegacy(head []byte) bool {
 	return len(head) > 2 && head[0] == 0x80 && bytes.HasPrefix(head[2:], legacyMagic)
 }

@@ -37,8 +37,11 @@ const (
 // be called only with certain arguments.
 const restricted = 1 << 31
 
-// none is n of a vPlain that is None.
-const none = 1
+// What n of a vPlain tells.
+const (
+	none       = 1 // it is None
+	torchMagic = 2 // it is the number at the start of PyTorch's old files
+)
 
 // A global is a name that was imported.
 type global struct {
