@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"path/filepath"
 	"slices"
@@ -147,7 +148,6 @@ type bundle struct {
 	layout *layout.Layout
 	res    *BundleResult
 	trust  *signing.Trust
-	named  map[digest.Digest]bool // that versions which were admitted name
 }
 
 // openBundle opens a bundle, and decides whom to believe: those that the caller
@@ -157,7 +157,7 @@ func (h *Hub) openBundle(ctx context.Context, file string, opts BundleOptions) (
 	if err != nil {
 		return nil, err
 	}
-	b := &bundle{h: h, layout: l, res: &BundleResult{File: file, Versions: []BundleVersion{}, TrustFrom: "none"}, trust: opts.Trust, named: make(map[digest.Digest]bool)}
+	b := &bundle{h: h, layout: l, res: &BundleResult{File: file, Versions: []BundleVersion{}, TrustFrom: "none"}, trust: opts.Trust}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, l.Close())
@@ -228,7 +228,7 @@ func (b *bundle) shipments(ctx context.Context, c *copying, place func(name stri
 		}
 		all = append(all, s)
 	}
-	if err := b.pin(all); err != nil {
+	if err := c.settle(ctx, all); err != nil {
 		return nil, err
 	}
 	for _, s := range all {
@@ -263,7 +263,7 @@ func (b *bundle) roots(ctx context.Context, s *shipment, name string) error {
 	if err != nil {
 		return err
 	}
-	seen := make(map[digest.Digest]bool)
+	seen := make(map[digest.Digest]int) // where it is in roots
 	for _, e := range entries {
 		if e.Repository != name || hidden(e.Tag) || e.Descriptor.ArtifactType == artifactTrust {
 			continue
@@ -285,24 +285,61 @@ func (b *bundle) roots(ctx context.Context, s *shipment, name string) error {
 				cmp.Or(s.from.name(), b.res.File) + ":" + e.Tag + "@" + desc.Digest.String(), desc.Digest.String(),
 			})
 		}
-		if !seen[desc.Digest] {
-			seen[desc.Digest] = true
-			s.roots = append(s.roots, copyStep{reference: desc.Digest.String(), desc: desc, raw: raw, version: true, tag: e.Tag})
+		at, twice := seen[desc.Digest]
+		if !twice {
+			at = len(s.roots)
+			seen[desc.Digest] = at
+			s.roots = append(s.roots, copyStep{reference: desc.Digest.String(), desc: desc, raw: raw, version: true})
+		}
+		s.roots[at].tag = cmp.Or(s.roots[at].tag, e.Tag)
+	}
+	return nil
+}
+
+// settle decides what is going to be loaded: not the versions whose tags are to
+// stay as they are, nor those without a tag that came along for them alone. What
+// is left without a tag, and is named by what is left with one, is pinned: whoever
+// signed those signed that. All others must be admitted for themselves.
+func (c *copying) settle(ctx context.Context, all []*shipment) error {
+	before, err := named(all)
+	if err != nil {
+		return err
+	}
+	for _, s := range all {
+		if err := c.conflicts(ctx, s); err != nil {
+			return err
+		}
+	}
+	now, err := named(all)
+	if err != nil {
+		return err
+	}
+	for _, s := range all {
+		s.roots = slices.DeleteFunc(s.roots, func(r copyStep) bool {
+			dgst := r.desc.Digest
+			gone := r.tag == "" && before[dgst] && !now[dgst]
+			if gone {
+				c.res.Notes = append(c.res.Notes, "skipped "+dgst.String()+": it belongs to what was skipped")
+			}
+			return gone
+		})
+		for i := range s.roots {
+			s.roots[i].pinned = s.roots[i].tag == "" && now[s.roots[i].desc.Digest]
 		}
 	}
 	return nil
 }
 
-// pin marks the versions without a tag that others name by their digest, as what
-// they were made of or as what came before: whoever signed those signed that.
-func (b *bundle) pin(all []*shipment) error {
+// named are the versions that those with a tag name by their digest, as what they
+// were made of or as what came before, and what these name.
+func named(all []*shipment) (map[digest.Digest]bool, error) {
 	docs := make(map[digest.Digest]*copyNode)
 	var open []*copyNode
 	for _, s := range all {
 		for _, root := range s.roots {
 			n := &copyNode{desc: root.desc, raw: root.raw}
 			if err := n.parse(); err != nil {
-				return err
+				return nil, err
 			}
 			docs[n.desc.Digest] = n
 			if root.tag != "" {
@@ -310,28 +347,24 @@ func (b *bundle) pin(all []*shipment) error {
 			}
 		}
 	}
+	found := make(map[digest.Digest]bool)
 	for len(open) > 0 {
 		n := open[0]
 		open = open[1:]
-		named := n.parents
+		names := n.parents
 		for _, base := range n.bases {
 			if r, ok := baseReference(base); ok {
-				named = append(named, r.Digest)
+				names = append(names, r.Digest)
 			}
 		}
-		for _, dgst := range named {
-			if m := docs[dgst]; m != nil && !b.named[dgst] {
-				b.named[dgst] = true
+		for _, dgst := range names {
+			if m := docs[dgst]; m != nil && !found[dgst] {
+				found[dgst] = true
 				open = append(open, m)
 			}
 		}
 	}
-	for _, s := range all {
-		for i := range s.roots {
-			s.roots[i].pinned = s.roots[i].tag == "" && b.named[s.roots[i].desc.Digest]
-		}
-	}
-	return nil
+	return found, nil
 }
 
 // VerifyBundle checks all bytes of a bundle, that nothing is missing of its
@@ -413,12 +446,10 @@ func (h *Hub) LoadBundle(ctx context.Context, file string, dst ref.Reference, op
 		if err := c.ship(ctx, s); err != nil {
 			return res, fmt.Errorf("load %s: %w", file, err)
 		}
-		for _, root := range s.roots {
-			if root.tag != "" {
-				r := s.to
-				r.Tag = root.tag
-				res.Versions = append(res.Versions, BundleVersion{r.WithDigest(root.desc.Digest).String(), root.desc.Digest.String()})
-			}
+		for _, tag := range slices.Sorted(maps.Keys(s.tags)) {
+			r, dgst := s.to, s.tags[tag].Digest
+			r.Tag = tag
+			res.Versions = append(res.Versions, BundleVersion{r.WithDigest(dgst).String(), dgst.String()})
 		}
 	}
 	res.take(c.res)

@@ -1,10 +1,12 @@
 package hub_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -266,6 +268,143 @@ func TestBundleBases(t *testing.T) {
 	if _, err := p.Resolve(t.Context(), p.to("org/m:v1")); err != nil {
 		t.Error(err)
 	}
+}
+
+// tuned pushes a version that says that it was made of another.
+func (p pair) tuned(name, base string, signer *signing.Signer) *hub.PushResult {
+	p.t.Helper()
+	repository, dgst, _ := strings.Cut(base, "@")
+	res, err := p.Push(p.t.Context(), dir(p.t, files{"a.txt": "tuned " + name}), p.ref(name), hub.PushOptions{Signer: signer, Annotations: map[string]string{
+		ocispec.AnnotationBaseImageName: p.srv.Host + "/" + repository, ocispec.AnnotationBaseImageDigest: dgst,
+	}})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return res
+}
+
+// TestBundleSkips has versions that nobody signed come along with those whose tags
+// are taken.
+func TestBundleSkips(t *testing.T) {
+	p := newPair(t, testreg.Options{}, testreg.Options{})
+	base := p.push("org/m:base", "base").Digest
+	p.tuned("org/m:unsigned", "org/m@"+base, nil)
+	p.tuned("org/m:signed", "org/m@"+base, alice().signer)
+	p.tuned("org/m:more", "org/m@"+base, alice().signer)
+	p.push("org/m:theirs", "theirs")
+	tests := map[string]struct {
+		tags, taken []string
+		rule        hub.Conflict
+		based       bool // the base arrives
+		want        error
+	}{
+		"unsigned":                 {tags: []string{"unsigned"}, want: signing.ErrNoSignature},
+		"unsigned, taken over":     {tags: []string{"unsigned"}, taken: []string{"unsigned"}, rule: hub.ConflictOverwrite, want: signing.ErrNoSignature},
+		"unsigned, skipped":        {tags: []string{"unsigned"}, taken: []string{"unsigned"}, rule: hub.ConflictSkip},
+		"signed, skipped":          {tags: []string{"signed"}, taken: []string{"signed"}, rule: hub.ConflictSkip},
+		"unsigned, another signed": {tags: []string{"unsigned", "more"}, taken: []string{"unsigned"}, rule: hub.ConflictSkip, based: true},
+		"both skipped":             {tags: []string{"unsigned", "more"}, taken: []string{"unsigned", "more"}, rule: hub.ConflictSkip},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			refs := []ref.Reference{p.ref("org/m@" + base)}
+			for _, tag := range tt.tags {
+				refs = append(refs, p.ref("org/m:"+tag))
+			}
+			file := filepath.Join(t.TempDir(), "b.tar")
+			if _, err := p.SaveBundle(t.Context(), refs, file, hub.BundleOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			to := strings.ReplaceAll(strings.ReplaceAll(name, ",", ""), " ", "-")
+			for _, tag := range tt.taken {
+				if _, err := p.Copy(t.Context(), p.ref("org/m:theirs"), p.to(to+":"+tag), hub.CopyOptions{}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			res, err := p.LoadBundle(t.Context(), file, p.to(to), hub.BundleOptions{CopyOptions: hub.CopyOptions{Trust: alice().trust, OnConflict: tt.rule}})
+			wantErr(t, err, tt.want)
+			if _, err := p.Resolve(t.Context(), p.to(to+"@"+base)); (err == nil) != tt.based {
+				t.Errorf("the base has arrived: %v; want %t", err, tt.based)
+			}
+			if err != nil {
+				return
+			}
+			if len(res.Versions) != len(tt.tags)-len(tt.taken) {
+				t.Errorf("loaded: %+v", res.Versions)
+			}
+			if said := strings.Contains(strings.Join(res.Notes, "\n"), "skipped "+base); said == tt.based {
+				t.Errorf("notes: %q", res.Notes)
+			}
+		})
+	}
+}
+
+// TestBundleListedTwice has a version with a tag, which nobody signed, and which a
+// signed one names, listed without its tag first.
+func TestBundleListedTwice(t *testing.T) {
+	p := newPair(t, testreg.Options{}, testreg.Options{})
+	base := p.push("org/m:base", "base").Digest
+	p.tuned("org/m:signed", "org/m@"+base, alice().signer)
+	file := filepath.Join(t.TempDir(), "b.tar")
+	if _, err := p.SaveBundle(t.Context(), []ref.Reference{p.ref("org/m:base"), p.ref("org/m:signed")}, file, hub.BundleOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	twice := relist(t, file, func(list []ocispec.Descriptor) []ocispec.Descriptor {
+		at := slices.IndexFunc(list, func(d ocispec.Descriptor) bool { return d.Digest.String() == base })
+		bare := list[at]
+		bare.Annotations = maps.Clone(bare.Annotations)
+		delete(bare.Annotations, ocispec.AnnotationRefName)
+		return slices.Insert(list, 0, bare)
+	})
+	_, err := p.LoadBundle(t.Context(), twice, p.to("m"), hub.BundleOptions{CopyOptions: hub.CopyOptions{Trust: alice().trust}})
+	wantErr(t, err, signing.ErrNoSignature)
+	if n, tags := p.pushed(); n > 0 || len(tags) > 0 {
+		t.Errorf("%d bytes and the tags %v were written", n, tags)
+	}
+}
+
+// relist writes an archive again, with another index.json.
+func relist(t *testing.T, file string, change func([]ocispec.Descriptor) []ocispec.Descriptor) string {
+	t.Helper()
+	l, err := layout.OpenTar(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	entries, err := l.Entries()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var c layout.Contents
+	for _, e := range entries {
+		c.Index = append(c.Index, e.Descriptor)
+	}
+	c.Index = change(c.Index)
+	err = l.Blobs(func(dgst digest.Digest, size int64) error {
+		c.Blobs = append(c.Blobs, ocispec.Descriptor{Digest: dgst, Size: size})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := filepath.Join(t.TempDir(), "relisted.tar")
+	w, err := layout.CreateTar(out, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range c.Blobs {
+		raw, err := content.FetchAll(t.Context(), l, b)
+		if err == nil {
+			err = w.Push(t.Context(), b, bytes.NewReader(raw))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(w.Commit(), w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
 
 func TestLoadBundleRefuses(t *testing.T) {

@@ -197,6 +197,9 @@ func (c *copying) load(ctx context.Context, from *copyEnd, src, dst ref.Referenc
 	if err := c.resolve(ctx, s, src, dst); err != nil {
 		return nil, err
 	}
+	if err := c.conflicts(ctx, s); err != nil {
+		return nil, err
+	}
 	return s, c.prepare(ctx, s, src)
 }
 
@@ -210,9 +213,6 @@ func (c *copying) shipment(from *copyEnd, dst ref.Reference) *shipment {
 // prepare decides whether what was resolved may be copied, and finds out what
 // belongs to it.
 func (c *copying) prepare(ctx context.Context, s *shipment, src ref.Reference) error {
-	if err := c.conflicts(ctx, s); err != nil {
-		return err
-	}
 	if err := c.admit(ctx, s, src); err != nil {
 		return err
 	}
