@@ -301,7 +301,7 @@ func (r Rules) trustOf(d *policy.Document, a *policy.Authority) (trust signing.T
 		RequireLog: a.Log, RequireTimestamp: a.Timestamp, IgnoreLog: a.IgnoreLog, IgnoreSCT: a.IgnoreSCT,
 	}
 	needed := len(a.Identities) > 0 || a.Log || a.Timestamp
-	if !needed && d.MaxSignatureAge == 0 && a.TrustRoot == "" {
+	if !needed && a.TrustRoot == "" {
 		return trust, ""
 	}
 	err := errors.New("no trusted root is known here")

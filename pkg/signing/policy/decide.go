@@ -66,7 +66,7 @@ type judge struct {
 	results []Result
 
 	// signers are distinct, and made the signatures or attestations for which
-	// an authority counts; times are when, as far as that is vouched for.
+	// an authority counts; times are when those with a certificate did.
 	signers []signing.Signatory
 	times   []time.Time
 
@@ -188,7 +188,9 @@ func (j *judge) authority(a *Authority) (bool, string) {
 // count notes a party that vouches for the version.
 func (j *judge) count(s signing.Signatory) {
 	j.signers = appendSigners(j.signers, []signing.Signatory{s})
-	if !s.Time.IsZero() {
+	// A key's signature is good at any time, so that whoever has an old one can
+	// have it stamped again. A certificate's is only while the certificate is.
+	if s.Kind == "certificate" && !s.Time.IsZero() {
 		j.times = append(j.times, s.Time)
 	}
 }
@@ -236,9 +238,9 @@ func (j *judge) age(at time.Time, limit time.Duration) (bool, string) {
 
 func (j *judge) signatureAge() {
 	limit := j.doc.MaxSignatureAge
-	wanted := "a signature not older than " + span(limit) + ", by a timestamp or log that vouches for the time"
+	wanted := "a certificate's signature not older than " + span(limit) + ", by a timestamp or log that vouches for the time"
 	if len(j.times) == 0 {
-		j.add(RuleSignatureAge, false, "no signature with a time that somebody vouches for", wanted)
+		j.add(RuleSignatureAge, false, "no certificate's signature with a time that somebody vouches for", wanted)
 		return
 	}
 	ok, text := j.age(slices.MaxFunc(j.times, time.Time.Compare), limit)

@@ -55,7 +55,7 @@ func failed(d policy.Decision) string {
 func TestDecideConditions(t *testing.T) {
 	type change = func(f *policy.Facts, e *policy.Evidence)
 	note := func(a string) string { return doc("x", a, all, byKey1) }
-	age := note(`policy.modelreg.dev/max-signature-age: 720h`)
+	age := doc("x", `policy.modelreg.dev/max-signature-age: 720h`, all, strings.Replace(byCI, "name: ci", "name: one", 1))
 	scan := withModel("scan: {maxAge: 7d}")
 	report := func(kind, finished, result string) change {
 		return func(_ *policy.Facts, e *policy.Evidence) {
@@ -101,9 +101,14 @@ func TestDecideConditions(t *testing.T) {
 		"a tag":              {note(`policy.modelreg.dev/require-digest: "true"`), nil, "require-digest"},
 		"a digest":           {note(`policy.modelreg.dev/require-digest: "true"`), func(f *policy.Facts, _ *policy.Evidence) { f.Pinned = true }, ""},
 		"no time":            {age, nil, "max-signature-age"},
-		"fresh":              {age, signed(person("a", now.Add(-720*time.Hour))), ""},
-		"stale":              {age, signed(person("a", now.Add(-721*time.Hour))), "max-signature-age"},
-		"one of them fresh":  {age, signed(person("a", now.Add(-2000*time.Hour)), person("b", now.Add(-time.Hour))), ""},
+		"a key stamped now": {age, func(_ *policy.Facts, e *policy.Evidence) {
+			again := key("k1")
+			again.Time = now
+			e.Signers = []signing.Signatory{again, person("a", now.Add(-721*time.Hour))}
+		}, "max-signature-age"},
+		"fresh":             {age, signed(person("a", now.Add(-720*time.Hour))), ""},
+		"stale":             {age, signed(person("a", now.Add(-721*time.Hour))), "max-signature-age"},
+		"one of them fresh": {age, signed(person("a", now.Add(-2000*time.Hour)), person("b", now.Add(-time.Hour))), ""},
 		"the clock of 1970": {age, func(f *policy.Facts, e *policy.Evidence) {
 			f.Now = time.Unix(0, 0)
 			e.Signers = []signing.Signatory{person("a", now)}

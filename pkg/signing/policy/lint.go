@@ -80,6 +80,10 @@ func (d *Document) lint() error {
 	if passes && d.Conditions.countsSigners() {
 		return errors.New(`metadata.annotations: min-signers and max-signature-age do not go with static "pass"`)
 	}
+	if d.MaxSignatureAge > 0 && len(keys) > 0 {
+		return errors.New("metadata.annotations: max-signature-age is for certificates (keyless): " +
+			"a key's signature can be stamped anew by anybody who has it; give keys a document of their own without it")
+	}
 	return nil
 }
 

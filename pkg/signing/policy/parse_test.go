@@ -70,16 +70,17 @@ func parse(t *testing.T, text string) *policy.Policy {
 
 func TestParse(t *testing.T) {
 	text := doc("models",
-		`policy.modelreg.dev/min-signers: "2", policy.modelreg.dev/max-signature-age: 30d, policy.modelreg.dev/require-digest: "true", `+
+		`policy.modelreg.dev/min-signers: "2", policy.modelreg.dev/require-digest: "true", `+
 			`policy.modelreg.dev/match-repository: "true", policy.modelreg.dev/require-oms: "true", other.example/note: "is left alone"`,
 		`{glob: "reg.example/models/**"}`, byKey1+","+byCI) +
 		"---\n# nothing\n" +
+		doc("young", "policy.modelreg.dev/max-signature-age: 30d", all, byCI) +
 		strings.Replace(doc("extra", "", all, `{static: {action: fail, message: "not here"}}`), "spec:\n", "spec:\n  mode: warn\n", 1)
 	p := parse(t, text)
-	if len(p.Documents) != 2 {
+	if len(p.Documents) != 3 {
 		t.Fatalf("%d documents", len(p.Documents))
 	}
-	want := policy.Conditions{MinSigners: 2, MaxSignatureAge: 30 * 24 * time.Hour, RequireDigest: true, MatchRepository: true, RequireOMS: true}
+	want := policy.Conditions{MinSigners: 2, RequireDigest: true, MatchRepository: true, RequireOMS: true}
 	opt := cmp.FilterPath(func(p cmp.Path) bool { return strings.HasSuffix(p.String(), "globs") }, cmp.Ignore())
 	if diff := cmp.Diff(want, p.Documents[0].Conditions, opt); diff != "" {
 		t.Error(diff)
@@ -92,11 +93,14 @@ func TestParse(t *testing.T) {
 	if diff := cmp.Diff(wantID, ci.Identities); diff != "" || ci.TrustRoot != "corp" {
 		t.Errorf("authority ci: %s, %+v", diff, ci)
 	}
-	extra := p.Documents[1]
+	if young := p.Documents[1]; young.MaxSignatureAge != 30*24*time.Hour {
+		t.Errorf("maximal age %s", young.MaxSignatureAge)
+	}
+	extra := p.Documents[2]
 	if a := extra.Authorities[0]; !extra.Warn || a.Static != "fail" || a.Message != "not here" || a.Name != "authority-0" {
 		t.Errorf("document extra: %+v", extra)
 	}
-	if got := p.String(); !strings.HasPrefix(got, "models+1@sha256:") || !strings.HasSuffix(got, p.Digest().Encoded()) {
+	if got := p.String(); !strings.HasPrefix(got, "models+2@sha256:") || !strings.HasSuffix(got, p.Digest().Encoded()) {
 		t.Errorf("policy is called %s", got)
 	}
 }
@@ -205,6 +209,8 @@ func TestParseRefuses(t *testing.T) {
 		"everything":             {auth(`{static: {action: pass}}`), "no policy"},
 		"everything, spelt":      {doc("x", "", `{glob: "**/**"}`, `{static: {action: pass}}`), "no policy"},
 		"signers of nobody":      {doc("x", `policy.modelreg.dev/min-signers: "1"`, `{glob: "a/b"}`, `{static: {action: pass}}`), "static"},
+		"age of a key's":         {note(`policy.modelreg.dev/max-signature-age: 30d`), "certificates"},
+		"age, also of a key's":   {doc("x", `policy.modelreg.dev/max-signature-age: 30d`, all, byCI+","+byKey1), "certificates"},
 		"unknown annotation":     {note(`policy.modelreg.dev/min-signer: "2"`), "no such key"},
 		"mistyped domain":        {note(`policy.modelreg.io/min-signers: "2"`), "no such key"},
 		"bare number":            {note(`policy.modelreg.dev/min-signers: 2`), "quotes"},

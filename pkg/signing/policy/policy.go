@@ -153,8 +153,9 @@ type Conditions struct {
 	// RequireDigest refuses references without a digest.
 	RequireDigest bool
 
-	// MaxSignatureAge bounds the age of the newest signature that counts, by
-	// a time that a trusted party vouches for. Zero is no bound.
+	// MaxSignatureAge bounds the age of the newest certificate's signature that
+	// counts, by a time that a trusted party vouches for. Zero is no bound. It
+	// does not go with keys, whose signatures can be stamped anew by anybody.
 	MaxSignatureAge time.Duration
 
 	// MatchRepository demands that signatures name the repository.
