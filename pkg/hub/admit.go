@@ -198,9 +198,11 @@ func (a asking) about(ctx context.Context, t *target, docs []*policy.Document) (
 	return f, err
 }
 
-// asksModels tells whether a document goes by what is in models, which an index
-// of them does not say.
-func asksModels(d *policy.Document) bool { return d.Model.AsksFiles() || d.RequireOMS }
+// asksModels tells whether a document goes by what is in models or said of them,
+// which an index of them does not tell.
+func asksModels(d *policy.Document) bool {
+	return d.Model.AsksFiles() || d.RequireOMS || d.AsksChosen()
+}
 
 // worse tells whether more is wrong by the first of two decisions.
 func worse(d, than *policy.Decision) bool {
@@ -263,6 +265,13 @@ func (r Rules) evidenceOf(ctx context.Context, repo signing.Reader, t *target, d
 			return e, err
 		}
 		e.Attestations = report.Attestations
+	}
+	if d.AsksChosen() && t.desc.Digest != t.signed.Digest {
+		report, err := signing.Attestations(ctx, repo, t.version(), trust)
+		if err != nil {
+			return e, err
+		}
+		e.Chosen = report.Attestations
 	}
 	var err error
 	if d.RequireOMS {

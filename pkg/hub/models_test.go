@@ -2,6 +2,7 @@ package hub_test
 
 import (
 	"encoding/json"
+	"errors"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -55,6 +56,31 @@ func TestPolicyModelSignatureOfIndex(t *testing.T) {
 	for way, use := range g.indexUses("org/m:index") {
 		if err := use(); err != nil {
 			t.Errorf("%s: %v", way, err)
+		}
+	}
+}
+
+// What was withdrawn is not used because an index lists it too.
+func TestPolicyStatusOfListed(t *testing.T) {
+	g := guard(t, newWorld(t), "    policy.modelreg.dev/model: |\n      yanked: refuse\n")
+	g.push("org/m:one", "one")
+	g.pushIndex("org/m", "index", "one")
+	g.sign("org/m:index", g.signer)
+	uses := g.indexUses("org/m:index")
+	uses["pull"] = func() error { return g.plan("org/m:index", hub.PullOptions{}) }
+	for way, use := range uses {
+		if err := use(); err != nil {
+			t.Errorf("%s: %v", way, err)
+		}
+	}
+	yanked := signing.Predicate{Type: policy.TypeStatus, Raw: []byte(`{"state":"yanked","since":"2026-11-01T00:00:00Z"}`)}
+	if _, err := g.Attest(t.Context(), g.ref("org/m:one"), g.signer, yanked, signing.AttestOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for way, use := range uses {
+		err := use()
+		if got := refusedFor(t, err); got != policy.RuleYanked || !errors.Is(err, policy.ErrYanked) {
+			t.Errorf("%s: refused for %q: %v", way, got, err)
 		}
 	}
 }

@@ -124,7 +124,9 @@ func (j *judge) evidence(a *Authority) Evidence {
 		want = signing.Classic
 	}
 	e.Signers = slices.DeleteFunc(slices.Clone(e.Signers), func(s signing.Signatory) bool { return s.Format != want })
-	e.Attestations = slices.DeleteFunc(slices.Clone(e.Attestations), func(s signing.Attestation) bool { return s.Signer.Format != want })
+	other := func(s signing.Attestation) bool { return s.Signer.Format != want }
+	e.Attestations = slices.DeleteFunc(slices.Clone(e.Attestations), other)
+	e.Chosen = slices.DeleteFunc(slices.Clone(e.Chosen), other)
 	return e
 }
 

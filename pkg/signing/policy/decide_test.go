@@ -72,6 +72,14 @@ func TestDecideConditions(t *testing.T) {
 	says := func(kind, raw string) change {
 		return func(_ *policy.Facts, e *policy.Evidence) { e.Attestations = append(e.Attestations, stated(kind, raw)) }
 	}
+	chosen := func(of change) change { // of what was chosen from the index
+		return func(f *policy.Facts, e *policy.Evidence) {
+			before := e.Attestations
+			of(f, e)
+			e.Chosen, e.Attestations = append(e.Chosen, e.Attestations[len(before):]...), before
+		}
+	}
+	tested := withModel("tests: passed")
 	model := func(m policy.ModelFacts) change { return func(f *policy.Facts, _ *policy.Evidence) { f.Model = m } }
 	signed := func(all ...signing.Signatory) change {
 		return func(_ *policy.Facts, e *policy.Evidence) { e.Signers = all }
@@ -170,6 +178,16 @@ func TestDecideConditions(t *testing.T) {
 		"built by nobody":       {built, nil, "provenance"},
 		"yanked":                {yanked, says(policy.TypeStatus, `{"state":"yanked","reason":"wrong","since":"2026-11-01T00:00:00Z"}`), "yanked"},
 		"yanked and restored":   {yanked, both(says(policy.TypeStatus, `{"state":"yanked","since":"2026-11-01T00:00:00Z"}`), says(policy.TypeStatus, `{"state":"active","since":"2026-11-02T00:00:00Z"}`)), ""},
+		"child yanked":          {yanked, both(chosen(says(policy.TypeStatus, `{"state":"yanked","since":"2026-11-01T00:00:00Z"}`)), says(policy.TypeStatus, `{"state":"active","since":"2026-11-02T00:00:00Z"}`)), "yanked"},
+		"child restored":        {yanked, chosen(both(says(policy.TypeStatus, `{"state":"yanked","since":"2026-11-01T00:00:00Z"}`), says(policy.TypeStatus, `{"state":"active","since":"2026-11-02T00:00:00Z"}`))), ""},
+		"child active":          {yanked, both(chosen(says(policy.TypeStatus, `{"state":"active","since":"2026-11-03T00:00:00Z"}`)), says(policy.TypeStatus, `{"state":"yanked","since":"2026-11-02T00:00:00Z"}`)), "yanked"},
+		"child dangerous":       {scan, both(report(policy.TypeScan, "2026-11-23T00:00:00Z", safe), chosen(report(policy.TypeScan, "2026-11-22T00:00:00Z", bad))), "scan"},
+		"child clean":           {scan, chosen(report(policy.TypeScan, "2026-11-23T00:00:00Z", safe)), "scan"},
+		"child clean and old":   {scan, both(report(policy.TypeScan, "2026-11-23T00:00:00Z", safe), chosen(report(policy.TypeScan, "2025-11-22T00:00:00Z", safe))), ""},
+		"child below":           {evaluate, both(says(policy.TypeEvaluation, result("accuracy", "mmlu", "0.8")), chosen(says(policy.TypeEvaluation, result("accuracy", "mmlu", "0.2")))), "evaluation"},
+		"child alone evaluated": {evaluate, chosen(says(policy.TypeEvaluation, result("accuracy", "mmlu", "0.8"))), "evaluation"},
+		"child failed":          {tested, both(says(policy.TypeTests, `{"result":"PASSED"}`), chosen(says(policy.TypeTests, `{"result":"FAILED"}`))), "tests"},
+		"child alone passed":    {tested, chosen(says(policy.TypeTests, `{"result":"PASSED"}`)), "tests"},
 		"yanked, nobody asks":   {note(""), says(policy.TypeStatus, `{"state":"yanked","since":"2026-11-01T00:00:00Z"}`), ""},
 		"yanked, may be":        {withModel("yanked: allow"), says(policy.TypeStatus, `{"state":"yanked","since":"2026-11-01T00:00:00Z"}`), ""},
 		"yanked, usually":       {withModel("deprecated: warn"), says(policy.TypeStatus, `{"state":"yanked","since":"2026-11-01T00:00:00Z"}`), "yanked"},

@@ -50,6 +50,10 @@ type Evidence struct {
 	// Attestations are what it stated besides.
 	Attestations []signing.Attestation
 
+	// Chosen are what it stated of the manifest that was chosen from an index,
+	// where the rest is about the index. They count only against the version.
+	Chosen []signing.Attestation
+
 	// OMS made OpenSSF model signatures that cover the version's files.
 	OMS []signing.Signatory
 

@@ -119,13 +119,19 @@ func (m Model) AsksFiles() bool {
 
 // AsksStatements tells whether attestations are needed to decide.
 func (d *Document) AsksStatements() bool {
-	m := d.Model
 	for _, a := range d.Authorities {
 		if len(a.Attestations) > 0 {
 			return true
 		}
 	}
-	return m.Scan != nil || len(m.Evaluation) > 0 || m.Tests || len(m.Builders) > 0 || m.asksStatus()
+	return d.AsksChosen() || len(d.Model.Builders) > 0
+}
+
+// AsksChosen tells whether attestations can count against a version, so that it
+// matters what is said of an index and of the manifest that is chosen from it.
+func (d *Document) AsksChosen() bool {
+	m := d.Model
+	return m.Scan != nil || len(m.Evaluation) > 0 || m.Tests || m.asksStatus()
 }
 
 // asksStatus tells whether it matters what became of the version.

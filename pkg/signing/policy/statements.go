@@ -15,9 +15,18 @@ import (
 
 // stated returns the statements of one type by all authorities of the document.
 func (j *judge) stated(types ...string) []signing.Attestation {
+	return j.statedIn(func(e Evidence) []signing.Attestation { return e.Attestations }, types)
+}
+
+// against returns those that can only count against the version.
+func (j *judge) against(types ...string) []signing.Attestation {
+	return j.statedIn(func(e Evidence) []signing.Attestation { return e.Chosen }, types)
+}
+
+func (j *judge) statedIn(part func(e Evidence) []signing.Attestation, types []string) []signing.Attestation {
 	var out []signing.Attestation
 	for i := range j.doc.Authorities {
-		for _, at := range j.evidence(&j.doc.Authorities[i]).Attestations {
+		for _, at := range part(j.evidence(&j.doc.Authorities[i])) {
 			if slices.Contains(types, at.Type) {
 				out = append(out, at)
 			}
@@ -50,21 +59,32 @@ func (j *judge) scan(s Scan) {
 		j.add(RuleScan, false, "no report that counts is visible", wanted)
 		return
 	}
-	reports := make([]scanReport, len(all))
-	for i, at := range all {
-		reports[i] = readScan(at.Raw)
-	}
-	newest := slices.MaxFunc(reports, scanReport.compare)
+	newest := newestScan(all)
 	j.statements = append(j.statements, all...)
 	if newest.finished.IsZero() {
-		j.add(RuleScan, false, newest.problem, wanted)
+		j.add(RuleScan, false, "a report "+newest.problem, wanted)
 		return
 	}
 	fresh, text := j.age(newest.finished, s.MaxAge)
 	if newest.problem != "" {
 		text += ", " + newest.problem
 	}
-	j.add(RuleScan, fresh && newest.problem == "", "a report of "+text, wanted)
+	ok := fresh && newest.problem == ""
+	if chosen := newestScan(j.against(TypeScan)); chosen.problem != "" {
+		ok, text = false, text+"; of what the index lists, a report "+chosen.problem
+	}
+	j.add(RuleScan, ok, "a report of "+text, wanted)
+}
+
+// newestScan is the report that decides, without a problem if there is none.
+func newestScan(all []signing.Attestation) scanReport {
+	var newest scanReport
+	for i, at := range all {
+		if r := readScan(at.Raw); i == 0 || r.compare(newest) > 0 {
+			newest = r
+		}
+	}
+	return newest
 }
 
 // A scanReport is what matters of one. The problem is empty if it is clean.
@@ -94,7 +114,7 @@ type vulnPredicate struct {
 func readScan(raw jsontext.Value) scanReport {
 	var p vulnPredicate
 	if err := json.Unmarshal(raw, &p); err != nil || p.Metadata.ScanFinishedOn.IsZero() {
-		return scanReport{problem: "a report that cannot be read"}
+		return scanReport{problem: "that cannot be read"}
 	}
 	var result struct {
 		Verdict string           `json:"verdict"`
@@ -131,20 +151,27 @@ type evalRecord struct {
 // so that one result cannot be shown and another one kept quiet by whoever has
 // both.
 func (j *judge) evaluation(e Evaluation) {
-	var found []string
-	ok := true
-	for _, at := range j.stated(TypeEvaluation) {
+	found, used, ok := e.results(j.stated(TypeEvaluation))
+	j.statements = append(j.statements, used...)
+	more, _, none := e.results(j.against(TypeEvaluation))
+	j.add(RuleEvaluation, ok && none && len(found) > 0, e.name()+" "+or(listed(append(found, more...)), "in no result that counts"), e.wanted())
+}
+
+// results are those of the metric, and the statements that have them. It is ok
+// if all are within the bounds.
+func (e Evaluation) results(all []signing.Attestation) (found []string, used []signing.Attestation, ok bool) {
+	ok = true
+	for _, at := range all {
 		records, err := readEvaluation(at.Raw)
 		if err != nil {
 			ok, found = false, append(found, "a result that cannot be read")
 			continue
 		}
-		used := false
+		before := len(found)
 		for _, r := range records {
 			if r.Metric.Name != e.Metric || e.Dataset != "" && r.Dataset.ID != e.Dataset {
 				continue
 			}
-			used = true
 			if r.Value == nil {
 				ok, found = false, append(found, "no value")
 				continue
@@ -152,11 +179,11 @@ func (j *judge) evaluation(e Evaluation) {
 			ok = ok && (e.Min == nil || *r.Value >= *e.Min) && (e.Max == nil || *r.Value <= *e.Max)
 			found = append(found, fmt.Sprintf("%v", *r.Value))
 		}
-		if used {
-			j.statements = append(j.statements, at)
+		if len(found) > before {
+			used = append(used, at)
 		}
 	}
-	j.add(RuleEvaluation, ok && len(found) > 0, e.name()+" "+or(listed(found), "in no result that counts"), e.wanted())
+	return found, used, ok
 }
 
 func (e Evaluation) name() string {
@@ -194,18 +221,19 @@ func readEvaluation(raw jsontext.Value) ([]evalRecord, error) {
 
 // tests asks that every trusted test result says that all went well.
 func (j *judge) tests() {
+	all := j.stated(TypeTests)
+	j.statements = append(j.statements, all...)
 	var found []string
-	ok := true
-	for _, at := range j.stated(TypeTests) {
+	ok := len(all) > 0
+	for _, at := range append(all, j.against(TypeTests)...) {
 		var p struct {
 			Result string `json:"result"`
 		}
 		err := json.Unmarshal(at.Raw, &p)
 		ok = ok && err == nil && p.Result == "PASSED"
 		found = append(found, or(p.Result, "a result that cannot be read"))
-		j.statements = append(j.statements, at)
 	}
-	j.add(RuleTests, ok && len(found) > 0, or(listed(found), "no test result that counts is visible"), "PASSED, attested by one of the authorities")
+	j.add(RuleTests, ok, or(listed(found), "no test result that counts is visible"), "PASSED, attested by one of the authorities")
 }
 
 // provenance asks for one statement by an allowed builder.
@@ -250,21 +278,15 @@ type statusPredicate struct {
 	Replacement string    `json:"replacement"`
 }
 
-// status lets the newest statement decide, if anybody asks.
+// status lets the newest statement decide, if anybody asks; of an index and what
+// was chosen from it, the worse.
 func (j *judge) status(m Model) {
 	if !m.asksStatus() {
 		return
 	}
-	var newest statusPredicate
-	for _, at := range j.stated(TypeStatus) {
-		var p statusPredicate
-		if err := json.Unmarshal(at.Raw, &p); err != nil || !slices.Contains([]string{"active", "deprecated", "yanked"}, p.State) {
-			// Somebody trusted has something to say, and it is not known what.
-			p = statusPredicate{State: "yanked", Reason: "a status that cannot be read", Since: j.facts.Now}
-		}
-		if newest.State == "" || p.Since.After(newest.Since) || p.Since.Equal(newest.Since) && p.State > newest.State {
-			newest = p
-		}
+	newest := j.newestStatus(j.stated(TypeStatus))
+	if chosen := j.newestStatus(j.against(TypeStatus)); chosen.State > newest.State { // in the order of the alphabet
+		newest = chosen
 	}
 	switch newest.State {
 	case "yanked":
@@ -283,6 +305,22 @@ func (j *judge) status(m Model) {
 		}
 		j.react(RuleDeprecated, reaction, newest)
 	}
+}
+
+// newestStatus is the status that decides; its state is empty if there is none.
+func (j *judge) newestStatus(all []signing.Attestation) statusPredicate {
+	var newest statusPredicate
+	for _, at := range all {
+		var p statusPredicate
+		if err := json.Unmarshal(at.Raw, &p); err != nil || !slices.Contains([]string{"active", "deprecated", "yanked"}, p.State) {
+			// Somebody trusted has something to say, and it is not known what.
+			p = statusPredicate{State: "yanked", Reason: "a status that cannot be read", Since: j.facts.Now}
+		}
+		if newest.State == "" || p.Since.After(newest.Since) || p.Since.Equal(newest.Since) && p.State > newest.State {
+			newest = p
+		}
+	}
+	return newest
 }
 
 func (j *judge) react(rule string, reaction Reaction, s statusPredicate) {
