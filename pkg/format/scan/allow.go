@@ -19,6 +19,10 @@ type entry struct {
 	// handed around.
 	loose bool
 
+	// class tells that it is a class too, which may stand where others make an
+	// object of one without arguments of the file.
+	class bool
+
 	// nested tells that the argument is loaded as a file.
 	nested bool
 }
@@ -42,7 +46,7 @@ types SimpleNamespace
 _io BytesIO StringIO
 io BytesIO StringIO
 
-numpy ndarray matrix bool_ bool int8 int16 int32 int64 intc uint8 uint16 uint32 uint64 longlong ulonglong
+numpy bool_ bool int8 int16 int32 int64 intc uint8 uint16 uint32 uint64 longlong ulonglong
 numpy float16 float32 float64 longdouble complex64 complex128 clongdouble str_ bytes_ void datetime64 timedelta64 number
 numpy.ma MaskedArray
 numpy.ma.core MaskedArray
@@ -89,6 +93,8 @@ var checkedNames = map[string]entry{
 	"collections defaultdict":                                {check: classFirst},
 	"copyreg _reconstructor":                                 {check: reconstructor},
 	"copy_reg _reconstructor":                                {check: reconstructor},
+	"numpy ndarray":                                          {check: shape, loose: true, class: true},
+	"numpy matrix":                                           {check: shape, loose: true, class: true},
 	"numpy dtype":                                            {check: dtypeCode, result: vDType},
 	"numpy._core.multiarray _reconstruct":                    {check: arrayClass},
 	"numpy.core._internal _reconstruct":                      {check: arrayClass},
@@ -140,10 +146,10 @@ func allowed(module, name string) *entry {
 	return allowedNames()[module+" "+name]
 }
 
-// isClass tells a global that may be called with anything.
+// isClass tells a global that may be called with anything, or is a class.
 func (m *machine) isClass(v value) bool {
 	g, ok := m.class(v)
-	return ok && v.kind == vGlobal && g.entry != nil && g.entry.check == nil
+	return ok && v.kind == vGlobal && g.entry != nil && (g.entry.check == nil || g.entry.class)
 }
 
 // latin1 is for _codecs.encode, by which old protocols keep bytes.

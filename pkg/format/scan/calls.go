@@ -75,7 +75,7 @@ func (m *machine) newDict(items []value) error {
 	if len(m.dicts) >= maxDicts>>m.shift {
 		return m.limit("too many dictionaries")
 	}
-	d := dict{fields: true}
+	d := dict{fields: true, sized: true}
 	m.escape(items)
 	for i := 0; i < len(items); i += 2 {
 		m.set(&d, items[i], items[i+1])
@@ -121,6 +121,7 @@ func (m *machine) fill(items []value, pairs bool) error {
 // escape reports functions that may only be called with certain arguments, and
 // are put where anybody can call them.
 func (m *machine) escape(items []value) {
+	m.use(items)
 	for _, v := range items {
 		if !m.isRestricted(v) {
 			continue

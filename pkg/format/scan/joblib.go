@@ -50,7 +50,7 @@ func (m *machine) joblibArray(state value) error {
 
 // padding skips what aligns an array.
 func (m *machine) padding(a *array) error {
-	if a.has&2 == 0 || a.align.kind == vPlain && a.align.n == none {
+	if a.has&2 == 0 || a.align.isNone() {
 		return nil
 	}
 	if a.align.kind != vInt {

@@ -14,9 +14,13 @@ import (
 // wrapper is joblib's stand-in for an array of a type and length, with what
 // follows it in the file.
 func wrapper(dtype string, count byte, data []byte) []byte {
+	flags := "\x00"
+	if dtype == "O" {
+		flags = "?"
+	}
 	return asm(nil).proto(3).global("joblib.numpy_pickle", "NumpyArrayWrapper").raw(")\x81}(").
 		text("subclass").global("numpy", "ndarray").text("shape").op('K', count).tuple1().text("order").text("C").
-		text("dtype").global("numpy", "dtype").text(dtype).raw("\x89\x88\x87R(K\x03X\x01\x00\x00\x00<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb").
+		text("dtype").global("numpy", "dtype").text(dtype).raw("\x89\x88\x87R(K\x03X\x01\x00\x00\x00<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK"+flags+"tb").
 		text("allow_mmap").op(0x88).text("numpy_array_alignment_bytes").op('K', 16).raw("ub").
 		raw(string(data)).stop()
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math/bits"
 	"regexp"
+	"slices"
 	"strconv"
 
 	"github.com/modelreg/modelreg/pkg/format/malformed"
@@ -20,10 +21,30 @@ func dtypeCode(m *machine, args []value) string {
 		return "with other arguments than a name"
 	}
 	name, ok := m.text(args[0])
-	if ok && dtypePattern.MatchString(name) || m.isClass(args[0]) {
+	if ok && dtypePattern.MatchString(name) || m.isNumber(args[0]) {
 		return ""
 	}
 	return "with what names no type of numbers or text"
+}
+
+// isNumber tells a class that NumPy does not take for one of objects.
+func (m *machine) isNumber(v value) bool {
+	g, _ := m.class(v)
+	switch g.module {
+	case "numpy":
+		return m.isClass(v) && !g.entry.class
+	case "builtins", "__builtin__":
+		return slices.Contains([]string{"bool", "int", "float", "complex"}, g.name)
+	}
+	return false
+}
+
+// shape is for arrays made of a shape and a type, and of no buffer.
+func shape(_ *machine, args []value) string {
+	if len(args) > 2 {
+		return "with bytes for its elements"
+	}
+	return ""
 }
 
 // newDType makes the value of a call of numpy.dtype.
@@ -47,43 +68,63 @@ func (m *machine) newDType(args []value) value {
 		}
 	}
 	if len(m.dtypes) >= maxDTypes {
+		m.find("limit-steps", "has more types of elements than are kept")
 		return value{}
 	}
 	m.dtypes = append(m.dtypes, t)
 	return value{kind: vDType, off: int64(len(m.dtypes) - 1)}
 }
 
-// setDType follows the state of a dtype: version, order, subdtype, names,
-// fields, size of an element and more.
+// setDType follows the state of a dtype. One that is in use would change what
+// the bytes of an array are.
 func (m *machine) setDType(target, state value) {
 	if m.forked && !m.cloned {
 		return
 	}
 	t := &m.dtypes[target.off]
-	items, ok := m.args(state)
-	if !ok || len(items) < 6 || items[5].kind != vInt {
+	items, _ := m.args(state)
+	why := "describes a type by what cannot be told"
+	switch {
+	case state.kind == vLongTuple:
 		t.size = -1
+		m.find("limit-steps", "has more tuples than are kept")
 		return
+	case t.used:
+		why = "changes a type that is in use"
+	case len(items) >= 7 && items[5].kind == vInt:
+		why = m.describe(t, items)
 	}
-	if sub := items[2]; sub.kind != vPlain || sub.n != none {
-		of, isTuple := m.args(sub)
-		if !isTuple || len(of) == 0 || of[0].kind != vDType {
-			t.size = -1
-			return
-		}
-		t.object = t.object || m.dtypes[of[0].off].object
+	if why != "" {
+		t.size = -1
+		m.find("pickle-call", "%s", why)
 	}
+}
+
+// describe follows version, order, subdtype, names, fields, size of an element,
+// alignment and flags. It returns why they are not harmless, or "".
+func (m *machine) describe(t *dtype, items []value) string {
 	n := items[5].off
-	if fields := items[4]; fields.kind != vPlain || fields.n != none {
+	fits := true
+	if sub := items[2]; !sub.isNone() {
+		of, _ := m.args(sub)
+		if len(of) != 2 || of[0].kind != vDType {
+			return "describes a type by one that cannot be told"
+		}
+		base := m.dtypes[of[0].off]
+		count, ok := m.elements(of[1])
+		t.object = t.object || base.object
+		fits = ok && (base.size < 0 || count <= n/max(base.size, 1))
+	}
+	if fields := items[4]; !fields.isNone() {
 		if fields.kind != vDict || !m.dicts[fields.off].fields {
-			t.size = -1
-			return
+			return "describes a type by fields that cannot be told"
 		}
 		d := m.dicts[fields.off]
 		t.object = t.object || d.objs
-		if d.extent > n || d.objs && len(items) > 7 && items[7].off&1 == 0 {
-			m.find("pickle-call", "describes a type whose fields are not what it says")
-		}
+		fits = fits && d.sized && d.extent <= n
+	}
+	if !fits || t.object && !m.ownsObjects(items) {
+		return "describes a type that is not what it says"
 	}
 	switch {
 	case t.flex && n >= 0:
@@ -91,11 +132,26 @@ func (m *machine) setDType(target, state value) {
 	case n >= 0:
 		t.size = -1
 	}
+	return ""
+}
+
+// ownsObjects tells whether the state of a dtype with objects has the flags by
+// which NumPy counts references to them, and does not take them from bytes.
+// Before version 3 it sets them itself.
+func (m *machine) ownsObjects(items []value) bool {
+	const counted, listed = 1, 2
+	if items[0].kind == vInt && items[0].off < 3 {
+		return true
+	}
+	return len(items) > 7 && items[7].kind == vInt && items[7].off&(counted|listed) == counted|listed
 }
 
 // scalar is for what makes a number of a dtype and bytes.
 func scalar(m *machine, args []value) string {
-	if len(args) == 0 || len(args) > 2 || args[0].kind != vDType || m.dtypes[args[0].off].object {
+	if len(args) == 0 || len(args) > 2 || args[0].kind != vDType {
+		return "without a dtype"
+	}
+	if t := m.dtypes[args[0].off]; t.object || t.size < 0 {
 		return "without a dtype of numbers"
 	}
 	return ""

@@ -43,6 +43,8 @@ const (
 	torchMagic = 2 // it is the number at the start of PyTorch's old files
 )
 
+func (v value) isNone() bool { return v.kind == vPlain && v.n == none }
+
 // A global is a name that was imported.
 type global struct {
 	module, name string
@@ -56,6 +58,7 @@ type dict struct {
 	dunder bool  // has a key by which Python runs code
 	other  bool  // has keys that are no plain strings
 	fields bool  // all its values are pairs of a dtype and an offset
+	sized  bool  // and the sizes of all dtypes are known
 	objs   bool  // some of those have objects
 	extent int64 // where the last of the fields ends
 	array  *array
@@ -66,6 +69,7 @@ type dtype struct {
 	size   int64 // bytes, -1 if it cannot be told
 	object bool
 	flex   bool // of any size: its state tells
+	used   bool // something has it, so that it must not change
 }
 
 // An array is the state of joblib's stand-in.
@@ -116,6 +120,7 @@ func (m *machine) keep(s []byte) value {
 // tuple makes a value of items.
 func (m *machine) tuple(items []value) value {
 	var flag uint32
+	m.use(items)
 	for _, v := range items {
 		if m.isRestricted(v) {
 			flag = restricted
@@ -127,6 +132,18 @@ func (m *machine) tuple(items []value) value {
 	v := value{kind: vTuple, off: int64(len(m.items)), n: uint32(len(items)) | flag}
 	m.items = append(m.items, items...)
 	return v
+}
+
+// use notes that something has dtypes.
+func (m *machine) use(items []value) {
+	if m.forked && !m.cloned {
+		return
+	}
+	for _, v := range items {
+		if v.kind == vDType {
+			m.dtypes[v.off].used = true
+		}
+	}
 }
 
 // args returns the items of a tuple.
@@ -205,6 +222,6 @@ func (m *machine) setField(d *dict, item value) {
 	}
 	t := m.dtypes[items[0].off]
 	d.objs = d.objs || t.object
-	d.fields = d.fields && t.size >= 0
+	d.sized = d.sized && t.size >= 0
 	d.extent = max(d.extent, items[1].off+t.size)
 }
