@@ -39,11 +39,8 @@ const (
 func (p *Policy) Decide(f Facts) Decision {
 	dec := Decision{Policy: p.String(), Repository: f.Repository, Digest: f.Digest.String(), Rules: []Result{}}
 	docs := p.Deciding(f.Repository)
-	if len(docs) == 0 {
-		dec.Rules = append(dec.Rules, Result{
-			Rule: RuleMatch, Effect: effectRefuse, Found: "no document for " + f.Repository,
-			Wanted: "a document with a glob that matches it; there are " + listed(p.globs()),
-		})
+	if !slices.ContainsFunc(docs, func(d *Document) bool { return !d.Always }) {
+		dec.Rules = append(dec.Rules, p.unmatched(&f, len(docs) > 0))
 	}
 	for _, d := range docs {
 		j := judge{doc: d, facts: &f}
@@ -57,6 +54,18 @@ func (p *Policy) Decide(f Facts) Decision {
 	}
 	dec.Allowed = len(dec.Failures()) == 0
 	return dec
+}
+
+// unmatched is the result that no document is for the repository, but for floors.
+func (p *Policy) unmatched(f *Facts, floors bool) Result {
+	r := Result{
+		Rule: RuleMatch, Effect: effectRefuse, Found: "no document for " + f.Repository,
+		Wanted: "a document with a glob that matches it; there are " + or(listed(p.globs()), "none"),
+	}
+	if floors {
+		r.Found += " but those that decide always, which allow nothing by themselves"
+	}
+	return r
 }
 
 // A judge goes through the rules of one document.

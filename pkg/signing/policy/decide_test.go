@@ -264,6 +264,35 @@ func TestDecideLogic(t *testing.T) {
 	}
 }
 
+// A floor asks for more, and admits nothing that no other document is for.
+func TestDecideFloor(t *testing.T) {
+	floor := doc("floor", `policy.modelreg.dev/always: "true"`, all, byKey1)
+	by := func(authority string) policy.Facts {
+		f := facts(nil)
+		f.Evidence = map[policy.Source]policy.Evidence{
+			{Document: "floor", Authority: authority}: {Signers: []signing.Signatory{key("k1")}},
+			{Document: "x", Authority: "one"}:         {Signers: []signing.Signatory{key("k1")}},
+		}
+		return f
+	}
+	elsewhere := doc("x", "", `{glob: "reg.example/c/*"}`, byKey1)
+	here := doc("x", "", `{glob: "reg.example/a/*"}`, byKey1)
+	tests := map[string]struct {
+		policy, authority, want string
+	}{
+		"alone":             {floor, "one", "match"},
+		"others elsewhere":  {floor + elsewhere, "one", "match"},
+		"does not hold":     {floor + elsewhere, "nobody", "match signature"},
+		"beside another":    {floor + here, "one", ""},
+		"not held, besides": {floor + here, "nobody", "signature"},
+	}
+	for name, tt := range tests {
+		if d := parse(t, tt.policy).Decide(by(tt.authority)); failed(d) != tt.want || d.Allowed != (tt.want == "") {
+			t.Errorf("%s: refused for %q, want %q", name, failed(d), tt.want)
+		}
+	}
+}
+
 // A document that warns says what a strict one would, and refuses nothing.
 func TestDecideWarns(t *testing.T) {
 	text := strings.Replace(withModel("licenses: [mit]"), "spec:\n", "spec:\n  mode: warn\n", 1)

@@ -16,7 +16,7 @@
 // those with the most specific match, see [Policy.Deciding], and those that are
 // marked to decide always. All of them must pass; within one, any authority
 // will do, and every condition must hold. A repository that no document
-// matches is refused.
+// matches, but for those that decide always, is refused.
 package policy
 
 import (
@@ -165,7 +165,7 @@ type Conditions struct {
 	RequireOMS bool
 
 	// Always makes the document decide also where another one has a more
-	// specific glob.
+	// specific glob. It allows nothing that no other one is for.
 	Always bool
 
 	// Model is what is asked of the model; the zero value asks nothing.
@@ -256,12 +256,12 @@ func (d *Document) match(name string) *specificity {
 	return best
 }
 
-// globs lists those of all documents, each once.
+// globs lists those of all documents that can allow a repository, each once.
 func (p *Policy) globs() []string {
 	var all []string
 	for _, d := range p.Documents {
 		for _, g := range d.Globs {
-			if !slices.Contains(all, g) {
+			if !d.Always && !slices.Contains(all, g) {
 				all = append(all, g)
 			}
 		}

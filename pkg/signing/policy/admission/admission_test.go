@@ -144,6 +144,21 @@ func TestGenerateNothingAllowed(t *testing.T) {
 	}
 }
 
+// A document that decides always admits nothing that no other one is for.
+func TestGenerateFloor(t *testing.T) {
+	p := parse(t, document("floor", `policy.modelreg.dev/always: "true"`, `{glob: "floor.io/**"}`, team)+
+		document("org", "", `{glob: "reg.io/org/**"}`, team))
+	for _, engine := range []admission.Engine{admission.VAP, admission.Kyverno} {
+		got, err := admission.Generate(p, engine, admission.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(got, "from these repositories only: reg.io/org/**") {
+			t.Errorf("%s: %s", engine, got)
+		}
+	}
+}
+
 // All that is written is YAML, and every regular expression in it is one.
 func FuzzGenerate(f *testing.F) {
 	raw, err := os.ReadFile(filepath.Join("testdata", "policy.yaml"))

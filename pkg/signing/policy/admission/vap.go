@@ -68,6 +68,9 @@ func (g *generator) origins(variables string) []validation {
 			denied = append(denied, r.matches("m"))
 			continue
 		}
+		if r.Always {
+			continue // it asks for more, and allows nothing by itself
+		}
 		allowed = append(allowed, r.matches("m"))
 		where = append(where, r.Globs...)
 	}
