@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -360,4 +361,59 @@ func repositoryOf(t *testing.T, l *layout.Layout) *layout.Repository {
 		t.Fatal(err)
 	}
 	return r
+}
+
+// foreign makes the partial archive another user's.
+func foreign(_, file string) error {
+	return errors.Join(os.WriteFile(file+".partial", nil, 0o644), os.Chown(file+".partial", 12345, -1))
+}
+
+// TestTarFollowsNoLinks has somebody put links where an archive and what belongs to
+// it are going to be written.
+func TestTarFollowsNoLinks(t *testing.T) {
+	link := func(name string) func(string, string) error {
+		return func(victim, file string) error { return os.Symlink(victim, file+name) }
+	}
+	tests := map[string]struct {
+		plant   func(victim, file string) error
+		refused bool
+	}{
+		"archive":          {link(".partial"), true},
+		"archive, dangles": {func(victim, file string) error { return os.Symlink(victim+".new", file+".partial") }, true},
+		"archive, by name": {func(victim, file string) error { return os.Link(victim, file+".partial") }, true},
+		"a directory":      {func(_, file string) error { return os.Mkdir(file+".partial", 0o755) }, true},
+		"another user's":   {foreign, true},
+		"journal":          {link(".partial.journal"), false},
+		"next journal":     {link(".partial.journal.tmp"), false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if runtime.GOOS == "windows" {
+				t.Skip("links are for administrators")
+			}
+			victim := filepath.Join(t.TempDir(), "victim")
+			if err := os.WriteFile(victim, []byte("theirs"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			file := filepath.Join(t.TempDir(), "x.tar")
+			if err := tt.plant(victim, file); errors.Is(err, os.ErrPermission) {
+				t.Skip(err) // only root gives files away
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			w, err := layout.CreateTar(file, layout.Contents{})
+			if err == nil {
+				err = errors.Join(w.Commit(), w.Close())
+			}
+			if errors.Is(err, os.ErrPermission) != tt.refused || !tt.refused && err != nil {
+				t.Errorf("error = %v; want a refusal: %t", err, tt.refused)
+			}
+			if raw, err := os.ReadFile(victim); err != nil || string(raw) != "theirs" {
+				t.Errorf("the file behind the link holds %d bytes, %v", len(raw), err)
+			}
+			if left, err := os.ReadDir(filepath.Dir(victim)); err != nil || len(left) != 1 {
+				t.Errorf("%v, %v were made behind the link", left, err)
+			}
+		})
+	}
 }

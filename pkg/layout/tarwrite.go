@@ -63,7 +63,8 @@ type TarWriter struct {
 
 // CreateTar begins to write an archive. The directory of the file must exist,
 // and what has its name stays until Commit. An archive that another process is
-// writing is an error that wraps store.ErrLocked.
+// writing is an error that wraps store.ErrLocked, and where a link, or a file of
+// another user, has the name FILE.partial, one that wraps fs.ErrPermission.
 func CreateTar(file string, c Contents) (_ *TarWriter, err error) {
 	w := &TarWriter{
 		file: file, temp: file + ".partial",
@@ -71,6 +72,9 @@ func CreateTar(file string, c Contents) (_ *TarWriter, err error) {
 	}
 	headers, err := w.place(c)
 	if err != nil {
+		return nil, fmt.Errorf("write %s: %w", file, err)
+	}
+	if err := w.claim(); err != nil {
 		return nil, fmt.Errorf("write %s: %w", file, err)
 	}
 	w.lock = flock.New(w.temp, flock.SetPermissions(0o644))
@@ -193,20 +197,51 @@ func (l *tarLayout) header(h *tar.Header) {
 	l.put(bytes.Clone(b.Bytes()))
 }
 
+// claim makes the partial archive, or looks whether one that is there may be
+// written to: its name can be foreseen, and in a directory that others write to
+// it could be a link, or a file that they go on writing to. One that was made just
+// now is not looked at: file systems without owners call it whoever's they like.
+func (w *TarWriter) claim() error {
+	f, err := os.OpenFile(w.temp, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+	if err == nil {
+		return f.Close()
+	}
+	if !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	info, err := os.Lstat(w.temp)
+	if err != nil {
+		return vanished(err)
+	}
+	return store.CheckOwn(info)
+}
+
+// vanished tells of a partial archive that is not there any more: another writer
+// has just given it its name.
+func vanished(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return store.ErrLocked
+	}
+	return err
+}
+
 // open opens the partial archive, with all that is known of it.
 func (w *TarWriter) open(headers []piece) (err error) {
-	if w.f, err = os.OpenFile(w.temp, os.O_RDWR|os.O_CREATE, 0o644); err != nil {
-		return err
+	if w.f, err = os.OpenFile(w.temp, os.O_RDWR, 0); err != nil {
+		return vanished(err)
 	}
 	info, err := w.f.Stat()
 	if err != nil {
 		return err
 	}
-	if !info.Mode().IsRegular() {
-		return malformed("%s is no regular file", w.temp)
+	named, err := os.Lstat(w.temp)
+	if err != nil {
+		return vanished(err)
 	}
-	if locked, err := w.lock.Stat(); err != nil || !os.SameFile(locked, info) {
-		return store.ErrLocked // it got its name while we waited for the lock
+	// It is another since it was locked: somebody gave it its name, or put a link
+	// there.
+	if locked, err := w.lock.Stat(); err != nil || !os.SameFile(locked, info) || !os.SameFile(named, info) {
+		return store.ErrLocked
 	}
 	if !w.recall() || info.Size() != w.size {
 		clear(w.at)
@@ -236,6 +271,9 @@ func (w *TarWriter) journal() string { return w.temp + ".journal" }
 
 // recall reads the journal, if it is of these contents.
 func (w *TarWriter) recall() bool {
+	if info, err := os.Lstat(w.journal()); err != nil || store.CheckOwn(info) != nil {
+		return false
+	}
 	f, err := os.Open(w.journal())
 	if err != nil {
 		return false
@@ -263,10 +301,21 @@ func (w *TarWriter) note() error {
 		return err
 	}
 	temp := w.journal() + temporary
-	if err := os.WriteFile(temp, raw, 0o644); err != nil {
+	_ = os.Remove(temp) // of a run that was stopped, or a link
+	if err := writeNew(temp, raw); err != nil {
 		return err
 	}
 	return os.Rename(temp, w.journal())
+}
+
+// writeNew writes a file that must not be there.
+func writeNew(name string, raw []byte) error {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(raw)
+	return errors.Join(err, f.Close())
 }
 
 // Layout returns the layout that the archive is going to be, to be looked at before

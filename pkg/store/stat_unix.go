@@ -34,6 +34,19 @@ func CheckPrivate(fi fs.FileInfo) error {
 	return nil
 }
 
+// CheckOwn refuses what is no regular file, what another user owns, and what has
+// a second name: bytes that are written to it could end up in another's file, or
+// be changed by others. Unlike [CheckPrivate] it takes files that others may write
+// to: on some file systems all are. The fi must be of the thing itself, as from
+// Lstat.
+func CheckOwn(fi fs.FileInfo) error {
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	if !ok || !fi.Mode().IsRegular() || int(st.Uid) != os.Geteuid() || st.Nlink > 1 {
+		return notOwn(fi)
+	}
+	return nil
+}
+
 // Allocated returns how many bytes of the disk a file takes: less than its size
 // where parts of it have not been written.
 func Allocated(fi fs.FileInfo) int64 {

@@ -227,3 +227,7 @@ func (c *StatCache) Save() error {
 var errNotPrivate = errors.New("others than its user can write to it")
 
 func notPrivate(fi os.FileInfo) error { return fmt.Errorf("%s: %w", fi.Name(), errNotPrivate) }
+
+func notOwn(fi os.FileInfo) error {
+	return fmt.Errorf("%s is a link, or no file, or another user's: remove it: %w", fi.Name(), os.ErrPermission)
+}
