@@ -35,7 +35,7 @@ type failing struct{ err error }
 func (f failing) Write([]byte) (int, error) { return 0, f.err }
 
 func TestCatRange(t *testing.T) {
-	w := newWorld(t)
+	w := newWorldWith(t, testreg.Options{Data: t.TempDir()})
 	large := string(testmodel.SafetensorsFile(testmodel.Transformer(1, 0), nil))
 	plain := strings.Repeat("0123456789", 1_000_000)
 	model := dir(t, files{"notes.txt": "0123456789", "model.safetensors": large, "data.csv": plain, "empty": ""})
@@ -80,7 +80,7 @@ func TestCatRange(t *testing.T) {
 
 // A part of weights costs itself, about the chunks it is in, and their index.
 func TestCatRangeMovesLittle(t *testing.T) {
-	w := newWorld(t)
+	w := newWorldWith(t, testreg.Options{Data: t.TempDir()})
 	large := string(testmodel.SafetensorsFile(testmodel.Transformer(1, 0), nil))
 	if _, err := w.Push(t.Context(), dir(t, files{"model.safetensors": large}), w.ref("org/m:v1"), hub.PushOptions{}); err != nil {
 		t.Fatal(err)

@@ -5,13 +5,14 @@ import (
 	"testing"
 
 	"github.com/modelreg/modelreg/internal/testmodel"
+	"github.com/modelreg/modelreg/internal/testreg"
 	"github.com/modelreg/modelreg/pkg/hub"
 )
 
 // Shards are made of the bytes of the file: who has it fetches headers, and the
 // chunks at which they were cut.
 func TestReshardedFetchesLittle(t *testing.T) {
-	w, v := newWorld(t), single(testmodel.Transformer(1, 2))
+	w, v := newWorldWith(t, testreg.Options{Data: t.TempDir()}), single(testmodel.Transformer(1, 2))
 	dir, out := v.write(t), filepath.Join(t.TempDir(), "out")
 	w.pushDir(dir, "org/m:whole", hub.PushOptions{})
 	w.fetch("org/m:whole", out, hub.PullOptions{NoStore: true})

@@ -93,7 +93,7 @@ func TestVariantExponents(t *testing.T) {
 }
 
 func TestVariantDifference(t *testing.T) {
-	w, base, tuned := newWorld(t), trained(0), trained(0.001)
+	w, base, tuned := newWorldWith(t, testreg.Options{Data: t.TempDir()}), trained(0), trained(0.001)
 	w.pushDir(base.write(t), "org/base:v1", hub.PushOptions{})
 	r := w.ref("org/base:v1")
 	w.pushDir(tuned.write(t), "org/m:v1", hub.PushOptions{Variants: []hub.Variant{{Base: &r}}})
@@ -142,7 +142,7 @@ func TestVariantLies(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
+			w := newWorldWith(t, testreg.Options{Data: t.TempDir()})
 			w.pushDir(v.write(t), "org/m:v1", hub.PushOptions{})
 			desc, raw := w.manifest("org/m", "v1")
 			m, err := mediatypes.ParseManifest(raw)
