@@ -68,7 +68,9 @@ ECDSA keys. Left out are .git, .github, .gitignore, .gitattributes and .modelreg
 what was signed: with the manifest and signatures that pull --verify keeps there, and
 with DIR/model.sig, a signature of OpenSSF Model Signing by this or another tool. No
 network is needed. A file that changed, is missing, or was not signed fails (exit 15).
-What the signer left out and is there is listed.`
+What the signer left out and is there is listed. How many files the pull left out, with
+--include or --exclude, is said by what it noted in DIR, which nobody signed: they are
+counted, and --complete fails for them.`
 )
 
 // dirFlags are the flags of sign and verify that go with a directory.
@@ -77,6 +79,7 @@ type dirFlags struct {
 	force      bool
 	fast       bool
 	allowExtra bool
+	complete   bool
 	jobs       int
 }
 
@@ -89,6 +92,7 @@ func (f *dirFlags) addVerify(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.signature, "signature", "", "with DIR: check with the signature in `FILE` (default: DIR/model.sig, and what pull --verify keeps in DIR)")
 	cmd.Flags().BoolVar(&f.fast, "fast", false, "with DIR: do not read files that have not changed since modelreg last read them")
 	cmd.Flags().BoolVar(&f.allowExtra, "allow-extra", false, "with DIR: list files that nobody signed, and let them be")
+	cmd.Flags().BoolVar(&f.complete, "complete", false, "with DIR: fail for files of the version that the pull left out, too")
 	cmd.Flags().IntVarP(&f.jobs, "jobs", "j", 0, "with DIR: read `N` files at once (default: one per CPU)")
 }
 
@@ -146,7 +150,7 @@ func (a *app) verifyDir(cmd *cobra.Command, dir string, who trustFlags, f dirFla
 		return err
 	}
 	res, verr := h.VerifyDir(cmd.Context(), dir, *trust, hub.VerifyDirOptions{
-		Signature: f.signature, Fast: f.fast, AllowExtra: f.allowExtra, Workers: f.jobs,
+		Signature: f.signature, Fast: f.fast, AllowExtra: f.allowExtra, Complete: f.complete, Workers: f.jobs,
 	})
 	if res == nil {
 		return verr
@@ -171,6 +175,9 @@ func printVerifiedDir(w io.Writer, res *hub.VerifyDirResult) {
 				fmt.Fprintf(w, "signed by %s (%s)\n", signedBy(s), ui.Line(rec.File))
 			}
 		}
+	}
+	if res.LeftOut > 0 {
+		fmt.Fprintf(w, "left out by the pull, as it noted: %s\n", ui.Files(res.LeftOut))
 	}
 	for _, l := range []struct {
 		what  string

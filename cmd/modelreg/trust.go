@@ -165,7 +165,7 @@ not noticed. REF with a digest is not compared.
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.either(
 				cmd, args[0],
-				command{[]string{"signature", "fast", "allow-extra", "jobs"}, func() error { return a.verifyDir(cmd, args[0], trust, dir) }},
+				command{[]string{"signature", "fast", "allow-extra", "complete", "jobs"}, func() error { return a.verifyDir(cmd, args[0], trust, dir) }},
 				command{[]string{"allow-downgrade", "attestation", "attestation-only", "policy", "policy-key", "policy-certificate-identity", "policy-certificate-oidc-issuer", "trust-root"}, func() error { return a.verify(cmd, args[0], trust, opts) }},
 			)
 		},

@@ -30,6 +30,10 @@ type VerifyDirOptions struct {
 	// AllowExtra lets files be there that nobody signed. They are listed.
 	AllowExtra bool
 
+	// Complete counts files as missing that the pull is said to have left out.
+	// Nobody has signed what a pull was asked for.
+	Complete bool
+
 	// Workers bounds the files read at once. Zero means one per CPU.
 	Workers int
 }
@@ -47,7 +51,7 @@ type VerifyDirResult struct {
 	Files        int             `json:"files"`   // that are as they were signed
 	Size         int64           `json:"size"`    // of those, in bytes
 	ReadFiles    int             `json:"readFiles"`
-	LeftOut      int             `json:"skippedFiles"` // of the version, that the pull did not select
+	LeftOut      int             `json:"skippedFiles"` // of the version, that the pull is said not to have selected
 	Changed      []string        `json:"changed"`
 	Missing      []string        `json:"missing"`
 	Extra        []string        `json:"extra"`
@@ -220,6 +224,9 @@ func (v *dirVerification) compare(ctx context.Context) error {
 		note(v.model.Compare(v.modelFiles(found)))
 	}
 	if v.version != nil {
+		if v.opts.Complete {
+			v.version.wanted = func(string) bool { return true }
+		}
 		d, leftOut := v.version.compare(found)
 		note(d)
 		v.res.LeftOut = leftOut
