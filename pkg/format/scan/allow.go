@@ -77,7 +77,7 @@ torch.storage UntypedStorage TypedStorage _UntypedStorage
 torch.cuda FloatStorage DoubleStorage HalfStorage LongStorage IntStorage ShortStorage CharStorage ByteStorage BoolStorage BFloat16Storage
 torch.nn.parameter Parameter Buffer UninitializedParameter UninitializedBuffer
 torch.serialization _get_layout
-torch._utils _rebuild_tensor _rebuild_tensor_v2 _rebuild_tensor_v3 _rebuild_parameter _rebuild_parameter_with_state _rebuild_qtensor
+torch._utils _rebuild_tensor _rebuild_tensor_v2 _rebuild_tensor_v3 _rebuild_parameter _rebuild_qtensor
 torch._utils _rebuild_sparse_tensor _rebuild_nested_tensor _rebuild_meta_tensor_no_storage _rebuild_device_tensor_from_numpy
 `
 
@@ -117,6 +117,7 @@ var checkedNames = map[string]entry{
 	"torch.jit._pickle build_doublelist":                     {check: listFirst},
 	"torch.jit._pickle build_boollist":                       {check: listFirst},
 	"torch.jit._pickle restore_type_tag":                     {check: listFirst},
+	"torch._utils _rebuild_parameter_with_state":             {check: rebuildParameter},
 	"torch._tensor _rebuild_from_type_v2":                    {check: rebuild},
 	"torch.storage _load_from_bytes":                         {check: one, nested: true},
 }
@@ -279,8 +280,33 @@ func rebuild(m *machine, args []value) string {
 	if !strings.HasPrefix(f.module, "torch") || m.isRestricted(args[2]) || m.isRestricted(args[3]) {
 		return "with what it would call"
 	}
-	if d := args[3]; d.kind == vDict && (m.dicts[d.off].dunder || m.dicts[d.off].other) {
-		return "with attributes by which Python runs code"
+	return m.attributes(args[3])
+}
+
+// rebuildParameter is for what makes a parameter of data, a bool, hooks and a
+// state.
+func rebuildParameter(m *machine, args []value) string {
+	if len(args) != 4 || slices.ContainsFunc(args, m.isRestricted) {
+		return "with what it would call"
+	}
+	return m.attributes(args[3])
+}
+
+// attributes returns why a state that PyTorch sets attribute by attribute is
+// not harmless, or "".
+func (m *machine) attributes(state value) string {
+	states := []value{state}
+	if items, ok := m.args(state); ok {
+		states = items
+	}
+	for _, v := range states {
+		switch {
+		case v.kind == vPlain:
+		case v.kind != vDict || m.dicts[v.off].other:
+			return "with attributes that cannot be told"
+		case m.dicts[v.off].dunder:
+			return "with attributes by which Python runs code"
+		}
 	}
 	return ""
 }

@@ -371,10 +371,16 @@ func (m *machine) checkState(target, state value) {
 			m.find("pickle-build", "sets attributes of %s with names that cannot be told", g)
 		}
 	}
-	if state.kind == vResult || state.kind == vGlobal {
+	// Python takes a pair for attributes and slots, unless a class has a way of
+	// its own, as NumPy's generators have.
+	isPair := len(states) == 2 && !strings.HasPrefix(g.module, "numpy.")
+	if isMade(state) || isPair && slices.ContainsFunc(states, isMade) {
 		m.find("pickle-build", "sets the state of %s by what cannot be told", g)
 	}
 }
+
+// isMade tells a value that is made by a call, or a class itself.
+func isMade(v value) bool { return v.kind == vResult || v.kind == vGlobal }
 
 // persistent is what a persistent id stands for: in PyTorch's files a storage.
 func (m *machine) persistent(id value) value {
