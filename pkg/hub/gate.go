@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"math"
 	"slices"
-	"strings"
 
 	"github.com/modelreg/modelreg/pkg/format"
 	"github.com/modelreg/modelreg/pkg/format/scan"
@@ -55,7 +55,11 @@ func (g *gate) report() *PushScan {
 
 // examine is what [artifact.PackOptions] asks.
 func (g *gate) examine(ctx context.Context, files []format.File) error {
-	report, err := scan.Scan(ctx, g.open(ctx, files), scan.Options{Sparse: true, Timeout: remoteTimeout})
+	opts := scan.Options{Sparse: true, Timeout: remoteTimeout, Fetch: math.MaxInt64}
+	if g.far {
+		opts.Fetch = maxFarFetch
+	}
+	report, err := scan.Scan(ctx, g.open(ctx, files), opts)
 	if err != nil {
 		return fmt.Errorf("scan: %w", err)
 	}
@@ -71,13 +75,27 @@ func (g *gate) examine(ctx context.Context, files []format.File) error {
 	return &ScanError{Op: g.op, Name: g.name, Verdict: report.Verdict, Findings: refused}
 }
 
-// isRefused tells findings that a push stops at: what is dangerous, and pickles
-// that cannot be followed, which run up to the fault. Other files that cannot be
-// followed do nothing by themselves.
+// maxFarFetch is how much of a file that is elsewhere is read to unpack or to
+// search it: an import then reads it a second time.
+const maxFarFetch = 1 << 30
+
+// runNothing are the rules of what cannot be followed and does nothing by itself
+// all the same: numbers, templates, which are rendered in a sandbox, and
+// configurations that no loader can read, or of which each name was looked at.
+var runNothing = []string{"safetensors-malformed", "gguf-malformed", "onnx-malformed", "chat-template-unread", "json-malformed"}
+
+// isRefused tells findings that a push stops at: what is dangerous, and what
+// cannot be followed, since loaders may follow it further.
 func isRefused(rule string) bool {
 	rules := scan.Rules()
 	i := slices.IndexFunc(rules, func(r scan.Rule) bool { return r.ID == rule })
-	return i >= 0 && (rules[i].Verdict == scan.Dangerous || rules[i].Verdict == scan.Unscannable && strings.HasPrefix(rule, "pickle-"))
+	switch {
+	case i < 0:
+		return true
+	case rules[i].Verdict == scan.Unscannable:
+		return !slices.Contains(runNothing, rule)
+	}
+	return rules[i].Verdict == scan.Dangerous
 }
 
 // notes tell in a line what was found and not refused.

@@ -163,16 +163,24 @@ func TestPushScans(t *testing.T) {
 		refused string // the rule
 		note    string
 	}{
-		"safe":            {map[string]string{"a.txt": "x"}, hub.PushOptions{}, "", ""},
-		"dangerous":       {map[string]string{"a.pkl": evil}, hub.PushOptions{}, "pickle-dangerous-import", ""},
-		"hidden":          {map[string]string{"a.dat": "\x80\x04cos\ngetcwd\n(tR."}, hub.PushOptions{}, "pickle-dangerous-import", ""},
-		"broken pickle":   {map[string]string{"a.pkl": "\x80\x04cos"}, hub.PushOptions{}, "pickle-broken", ""},
-		"template":        {map[string]string{"chat_template.jinja": "{{ x.__class__ }}"}, hub.PushOptions{}, "chat-template", ""},
-		"allowed":         {map[string]string{"a.pkl": evil}, hub.PushOptions{AllowUnsafe: true}, "", "verdict dangerous"},
-		"not looked at":   {map[string]string{"a.pkl": evil}, hub.PushOptions{NoScan: true}, "", ""},
-		"custom code":     {map[string]string{"a.py": "x"}, hub.PushOptions{}, "", "verdict unknown"},
-		"malformed, rest": {map[string]string{"a.safetensors": "no"}, hub.PushOptions{}, "", "verdict unscannable"},
-		"dry":             {map[string]string{"a.pkl": evil}, hub.PushOptions{DryRun: true}, "pickle-dangerous-import", ""},
+		"safe":             {map[string]string{"a.txt": "x"}, hub.PushOptions{}, "", ""},
+		"dangerous":        {map[string]string{"a.pkl": evil}, hub.PushOptions{}, "pickle-dangerous-import", ""},
+		"hidden":           {map[string]string{"a.dat": "\x80\x04cos\ngetcwd\n(tR."}, hub.PushOptions{}, "pickle-dangerous-import", ""},
+		"broken pickle":    {map[string]string{"a.pkl": "\x80\x04cos"}, hub.PushOptions{}, "pickle-broken", ""},
+		"closed":           {map[string]string{"a.joblib": "\xfd7zXZ\x00\x00\x04"}, hub.PushOptions{}, "archive-closed", ""},
+		"damaged archive":  {map[string]string{"a.pt": "PK\x03\x04"}, hub.PushOptions{}, "zip-malformed", ""},
+		"damaged gzip":     {map[string]string{"a.pkl": "\x1f\x8b\x08"}, hub.PushOptions{}, "compressed-malformed", ""},
+		"other format":     {map[string]string{"a.h5": "x"}, hub.PushOptions{}, "format-mismatch", ""},
+		"loose model":      {map[string]string{"a.json": `{"class_name":"x","class_name":"Lambda","config":{}}`}, hub.PushOptions{}, "model-malformed", ""},
+		"large graph":      {map[string]string{"a.pb": strings.Repeat("x", 17<<20)}, hub.PushOptions{}, "", ""},
+		"template":         {map[string]string{"chat_template.jinja": "{{ x.__class__ }}"}, hub.PushOptions{}, "chat-template", ""},
+		"allowed":          {map[string]string{"a.pkl": evil}, hub.PushOptions{AllowUnsafe: true}, "", "verdict dangerous"},
+		"not looked at":    {map[string]string{"a.pkl": evil}, hub.PushOptions{NoScan: true}, "", ""},
+		"custom code":      {map[string]string{"a.py": "x"}, hub.PushOptions{}, "", "verdict unknown"},
+		"template, unread": {map[string]string{"chat_template.jinja": "{{ "}, hub.PushOptions{}, "", "verdict unscannable"},
+		"no JSON":          {map[string]string{"config.json": "{"}, hub.PushOptions{}, "", "verdict unscannable"},
+		"malformed, rest":  {map[string]string{"a.safetensors": "no"}, hub.PushOptions{}, "", "verdict unscannable"},
+		"dry":              {map[string]string{"a.pkl": evil}, hub.PushOptions{DryRun: true}, "pickle-dangerous-import", ""},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -47,16 +47,23 @@ func checkConfig(s *session, in *input) error {
 	}
 	decides := slices.Contains(deciding, in.base())
 	if in.size > maxConfig && decides {
-		s.add(in, ruleConfig, 0, "%d bytes are too many for a configuration", in.size)
+		s.add(in, "limit-size", 0, "%d bytes are too many for a configuration", in.size)
 	}
 	data, err := in.bytes(maxConfig)
 	if err != nil || data == nil {
 		return err
 	}
-	c := &configReader{s: s, in: in, dec: jsontext.NewDecoder(bytes.NewReader(finite(data)))}
+	data = finite(data)
+	c := &configReader{s: s, in: in, dec: jsontext.NewDecoder(bytes.NewReader(data))}
 	err = c.read()
+	if err != nil {
+		loose := &configReader{s: s, in: in, loose: true, dec: jsontext.NewDecoder(bytes.NewReader(data), looseJSON)}
+		_ = loose.read() // the first error is told
+	}
 	if syntax, ok := errors.AsType[*jsontext.SyntacticError](err); ok && decides {
 		s.add(in, ruleConfig, syntax.ByteOffset, "no JSON: %v", syntax.Err)
+	} else if errors.Is(err, errTooDeep) && decides {
+		s.add(in, "limit-depth", c.dec.InputOffset(), "%v", err)
 	} else if err != nil && !ok && decides {
 		s.add(in, ruleConfig, c.dec.InputOffset(), "%v", err)
 	}
@@ -94,11 +101,17 @@ func finite(data []byte) []byte {
 
 var errTooDeep = errors.New("nested too deep")
 
+// looseJSON takes what Python does: names that come twice, of which the last one
+// counts, and halves of characters.
+var looseJSON = jsontext.Options(json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)))
+
 // A configReader goes through a configuration token by token.
 type configReader struct {
 	s   *session
 	in  *input
 	dec *jsontext.Decoder
+
+	loose bool // see looseJSON
 }
 
 func (c *configReader) read() error {
@@ -167,11 +180,18 @@ func (c *configReader) value(use func(any)) error {
 		return err
 	}
 	if len(raw) > maxConfigValue {
-		c.s.add(c.in, ruleConfig, c.dec.InputOffset(), "a value of %d bytes, more than the %d that are looked at", len(raw), maxConfigValue)
+		c.s.add(c.in, "limit-size", c.dec.InputOffset(), "a value of %d bytes, more than the %d that are looked at", len(raw), maxConfigValue)
 		return nil
 	}
 	var v any
-	if err := json.Unmarshal(raw, &v); err != nil {
+	opts := json.JoinOptions()
+	if c.loose {
+		opts = looseJSON
+	}
+	if err := json.Unmarshal(raw, &v, opts); errors.Is(err, strconv.ErrRange) {
+		c.s.add(c.in, "limit-size", c.dec.InputOffset(), "a value with a number that is too large")
+		return nil
+	} else if err != nil {
 		return err
 	}
 	use(v)

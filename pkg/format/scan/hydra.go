@@ -57,7 +57,7 @@ func checkHydra(s *session, in *input) error {
 // as YAML needs no quotes.
 func (s *session) hydraLong(in *input) error {
 	found := make(map[string]int64)
-	if in.at != nil && (!s.opts.Sparse || in.size <= maxSearched) {
+	if in.at != nil && (!s.opts.Sparse || in.size <= max(maxSearched, s.opts.Fetch)) {
 		if err := s.grepRange(in, []string{string(hydraWord)}, found, [2]int64{0, in.size}); err != nil {
 			return err
 		}

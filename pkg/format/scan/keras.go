@@ -45,7 +45,7 @@ func checkKeras(s *session, in *input) error {
 	var tree any
 	if err := json.Unmarshal(b, &tree); err != nil {
 		if member || isKeras(b) {
-			s.add(in, ruleConfig, 0, "%v", err)
+			s.add(in, "model-malformed", 0, "%v", err)
 		}
 		return nil
 	}
@@ -177,7 +177,7 @@ func (s *session) grep(in *input, words []string) (map[string]int64, bool, error
 	if in.at == nil {
 		return found, false, nil
 	}
-	if !s.opts.Sparse || in.size <= 2*maxGrep {
+	if !s.opts.Sparse || in.size <= max(2*maxGrep, s.opts.Fetch) {
 		return found, true, s.grepRange(in, words, found, [2]int64{0, in.size})
 	}
 	err := s.grepRange(in, words, found, [2]int64{0, maxGrep})

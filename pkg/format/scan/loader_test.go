@@ -134,9 +134,9 @@ func TestKeras(t *testing.T) {
 		"SavedModel":          {`{"module":"keras.layers","class_name":"TFSMLayer","config":{"filepath":"/tmp/x"}}`, "keras-module"},
 		"vocabulary":          {`{"module":"keras.layers","class_name":"StringLookup","config":{"vocabulary":"/etc/passwd"}}`, "keras-file"},
 		"custom":              {`{"module":null,"class_name":"Mine","config":{},"registered_name":"mine>Mine"}`, "keras-custom"},
-		"twice the same name": {`{"class_name":"Dense","class_name":"Lambda"}`, "json-malformed"},
-		"no JSON":             {`{`, "json-malformed"},
-		"UTF-16":              {"\x00", "json-malformed"},
+		"twice the same name": {`{"class_name":"Dense","class_name":"Lambda"}`, "model-malformed"},
+		"no JSON":             {`{`, "model-malformed"},
+		"UTF-16":              {"\x00", "model-malformed"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -145,7 +145,7 @@ func TestKeras(t *testing.T) {
 			for file, b := range map[string][]byte{"model.keras": zipped, "arch.json": keras(test.layer)} {
 				got := run(t, file, b)
 				if (test.rule == "") != (got.Verdict == scan.Safe) && file == "model.keras" ||
-					test.rule != "" && test.rule != "json-malformed" && !slices.Contains(rules(got), test.rule) {
+					test.rule != "" && test.rule != "model-malformed" && !slices.Contains(rules(got), test.rule) {
 					t.Errorf("%s: verdict %s, want %q: %v", file, got.Verdict, test.rule, got.Findings)
 				}
 			}
@@ -209,10 +209,10 @@ func TestLooseJSON(t *testing.T) {
 		content string
 		rule    string
 	}{
-		"a name twice":            {model + `,"a":1,"a":2}`, "json-malformed"},
-		"a name twice, escaped":   {`{"a":1,"a":2,"cl\u0061ss_name" : "Lambda","c\u006fnfig" :{}}`, "json-malformed"},
+		"a name twice":            {model + `,"a":1,"a":2}`, "model-malformed"},
+		"a name twice, escaped":   {`{"a":1,"a":2,"cl\u0061ss_name" : "Lambda","c\u006fnfig" :{}}`, "model-malformed"},
 		"numbers of Python":       {model + `,"a":[NaN,-Infinity]}`, "keras-lambda"},
-		"number too large":        {model + `,"a":1e999}`, "json-malformed"},
+		"number too large":        {model + `,"a":1e999}`, "model-malformed"},
 		"long":                    {model + blank + `}`, "limit-size"},
 		"long, escaped":           {blank + `{"x":"\"","cl\u0061ss_\u006Eame" : "Lambda","conf\u0069g" :{}}`, "limit-size"},
 		"long, a name twice":      {model + blank + `,"a":1,"a":2}`, "limit-size"},
@@ -247,7 +247,7 @@ func TestSkops(t *testing.T) {
 		"operator":  {`{"__class__":"list","__module__":"builtins","__loader__":"OperatorFuncNode"}`, "skops-dangerous"},
 		"function":  {`{"__class__":"function","__module__":"builtins","__loader__":"FunctionNode","content":{"module_path":"os","function":"system"}}`, "skops-dangerous"},
 		"loader":    {`{"__class__":"list","__module__":"builtins","__loader__":"NewNode"}`, "skops-type"},
-		"no JSON":   {`[`, "json-malformed"},
+		"no JSON":   {`[`, "model-malformed"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -15,7 +15,7 @@ const maxSearched = 256 << 20
 // longJSON reports a JSON text that is too long to be held as values, if its
 // objects have members by which loaders make things.
 func (s *session) longJSON(in *input, names ...string) error {
-	if in.at == nil || s.opts.Sparse && in.size > maxSearched {
+	if in.at == nil || s.opts.Sparse && in.size > max(maxSearched, s.opts.Fetch) {
 		s.add(in, "limit-size", 0, "is JSON too long to be searched")
 		return nil
 	}

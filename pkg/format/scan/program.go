@@ -36,6 +36,7 @@ func checkMismatch(s *session, in *input) error {
 	case in.raw || in.claimed == "" || in.kind == in.claimed || in.kind == kindEmpty:
 	case slices.Contains(carriers[in.claimed], in.kind):
 	case in.isPickle(): // and is followed as one
+	case in.at != nil && (in.claimed == kindSafetensors || in.claimed == kindGGUF): // has a check of its own
 	default:
 		s.add(in, "format-mismatch", 0, "is not what its name says (%s) but %s", in.claimed, in.kind)
 	}

@@ -109,6 +109,11 @@ type Options struct {
 	// compared. All that could be code is read all the same.
 	Sparse bool
 
+	// Fetch is how many bytes of a file a sparse scan reads where it has to
+	// unpack it or to search it for words. A file that needs more is
+	// unscannable. Zero means 64 MiB to unpack and 16 to search.
+	Fetch int64
+
 	// Timeout is how long a file may take. Zero means [DefaultTimeout], and a
 	// second more for every 64 MiB of the file.
 	Timeout time.Duration

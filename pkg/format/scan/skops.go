@@ -30,7 +30,7 @@ func checkSkops(s *session, in *input) error {
 		return nil
 	}
 	if err := json.Unmarshal(b, &tree); err != nil {
-		s.add(in, "json-malformed", 0, "%v", err)
+		s.add(in, "model-malformed", 0, "%v", err)
 		return nil
 	}
 	s.walk(in, tree, (*session).skopsNode)

@@ -149,7 +149,7 @@ func checkCompressed(s *session, in *input) error {
 		s.add(in, "limit-depth", 0, "is compressed in something that is nested too deep")
 		return nil
 	}
-	if s.opts.Sparse && in.size > maxFetched {
+	if s.opts.Sparse && in.size > max(maxFetched, s.opts.Fetch) {
 		s.add(in, "limit-size", 0, "is compressed and too large to be fetched")
 		return nil
 	}

@@ -179,7 +179,7 @@ func (s *session) member(a archive, m zipdir.Member) error {
 	if child.raw && s.opts.Sparse && m.Size > sparseFrom {
 		return nil
 	}
-	if s.opts.Sparse && m.Packed > maxFetched {
+	if s.opts.Sparse && m.Packed > max(maxFetched, s.opts.Fetch) {
 		s.add(child, "limit-size", 0, "is compressed and too large to be fetched")
 		return nil
 	}
