@@ -36,21 +36,29 @@ func TestStarter(t *testing.T) {
 			}
 		})
 	}
-	text, err := policy.Starter{Key: k}.Text()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var on strings.Builder
-	for line := range strings.Lines(string(text)) {
-		at := strings.Index(line, "# ")
-		if at > 0 && (strings.Contains(line, ": ") || strings.HasSuffix(line, ":\n")) && !strings.HasSuffix(line, ".\n") {
-			line = line[:at] + line[at+2:]
+	for _, starter := range []policy.Starter{{Key: k}, {}} {
+		text, err := starter.Text()
+		if err != nil {
+			t.Fatal(err)
 		}
-		on.WriteString(line)
-	}
-	p := parse(t, on.String())
-	if m := p.Documents[0].Model; len(m.Evaluation) != 1 || m.Scan == nil || len(m.Licenses) == 0 || len(p.Documents[0].Authorities) != 2 {
-		t.Errorf("not everything is on:\n%s", on.String())
+		var on strings.Builder
+		for line := range strings.Lines(string(text)) {
+			if starter.Key != nil && strings.Contains(line, "max-signature-age: ") {
+				continue // it is for certificates
+			}
+			at := strings.Index(line, "# ")
+			if at > 0 && (strings.Contains(line, ": ") || strings.HasSuffix(line, ":\n")) && !strings.HasSuffix(line, ".\n") {
+				line = line[:at] + line[at+2:]
+			}
+			on.WriteString(line)
+		}
+		p := parse(t, on.String())
+		if m := p.Documents[0].Model; len(m.Evaluation) != 1 || m.Scan == nil || len(m.Licenses) == 0 || len(p.Documents[0].Authorities) != 2 {
+			t.Errorf("not everything is on:\n%s", on.String())
+		}
+		if age := p.Documents[0].MaxSignatureAge; (age == 0) != (starter.Key != nil) {
+			t.Errorf("maximal age %s", age)
+		}
 	}
 	if _, err := (policy.Starter{Glob: "*"}).Text(); err == nil {
 		t.Error("a glob that cannot be used is taken")
