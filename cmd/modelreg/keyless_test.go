@@ -116,3 +116,42 @@ func TestIdentityTokenOfJob(t *testing.T) {
 		srv.Close()
 	}
 }
+
+// A token that is not quite one is not printed, and no other secret is taken for
+// the name of a file.
+func TestIdentityTokenIsNotShown(t *testing.T) {
+	good := "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIn0.c2ln"
+	t.Setenv("ACTIONS_ID_TOKEN_REQUEST_URL", "")
+	for name, tt := range map[string]struct {
+		flag, env string
+		ok        bool
+	}{
+		"flag":                     {good, "", true},
+		"flag with a newline":      {good + "\n", "", true},
+		"variable":                 {"", good, true},
+		"variable with a newline":  {"", " " + good + "\r\n", true},
+		"flag, encrypted":          {good + ".x.y", "", false},
+		"flag, cut off":            {good[:30], "", false},
+		"flag, long":               {good[:30] + strings.Repeat("x", 5000), "", false},
+		"flag, of two lines":       {good[:20] + "\n" + good[20:], "", false},
+		"variable, encrypted":      {"", good + ".x.y", false},
+		"variable, no token":       {"", "hunter2", false},
+		"variable, name of a file": {"", "token.go", false},
+	} {
+		t.Setenv("SIGSTORE_ID_TOKEN", tt.env)
+		get, err := tokenSource(tt.flag)
+		token := ""
+		if err == nil {
+			token, err = get(t.Context())
+		}
+		if tt.ok && (err != nil || token != good) {
+			t.Errorf("%s: token %q, %v", name, token, err)
+		}
+		if !tt.ok && err == nil {
+			t.Errorf("%s: taken", name)
+		}
+		if err != nil && (strings.Contains(err.Error(), good[:10]) || tt.env != "" && strings.Contains(err.Error(), tt.env)) {
+			t.Errorf("%s: the error shows it: %v", name, err)
+		}
+	}
+}

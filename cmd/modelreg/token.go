@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,9 +24,15 @@ var errNoToken = errors.New("no OIDC token")
 // Actions. That there is none is said at once, and not after an hour's upload; the
 // token itself is taken when it is needed, since it is good for minutes.
 func tokenSource(flag string) (func(context.Context) (string, error), error) {
-	if given := cmp.Or(flag, os.Getenv("SIGSTORE_ID_TOKEN")); given != "" {
-		_, err := readToken(given)
-		return func(context.Context) (string, error) { return readToken(given) }, err
+	if flag != "" {
+		_, err := readToken(flag)
+		return func(context.Context) (string, error) { return readToken(flag) }, err
+	}
+	if token := strings.TrimSpace(os.Getenv("SIGSTORE_ID_TOKEN")); token != "" {
+		if !isToken(token) {
+			return nil, usagef("SIGSTORE_ID_TOKEN holds no OIDC token")
+		}
+		return func(context.Context) (string, error) { return token, nil }, nil
 	}
 	from, with := os.Getenv("ACTIONS_ID_TOKEN_REQUEST_URL"), os.Getenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN")
 	if from == "" || with == "" {
@@ -37,16 +42,25 @@ func tokenSource(flag string) (func(context.Context) (string, error), error) {
 	return func(ctx context.Context) (string, error) { return githubToken(ctx, from, with) }, nil
 }
 
+// readToken takes a token, or reads it from the file of that name. What may be a
+// token is in no error: logs of jobs keep them.
 func readToken(given string) (string, error) {
-	if isToken(given) {
-		return given, nil
+	if token := strings.TrimSpace(given); isToken(token) {
+		return token, nil
 	}
+	secret := strings.HasPrefix(strings.TrimSpace(given), "ey")
 	raw, err := readSmall(given, maxTokenFile)
 	if err != nil {
+		if secret {
+			return "", usagef("--identity-token is neither an OIDC token nor a file that can be read (it is not shown: it begins like a token)")
+		}
 		return "", fmt.Errorf("read token: %w", err)
 	}
 	token := strings.TrimSpace(string(raw))
 	if !isToken(token) {
+		if secret {
+			given = "the file of --identity-token"
+		}
 		return "", usagef("%s holds no OIDC token", given)
 	}
 	return token, nil
