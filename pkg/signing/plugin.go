@@ -41,33 +41,44 @@ func IsKMS(name string) bool {
 //
 // The key's public half is read at once; ctx is for that alone.
 func OpenKMS(ctx context.Context, reference string) (*Signer, error) {
+	shown := withoutPIN(reference)
 	ref, err := pluginReference(reference)
 	if err != nil {
-		return nil, fmt.Errorf("open key %s: %w", reference, err)
+		return nil, fmt.Errorf("open key %s: %w", shown, err)
 	}
 	client, err := cliplugin.LoadSignerVerifier(ctx, ref, crypto.SHA256)
 	if err != nil {
 		if errors.Is(err, exec.ErrNotFound) {
 			err = fmt.Errorf("no program sigstore-kms-%s in the path", ref[:strings.Index(ref, "://")])
 		}
-		return nil, fmt.Errorf("open key %s: %w: %w", reference, ErrPlugin, err)
+		return nil, fmt.Errorf("open key %s: %w: %w", shown, ErrPlugin, err)
 	}
-	p := plugin{SignerVerifier: client, reference: reference}
+	p := plugin{SignerVerifier: client, reference: shown}
 	key, err := p.PublicKey(options.WithContext(ctx))
 	if err != nil {
-		return nil, fmt.Errorf("open key %s: %w", reference, err)
+		return nil, fmt.Errorf("open key %s: %w", shown, err)
 	}
 	public, err := newPublicKey(key)
 	if err != nil {
-		return nil, fmt.Errorf("open key %s: %w", reference, err)
+		return nil, fmt.Errorf("open key %s: %w", shown, err)
 	}
 	return &Signer{signer: p, public: public}, nil
+}
+
+// pinValue is the attribute of a PKCS #11 URI that holds a PIN.
+var pinValue = regexp.MustCompile(`(?i)pin-value=[^;&]*`)
+
+// withoutPIN is a reference as errors show it. What comes after a question mark
+// says how to reach a key, and not which it is.
+func withoutPIN(reference string) string {
+	reference, _, _ = strings.Cut(reference, "?")
+	return pinValue.ReplaceAllString(reference, "pin-value=…")
 }
 
 // pluginReference returns a reference in the one form that plug-ins are asked by.
 func pluginReference(reference string) (string, error) {
 	if uri, ok := strings.CutPrefix(reference, "pkcs11:"); ok {
-		if strings.Contains(uri, "pin-value=") {
+		if pinValue.MatchString(uri) {
 			return "", errors.New("the PIN does not go into the URI: every process on the machine could see it")
 		}
 		return "pkcs11://" + strings.TrimPrefix(uri, "//"), nil
@@ -87,7 +98,7 @@ func pluginReference(reference string) (string, error) {
 // whole, and whose errors say what was asked.
 type plugin struct {
 	signature.SignerVerifier
-	reference string
+	reference string // as errors show it
 }
 
 // PublicKey asks for the key's public half.

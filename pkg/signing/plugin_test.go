@@ -136,11 +136,15 @@ func TestOpenKMSRefuses(t *testing.T) {
 		"cosign.key":                       "NAME://KEY",
 		"pkcs11:token=a;pin-value=1234":    "PIN",
 		"pkcs11:token=a?pin-value=1234":    "PIN",
+		"pkcs11:token=a;PIN-Value=1234":    "PIN",
 		"pkcs11://token=a?pin%2dvalue=123": "",
 	} {
 		_, err := signing.OpenKMS(t.Context(), reference)
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: OpenKMS error = %v, want %q", reference, err, want)
+		}
+		if err != nil && strings.Contains(err.Error(), "123") {
+			t.Errorf("%s: the error shows the PIN: %v", reference, err)
 		}
 	}
 }
