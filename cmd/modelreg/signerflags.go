@@ -100,7 +100,7 @@ func (a *app) tellLogs(s signing.Services, keyless bool) {
 		what = "your identity as the certificate has it"
 	}
 	for _, log := range s.Logs {
-		a.printer.Note("note: the transparency log %s keeps this signature for good, with a digest of what is signed and %s (--no-log writes to none)", log.URL, what)
+		a.printer.Note("note: the transparency log %s keeps this signature for good, with a digest of what is signed and %s (--no-log writes to none)", log, what)
 	}
 }
 

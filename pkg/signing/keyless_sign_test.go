@@ -232,12 +232,20 @@ func TestNewKeylessRejects(t *testing.T) {
 		"no URL":                   {func(s *signing.Services) { s.Timestamps = []string{"t"} }, "no URL"},
 		"a file":                   {func(s *signing.Services) { s.Fulcio = "file:///etc/passwd" }, "no URL"},
 		"token in the clear":       {func(s *signing.Services) { s.Fulcio = "http://fulcio.example.com" }, "in the clear"},
+		"password of a log":        {func(s *signing.Services) { s.Logs = []signing.LogService{{"https://u:secret@r?k=secret", 3}} }, "1 and 2 are known"},
+		"password in the clear":    {func(s *signing.Services) { s.Fulcio = "http://u:secret@fulcio.example.com" }, "in the clear"},
+		"password of no URL":       {func(s *signing.Services) { s.Timestamps = []string{"u:secret@t"} }, "no URL"},
+		"password of another":      {func(s *signing.Services) { s.Timestamps = []string{"ftp://u:secret@t/?k=secret"} }, "no URL"},
 		"too many":                 {func(s *signing.Services) { s.Timestamps = slices.Repeat(s.Timestamps, 9) }, "more than 8"},
 	} {
 		s := whole
 		tt.change(&s)
-		if _, err := signing.NewKeyless(token, s); err == nil || !strings.Contains(err.Error(), tt.want) {
+		_, err := signing.NewKeyless(token, s)
+		if err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: NewKeyless error = %v, want %q", name, err, tt.want)
+		}
+		if err != nil && strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: the error shows a password: %v", name, err)
 		}
 	}
 	if _, err := signing.NewKeyless(nil, whole); err == nil {

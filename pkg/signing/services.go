@@ -46,6 +46,9 @@ type LogService struct {
 	Version int
 }
 
+// String returns the URL without what may be secret in it.
+func (l LogService) String() string { return place(l.URL) }
+
 // PublicServices are those of the public sigstore, at sigstore.dev.
 func PublicServices() Services {
 	return Services{
@@ -116,7 +119,7 @@ func (s Services) check(certificate bool) error {
 	urls := append([]string{}, s.Timestamps...)
 	for _, log := range s.Logs {
 		if log.Version != 1 && log.Version != 2 {
-			return fmt.Errorf("log %s of version %d: 1 and 2 are known", log.URL, log.Version)
+			return fmt.Errorf("log %s of version %d: 1 and 2 are known", log, log.Version)
 		}
 		urls = append(urls, log.URL)
 	}
@@ -132,13 +135,13 @@ func (s Services) check(certificate bool) error {
 				"a timestamp authority, or a log of the first version")
 		}
 		if !keepsSecrets(s.Fulcio) {
-			return fmt.Errorf("certificate authority %s: the OIDC token would go over the network in the clear: use https", s.Fulcio)
+			return fmt.Errorf("certificate authority %s: the OIDC token would go over the network in the clear: use https", place(s.Fulcio))
 		}
 		urls = append(urls, s.Fulcio)
 	}
 	for _, text := range urls {
 		if u, err := url.Parse(text); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
-			return fmt.Errorf("%q is no URL of a service", text)
+			return fmt.Errorf("%q is no URL of a service", place(text))
 		}
 	}
 	return nil
@@ -274,3 +277,12 @@ func (t *serviceTransport) once(req *http.Request) (*http.Response, error) {
 
 // where is a URL without what may be secret in it.
 func where(u *url.URL) string { return u.Scheme + "://" + u.Host + u.Path }
+
+// place is where, of a text that somebody gave and that may be no URL.
+func place(text string) string {
+	if u, err := url.Parse(text); err == nil && u.Host != "" {
+		return where(u)
+	}
+	text, _, _ = strings.Cut(text, "?")
+	return text[strings.LastIndex(text, "@")+1:]
+}
