@@ -306,6 +306,9 @@ func (c *copying) admit(ctx context.Context, s *shipment, src ref.Reference) err
 			return err
 		}
 		s.verified = v
+		if err := c.enough(ctx, r, *t); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"oras.land/oras-go/v2/errdef"
 
 	"github.com/modelreg/modelreg/pkg/mediatypes"
+	"github.com/modelreg/modelreg/pkg/ref"
 )
 
 // Limits of what one copy takes along.
@@ -74,6 +75,44 @@ func (w wants) referrer(desc ocispec.Descriptor) bool {
 
 // classic tells whether cosign's tags are.
 func (w wants) classic() bool { return w[WithReferrers] || w[WithSignatures] }
+
+// A carried place shows of what is attached only what is copied.
+type carried struct {
+	copySource
+	with wants
+}
+
+func (c carried) Manifest(ctx context.Context, reference string) (ocispec.Descriptor, []byte, error) {
+	if !c.with.classic() && hidden(reference) {
+		return ocispec.Descriptor{}, nil, errdef.ErrNotFound
+	}
+	return c.copySource.Manifest(ctx, reference)
+}
+
+func (c carried) Referrers(ctx context.Context, desc ocispec.Descriptor, artifactType string) ([]ocispec.Descriptor, error) {
+	list, err := c.copySource.Referrers(ctx, desc, artifactType)
+	return slices.DeleteFunc(slices.Clone(list), func(d ocispec.Descriptor) bool { return !c.with.referrer(d) }), err
+}
+
+// enough looks whether policies would allow the version, which they do, with no
+// more than what is copied of it: else it would be refused where it arrives.
+func (c *copying) enough(ctx context.Context, r ref.Reference, t target) error {
+	rules, err := c.h.rules(ctx)
+	if err != nil || rules.Skip || c.with[WithReferrers] {
+		return err
+	}
+	t.local, t.witness = carried{t.place(), c.with}, nil
+	decisions, err := c.h.decide(ctx, r, &t, rules, admitOptions{})
+	if err != nil {
+		return err
+	}
+	for i := range decisions {
+		if err := decisions[i].Err(); err != nil {
+			return fmt.Errorf("%w: what policies ask for must be copied: with signatures, or all: else %s: %s", ErrUsage, t.ref, err.Error())
+		}
+	}
+	return nil
+}
 
 // parseWants reads [CopyOptions].With.
 func parseWants(kinds []string) (wants, error) {

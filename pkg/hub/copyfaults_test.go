@@ -378,33 +378,77 @@ func TestCopyGoesOn(t *testing.T) {
 	}
 }
 
-// TestCopyRefusedKeepsArchive leaves the signature out that a policy asks for, in an
-// archive that was to take the place of another.
+// keyed is a policy about a pair's source: an authority, as YAML.
+func (p pair) keyed(authority string) hub.Rules {
+	p.t.Helper()
+	rule, err := policy.Parse(fmt.Appendf(nil,
+		"apiVersion: policy.sigstore.dev/v1beta1\nkind: ClusterImagePolicy\nmetadata:\n  name: models\nspec:\n  images: [{glob: %q}]\n  authorities:\n  - name: team\n    %s\n",
+		p.srv.Host+"/**", authority))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return hub.Rules{Policies: []*policy.Policy{rule}}
+}
+
+func keyOf(p party) string { return fmt.Sprintf("key: {data: %q}", p.signer.Public().PEM()) }
+
+// TestCopyRefusedKeepsArchive changes the policy while blobs go into an archive
+// that is to take the place of another.
 func TestCopyRefusedKeepsArchive(t *testing.T) {
 	p := newPair(t, testreg.Options{}, testreg.Options{})
 	p.furnish("org/m", "v1")
-	rule, err := policy.Parse(fmt.Appendf(nil,
-		"apiVersion: policy.sigstore.dev/v1beta1\nkind: ClusterImagePolicy\nmetadata:\n  name: models\nspec:\n  images: [{glob: %q}]\n  authorities:\n  - name: team\n    key: {data: %q}\n",
-		p.srv.Host+"/**", alice().signer.Public().PEM()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := hub.New(hub.Options{Remote: p.client, Rules: rules(hub.Rules{Policies: []*policy.Policy{rule}})})
+	good, bad := p.keyed(keyOf(alice())), p.keyed(keyOf(stranger()))
+	var moving atomic.Bool
+	h := hub.New(hub.Options{
+		Remote: p.client, Observe: func(transfer.Event) { moving.Store(true) },
+		Rules: func(context.Context) (hub.Rules, error) {
+			if moving.Load() {
+				return bad, nil
+			}
+			return good, nil
+		},
+	})
 	file := filepath.Join(t.TempDir(), "out.tar")
 	if err := os.WriteFile(file, []byte("the one before"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	dst := ref.Reference{Scheme: ref.SchemeFile, Repository: file}
-	for _, with := range []string{hub.WithNone, hub.WithCards} {
-		if _, err := h.Copy(t.Context(), p.ref("org/m:v1"), dst, hub.CopyOptions{With: []string{with}, OnConflict: hub.ConflictOverwrite}); err == nil {
-			t.Fatalf("%s: what the policy asks for was left out, and nobody minded", with)
-		}
-		if raw, err := os.ReadFile(file); err != nil || string(raw) != "the one before" {
-			t.Errorf("%s: the archive that was there is gone: %d bytes, %v", with, len(raw), err)
-		}
-		leftovers(t, filepath.Dir(file))
+	_, err := h.Copy(t.Context(), p.ref("org/m:v1"), dst, hub.CopyOptions{OnConflict: hub.ConflictOverwrite})
+	wantErr(t, err, policy.ErrRefused)
+	if raw, err := os.ReadFile(file); err != nil || string(raw) != "the one before" {
+		t.Errorf("the archive that was there is gone: %d bytes, %v", len(raw), err)
 	}
-	if _, err := h.Copy(t.Context(), p.ref("org/m:v1"), dst, hub.CopyOptions{OnConflict: hub.ConflictOverwrite}); err != nil {
-		t.Error(err)
+	leftovers(t, filepath.Dir(file))
+}
+
+// TestCopyEnough leaves out what is attached, where a policy asks for it or not.
+func TestCopyEnough(t *testing.T) {
+	p := newPair(t, testreg.Options{}, testreg.Options{})
+	p.furnish("org/m", "v1")
+	signed, anyhow := p.keyed(keyOf(alice())), p.keyed("static: {action: pass}")
+	tests := map[string]struct {
+		rules hub.Rules
+		with  string
+		want  error
+	}{
+		"nothing":            {signed, hub.WithNone, hub.ErrUsage},
+		"cards alone":        {signed, hub.WithCards, hub.ErrUsage},
+		"signatures":         {signed, hub.WithSignatures, nil},
+		"all":                {signed, hub.WithAll, nil},
+		"nobody asks":        {anyhow, hub.WithNone, nil},
+		"not applied":        {hub.Rules{Policies: signed.Policies, Skip: true}, hub.WithNone, nil},
+		"there is no policy": {hub.Rules{}, hub.WithNone, nil},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			var moved atomic.Int64
+			h := hub.New(hub.Options{Remote: p.client, Rules: rules(tt.rules), Warn: p.warn, Observe: func(transfer.Event) { moved.Add(1) }})
+			file := filepath.Join(t.TempDir(), "out.tar")
+			_, err := h.Copy(t.Context(), p.ref("org/m:v1"), ref.Reference{Scheme: ref.SchemeFile, Repository: file}, hub.CopyOptions{With: []string{tt.with}})
+			wantErr(t, err, tt.want)
+			if tt.want != nil && moved.Load() > 0 {
+				t.Error("blobs moved before it was refused")
+			}
+		})
 	}
 }
