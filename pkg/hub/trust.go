@@ -13,6 +13,7 @@ import (
 
 	"github.com/modelreg/modelreg/pkg/ref"
 	"github.com/modelreg/modelreg/pkg/signing"
+	"github.com/modelreg/modelreg/pkg/signing/policy"
 )
 
 // A Verified says who vouched for a version.
@@ -176,7 +177,7 @@ func (h *Hub) accept(ctx context.Context, r ref.Reference, t *target, opts accep
 		return nil
 	}
 	v := signing.SeenVersion{Digest: t.signed.Digest, Created: t.made}
-	name := t.ref.Name() + ":" + t.ref.Tag
+	name := policy.Normal(t.ref.Name()) + ":" + t.ref.Tag
 	var err error
 	if opts.checkOnly {
 		err = h.opts.Seen.Check(name, v, opts.downgrade)

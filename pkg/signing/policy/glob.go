@@ -45,7 +45,10 @@ func compileImage(pattern string) (glob, error) {
 	if host, name, ok := strings.Cut(pattern, "/"); strings.Contains(name, ":") || !ok && strings.Contains(host, ":") {
 		return glob{}, fmt.Errorf("glob %q: it is compared with the repository, which has no tag: a tag can be moved, and a digest has none", pattern)
 	}
-	return compile(normal(pattern))
+	if host, _, _ := strings.Cut(pattern, "/"); strings.Contains(host, "*") && strings.HasSuffix(host, ":443") {
+		return glob{}, fmt.Errorf("glob %q: the port 443 goes without saying, and a host with a wildcard is any port's: name the host", pattern)
+	}
+	return compile(Normal(pattern))
 }
 
 // compileName compiles a glob for other names, such as those of builders.

@@ -174,6 +174,7 @@ func TestParseRefuses(t *testing.T) {
 		"glob with a tag":        {glob("reg.example/a:v1"), "no tag"},
 		"glob with a digest":     {glob("reg.example/a@sha256:00"), "only letters"},
 		"glob of Docker Hub":     {glob("*"), "Docker Hub"},
+		"glob with port 443":     {glob("*.example:443/**"), "goes without saying"},
 		"glob ***":               {glob("reg.example/***"), "***"},
 		"no glob":                {glob(""), "only letters"},
 		"key and keyless":        {auth(`{key: {data: KEY1}, keyless: {identities: [{issuer: a, subject: b}]}}`), "one of key"},
@@ -275,6 +276,7 @@ func TestDeciding(t *testing.T) {
 		doc("org2", "", `{glob: "other.example/x"}, {glob: "reg.example/acme/**"}`, byKey1) +
 		doc("flat", "", `{glob: "reg.example/acme/*"}`, byKey1) +
 		doc("one", "", `{glob: "reg.example/acme/llama"}`, byKey1) +
+		doc("port", "", `{glob: "port.example:443/*"}`, byKey1) +
 		doc("hub", "", `{glob: "docker.io/acme/*"}`, byKey1)
 	p := parse(t, text)
 	tests := map[string]string{
@@ -283,6 +285,11 @@ func TestDeciding(t *testing.T) {
 		"reg.example/acme/deep/x":    "floor org org2",
 		"reg.example/acme/x":         "floor flat",
 		"REG.example/acme/llama":     "floor one",
+		"reg.example:443/acme/llama": "floor one",
+		"reg.example:8443/acme/x":    "all",
+		"docker.io:443/acme/x":       "hub",
+		"port.example/x":             "port",
+		"port.example:443/x":         "port",
 		"reg.example/acme/LLAMA":     "floor flat",
 		"reg.example/acme/llama2":    "floor flat",
 		"other.example/x":            "org2",

@@ -226,7 +226,7 @@ type Evaluation struct {
 // specific; then the one with more text; then the one with fewer "**", then with
 // fewer "*".
 func (p *Policy) Deciding(repository string) []*Document {
-	name := normal(repository)
+	name := Normal(repository)
 	var best *specificity
 	found := make([]*specificity, len(p.Documents))
 	for i := range p.Documents {
@@ -269,14 +269,14 @@ func (p *Policy) globs() []string {
 	return all
 }
 
-// normal is the name of a repository as globs are compared with it: hosts have
-// no case, and Docker Hub has one name.
-func normal(repository string) string {
+// Normal is the name of a repository as globs are compared with it: hosts have no
+// case, the port of HTTPS goes without saying, and Docker Hub has one name.
+func Normal(repository string) string {
 	host, name, ok := strings.Cut(repository, "/")
 	if !ok {
 		return repository
 	}
-	host = strings.ToLower(host)
+	host = strings.TrimSuffix(strings.ToLower(host), ":443")
 	if host == "docker.io" || host == "registry-1.docker.io" {
 		host = "index.docker.io"
 	}

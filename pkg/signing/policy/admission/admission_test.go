@@ -85,6 +85,7 @@ func TestDecidingAgrees(t *testing.T) {
 	for _, repository := range []string{
 		"reg.io/org/m", "reg.io/org/n", "reg.io/org/team/m", "reg.io/org/a/b", "reg.io/other/a", "reg.io/other/a/b",
 		"regxio/org/m", "docker.io/acme/m", "index.docker.io/acme/m", "docker.io/acme/m/n", "localhost:5000/m", "localhost:5001/m", "example.com/x",
+		"reg.io:443/org/m", "reg.io:8443/org/m", "docker.io:443/acme/m",
 	} {
 		var want []string
 		for _, d := range p.Deciding(repository) {

@@ -32,11 +32,11 @@ func rulesOf(p *policy.Policy) []rule {
 		d := &p.Documents[i]
 		rules[i].Document = d
 		for _, glob := range d.Globs {
-			c := claim{glob: normalGlob(glob)}
+			c := claim{glob: policy.Normal(glob)}
 			for j := range p.Documents {
 				if other := &p.Documents[j]; j != i && !d.Always && !other.Always {
 					for _, o := range other.Globs {
-						if o = normalGlob(o); moreSpecific(o, c.glob) {
+						if o = policy.Normal(o); moreSpecific(o, c.glob) {
 							c.except = append(c.except, o)
 						}
 					}
@@ -73,26 +73,21 @@ func compareGlobs(a, b string) int {
 // dockerHub is the host that globs name Docker Hub by.
 const dockerHub = "index.docker.io"
 
-// normalGlob writes the host as package policy compares it.
-func normalGlob(glob string) string {
-	host, name, ok := strings.Cut(glob, "/")
-	if !ok {
-		return glob
-	}
-	host = strings.ToLower(host)
-	if host == "docker.io" || host == "registry-1.docker.io" {
-		host = dockerHub
-	}
-	return host + "/" + name
-}
+// defaultPort may be written, and goes without saying.
+const defaultPort = `(:443)?`
 
 // expression is a regular expression, in RE2 as CEL has it, for what a glob
 // matches, of text that can be a reference. No part of it matches the "@" that
 // a digest follows.
 func expression(glob string) string {
 	var b strings.Builder
-	if rest, ok := strings.CutPrefix(glob, dockerHub+"/"); ok {
-		b.WriteString(`((index|registry-1)\.)?docker\.io/`)
+	host, rest, _ := strings.Cut(glob, "/")
+	switch {
+	case host == dockerHub:
+		b.WriteString(`((index|registry-1)\.)?docker\.io` + defaultPort + `/`)
+		glob = rest
+	case rest != "" && !strings.ContainsAny(host, "*:"):
+		b.WriteString(regexp.QuoteMeta(host) + defaultPort + `/`)
 		glob = rest
 	}
 	for i := 0; i < len(glob); i++ {
