@@ -119,6 +119,7 @@ var checkedNames = map[string]entry{
 	"torch.jit._pickle restore_type_tag":                     {check: listFirst},
 	"torch._utils _rebuild_parameter_with_state":             {check: rebuildParameter},
 	"torch._tensor _rebuild_from_type_v2":                    {check: rebuild},
+	"torch.torch_version TorchVersion":                       {check: oneText},
 	"torch.storage _load_from_bytes":                         {check: one, nested: true},
 }
 
@@ -315,6 +316,14 @@ func (m *machine) attributes(state value) string {
 func nothing(m *machine, args []value) string {
 	if len(args) > 0 {
 		return "with arguments"
+	}
+	return ""
+}
+
+// oneText is for what makes a string of one.
+func oneText(_ *machine, args []value) string {
+	if len(args) != 1 || args[0].kind != vText && args[0].kind != vLongText {
+		return "with other than a string"
 	}
 	return ""
 }

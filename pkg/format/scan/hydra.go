@@ -81,7 +81,7 @@ func (s *session) hydraTarget(in *input, b []byte, off int) {
 		module, last = name[:i], name[i+1:]
 	}
 	rule := "hydra-target"
-	if harmful(module, last) || module == "" && slices.Contains(harmfulWords, last) {
+	if harmful(module, last) {
 		rule = "hydra-dangerous"
 	}
 	s.add(in, rule, int64(off), "calls %.200s", name)

@@ -137,7 +137,7 @@ func (s *session) kerasObject(in *input, o map[string]any) {
 // kerasFunction looks at a function that a configuration names.
 func (s *session) kerasFunction(in *input, module string, config any) {
 	name, _ := config.(string)
-	if module == "builtins" && name != "" && slices.Contains(harmfulWords, name) || module != "" && module != "builtins" {
+	if module == "builtins" && name != "" && harmful("", name) || module != "" && module != "builtins" {
 		s.add(in, "keras-module", 0, "names the function %.80s of %.80s", name, module)
 		return
 	}
