@@ -123,6 +123,8 @@ func TestZips(t *testing.T) {
 		"out of it":          {plainZip(zip.Store, testmodel.Member{Name: "../data.pkl", Data: good}), scan.Unscannable, "zip-name"},
 		"two data.pkl":       {torchZip(good, testmodel.Member{Name: "n/data.pkl", Data: evil}), scan.Dangerous, "pickle-dangerous-import"},
 		"TorchScript":        {torchZip(good, testmodel.Member{Name: "m/code/__torch__.py", Data: []byte("def f(): pass\n")}), scan.Unknown, "torchscript"},
+		"code of a package":  {torchZip(good, testmodel.Member{Name: "m/collections.py", Data: []byte("import os\n")}), scan.Unknown, "custom-code"},
+		"a package":          {torchZip(good, testmodel.Member{Name: "m/.data/extern_modules", Data: []byte("os\n")}), scan.Unknown, "custom-code"},
 		"7z inside":          {torchZip(good, testmodel.Member{Name: "m/x", Data: []byte("7z\xbc\xaf\x27\x1cjunk")}), scan.Unscannable, "archive-closed"},
 		"object in npz":      {plainZip(zip.Store, testmodel.Member{Name: "a.npy", Data: npyObject(evil)}), scan.Dangerous, "pickle-dangerous-import"},
 		"pickle as npz":      {evil, scan.Dangerous, "pickle-dangerous-import"},

@@ -36,6 +36,7 @@ type input struct {
 	claimed kind   // what the name says it is, or what an archive has it for
 	raw     bool   // an archive has it for numbers: only what runs counts
 	torch   bool   // in a PyTorch archive
+	script  bool   // TorchScript in one, which is no Python
 	within  *input // the archive that it is a member of, or nil
 }
 

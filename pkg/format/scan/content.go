@@ -60,11 +60,12 @@ func contentChecks() []check {
 }
 
 // checkCode tells of code by the name of its file. Python code has no other
-// sign. What an archive has of its own, such as TorchScript, is told otherwise.
+// sign. TorchScript in an archive is told otherwise, and all other code in one is
+// Python's: torch.package runs it.
 func checkCode(s *session, in *input) error {
 	switch in.ext() {
 	case ".py", ".pyw", ".pyx", ".pyc", ".pyo":
-		if !in.torch {
+		if !in.script {
 			s.add(in, "custom-code", 0, "Python code")
 		}
 	}

@@ -160,7 +160,11 @@ func (s *session) member(a archive, m zipdir.Member) error {
 	if rest, ok := strings.CutPrefix(m.Name, a.torch); ok && a.torch != "" {
 		child.torch = true
 		child.raw = isStorage(rest)
-		if strings.HasPrefix(rest, "code/") || rest == "constants.pkl" && m.Size > 4 {
+		child.script = strings.HasPrefix(rest, "code/")
+		if rest == ".data/extern_modules" {
+			s.add(a.in, "custom-code", m.Header, "is a package of PyTorch, whose modules are run when it is loaded")
+		}
+		if child.script || rest == "constants.pkl" && m.Size > 4 {
 			s.add(a.in, "torchscript", m.Header, "is TorchScript, which is a program")
 		}
 		if rest == "data.pkl" || rest == "constants.pkl" {
