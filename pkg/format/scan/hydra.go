@@ -14,6 +14,9 @@ var (
 	hydraWord  = []byte("_target_")
 	hydraValue = regexp.MustCompile(`^_target_["']?\s*:\s*["']?([A-Za-z_][\w.]*)["']?\s*([,}\]\r\n#]|$)`)
 
+	// joined is what YAML leaves out of a text in quotes that goes over lines.
+	joined = regexp.MustCompile(`\\(?:\r\n|[\n\r\x{85}\x{2028}\x{2029}])[ \t]*`)
+
 	// hydraHidden is a key in quotes with escapes, which may be any word.
 	hydraHidden = regexp.MustCompile(`"[^"\n]*\\[xuU0-7][^"\n]*"\s*:`)
 )
@@ -37,7 +40,7 @@ func checkHydra(s *session, in *input) error {
 	} else if b == nil {
 		s.add(in, "limit-size", 0, "is longer than %d bytes", maxHydra)
 	}
-	b = plainText(b)
+	b = joined.ReplaceAll(plainText(b), nil)
 	for off := 0; ; {
 		i := bytes.Index(b[off:], hydraWord)
 		if i < 0 {

@@ -68,11 +68,11 @@ func isKeras(b []byte) bool {
 }
 
 // escapes are those of letters that nobody has to escape.
-var escapes = regexp.MustCompile(`\\(u00|x)([2-7][0-9a-fA-F])`)
+var escapes = regexp.MustCompile(`\\(U000000|u00|x)([2-7][0-9a-fA-F])`)
 
 // plainText returns a text without such escapes, for searching.
 func plainText(b []byte) []byte {
-	if !bytes.Contains(b, []byte(`\u00`)) && !bytes.Contains(b, []byte(`\x`)) {
+	if !bytes.Contains(b, []byte(`\u00`)) && !bytes.Contains(b, []byte(`\x`)) && !bytes.Contains(b, []byte(`\U`)) {
 		return b
 	}
 	return escapes.ReplaceAllFunc(b, func(m []byte) []byte {
