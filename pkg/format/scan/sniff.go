@@ -3,6 +3,7 @@ package scan
 import (
 	"bytes"
 	"encoding/binary"
+	"math"
 	"path"
 	"slices"
 	"strconv"
@@ -96,6 +97,8 @@ func sniff(head []byte) kind {
 		return kindSafetensors
 	case head[0] == 0x80 && len(head) > 1 && head[1] <= maxProtocol:
 		return kindPickle
+	case isLZMA(head):
+		return kindLZMA
 	case isZlib(head):
 		return kindZlib
 	case isPE(head):
@@ -144,6 +147,19 @@ func tarNumber(b []byte) (int64, bool) {
 	text = strings.TrimPrefix(strings.TrimPrefix(strings.ToLower(strings.TrimPrefix(text, "+")), "0o"), "+")
 	n, err := strconv.ParseInt(text, 8, 64)
 	return n, err == nil
+}
+
+// isLZMA tells the header of LZMA alone, which has no magic: properties as all
+// tools write them, the size of a dictionary, the size of what is packed, and a
+// zero. A dictionary of a size that tools write is enough.
+func isLZMA(head []byte) bool {
+	const maxSize = 1 << 38 // what xz takes for one
+	if len(head) < 14 || head[0] != 0x5d || head[1] != 0 || head[13] != 0 {
+		return false
+	}
+	dictionary, size := le32(head[1:]), binary.LittleEndian.Uint64(head[5:])
+	rest := dictionary & (dictionary - 1) // without the lowest bit
+	return rest == 0 || rest == (dictionary&-dictionary)<<1 || size < maxSize || size == math.MaxUint64
 }
 
 // isZlib tells the header of RFC 1950.
