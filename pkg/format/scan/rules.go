@@ -64,6 +64,7 @@ var codeRules = []Rule{
 	{"keras-unread", Medium, Unknown, "A Keras model's configuration is kept where it cannot be read whole."},
 	{"model-malformed", High, Unscannable, "JSON by which Keras or skops may make a model is no JSON, or has a name twice, so that they may read it differently."},
 	{"tensorflow-op", High, Dangerous, "A TensorFlow graph reads or writes files or calls Python."},
+	{"tensorflow-unread", Medium, Unscannable, "A TensorFlow graph in the text format names an operation in escapes or in parts."},
 	{"skops-type", Medium, Unknown, "A skops file names a type that is not on the list of those known to be harmless."},
 	{"skops-dangerous", Critical, Dangerous, "A skops file names a type that can run commands, read or write files, or load code."},
 	{"hydra-target", Medium, Unknown, "A configuration names a class or function by _target_, which a loader imports and calls."},
