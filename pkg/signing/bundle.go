@@ -146,6 +146,9 @@ func (v *verification) checkBundle(raw []byte) (Signatory, *statement, error) {
 	if err := v.checkStatement(st); err != nil {
 		return none, nil, err
 	}
+	if err := v.checkWanted(b.GetVerificationMaterial()); err != nil {
+		return none, nil, err
+	}
 	signer, err := v.bundleSigner(&b)
 	return signer, st, err
 }

@@ -168,6 +168,47 @@ func TestSignWithKeyLogged(t *testing.T) {
 	}
 }
 
+// A signature that was made without services is made again with them, once: what
+// they say cannot be added to it.
+func TestSignWithMoreServices(t *testing.T) {
+	d := testsigstore.New(t, testsigstore.Options{}).Serve()
+	with := func(change func(*signing.Services)) *signing.Signer {
+		s := services(t, d, 2)
+		s.Fulcio = ""
+		change(&s)
+		signer, err := alice().signer.With(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return signer
+	}
+	stamped := with(func(s *signing.Services) { s.Logs, s.Roots = nil, nil })
+	unproved := with(func(s *signing.Services) { s.Roots = nil })
+	proved := with(func(*signing.Services) {})
+	r := newFake()
+	model := r.model(t, "model")
+	p := signing.Predicate{Type: "https://example.com/scan", Raw: []byte(`{"verdict":"safe"}`)}
+	for i, step := range []struct {
+		signer *signing.Signer
+		made   int
+	}{{alice().signer, 1}, {stamped, 1}, {stamped, 0}, {unproved, 1}, {unproved, 0}, {proved, 0}, {stamped, 0}, {alice().signer, 0}} {
+		made, err := signing.Sign(t.Context(), r, model, step.signer, signing.SignOptions{})
+		if err != nil || len(made) != step.made {
+			t.Errorf("step %d: Sign made %d, %v; want %d", i, len(made), err, step.made)
+		}
+		attested, err := signing.Attest(t.Context(), r, model, step.signer, p, signing.AttestOptions{})
+		if err != nil || (attested.Digest != "") != (step.made > 0) {
+			t.Errorf("step %d: Attest made %q, %v; want %d", i, attested.Digest, err, step.made)
+		}
+	}
+	for i, want := range []bool{true, false} {
+		attested, err := signing.Attest(t.Context(), r, model, proved, p, signing.AttestOptions{Format: signing.Classic})
+		if err != nil || (attested.Digest != "") != want {
+			t.Errorf("classic %d: Attest made %q, %v; want %t", i, attested.Digest, err, want)
+		}
+	}
+}
+
 func mustSignWith(t *testing.T, r *fakeRepo, model signing.Target, s *signing.Signer) {
 	t.Helper()
 	if _, err := signing.Sign(t.Context(), r, model, s, signing.SignOptions{}); err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	cosignbundle "github.com/sigstore/cosign/v2/pkg/cosign/bundle"
+	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
 	"github.com/sigstore/sigstore/pkg/signature/dsse"
 	"github.com/sigstore/sigstore/pkg/signature/options"
 	"oras.land/oras-go/v2/content"
@@ -28,7 +29,8 @@ type SignOptions struct {
 
 // Sign signs the target's digest and attaches the signature in its repository.
 // It returns the manifests that it wrote: none for a layout in which the same
-// key has signed the same before.
+// key has signed the same before. A bundle that is in no log, or has no timestamp,
+// and would have one by the signer's services, is made again.
 //
 // The private key sees the digest alone; that the target exists and is what the
 // caller thinks it is, is the caller's to know. Sign refuses with [ErrTooMany]
@@ -77,6 +79,7 @@ func emptyPredicate() jsontext.Value { return jsontext.Value("{}") }
 // attach attaches a statement as a bundle, unless v finds it there.
 func (v *verification) attach(ctx context.Context, repo Repository, s *Signer, st *statement) (ocispec.Descriptor, error) {
 	none := ocispec.Descriptor{}
+	v.want(s.services)
 	found, err := v.findBundle(ctx, st)
 	if err != nil || found {
 		return none, err
@@ -104,6 +107,27 @@ func (v *verification) attach(ctx context.Context, repo Repository, s *Signer, s
 		return none, fmt.Errorf("push referrer of %s: %w", v.target.Descriptor.Digest, err)
 	}
 	return content.NewDescriptorFromBytes(ocispec.MediaTypeImageManifest, manifest), nil
+}
+
+// want has only those bundles count that have what the services would say: it
+// cannot be added to a bundle later.
+func (v *verification) want(s Services) {
+	v.wanted = demand{log: len(s.Logs) > 0, timestamp: len(s.Timestamps) > 0}
+	if s.Roots != nil {
+		v.trust.Roots = s.Roots
+		v.trust.RequireLog, v.trust.RequireTimestamp = v.wanted.log, v.wanted.timestamp
+	}
+}
+
+// checkWanted tells what a bundle does not have, without looking at whose it is.
+func (v *verification) checkWanted(m *protobundle.VerificationMaterial) error {
+	if v.wanted.log && len(m.GetTlogEntries()) == 0 {
+		return reject("bundle without an entry of a log")
+	}
+	if v.wanted.timestamp && len(m.GetTimestampVerificationData().GetRfc3161Timestamps()) == 0 {
+		return reject("bundle without a timestamp")
+	}
+	return nil
 }
 
 // findBundle tells whether those whom v trusts have signed the statement already.

@@ -146,6 +146,9 @@ type verification struct {
 	identities []identityMatcher // of trust
 	report     Report
 
+	// wanted is what bundles must bring along, whatever it is worth.
+	wanted demand
+
 	// attestations looks for statements that are no signatures. They may be
 	// large, and spent counts their bytes.
 	attestations bool
