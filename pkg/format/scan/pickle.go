@@ -102,6 +102,9 @@ func (s *session) first(in *input, t *tape, ctx pickleContext) (*machine, error)
 func (m *machine) isPickle(err error) bool {
 	claimed := m.in.isPickle()
 	effects := m.imports + m.calls
+	if m.imports == 0 && !claimed {
+		effects = 0 // a state of what is a number or text: Python stops there
+	}
 	switch {
 	case err == nil:
 		return claimed || effects > 0 || m.stack[len(m.stack)-1].isTorchMagic()

@@ -16,7 +16,7 @@ func TestRandomBytesAreNoPickles(t *testing.T) {
 	source := rand.NewChaCha8([32]byte{7})
 	var files []scan.File
 	for i := range 4000 {
-		b := make([]byte, 300)
+		b := make([]byte, 300+i)
 		_, _ = source.Read(b)
 		if b[0] == 0x80 && b[1] < 6 {
 			continue // says that it is one
@@ -34,7 +34,7 @@ func TestRandomBytesAreNoPickles(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, f := range r.Findings {
-		if f.Rule != "executable" { // a magic of two bytes
+		if f.Rule != "executable" && f.Rule != "compressed-malformed" { // magics of two bytes
 			t.Errorf("%s: %s: %s", f.Path, f.Rule, f.Message)
 		}
 	}
