@@ -6,6 +6,9 @@ tool() { go tool -modfile=tools/go.mod "$@"; }
 bad=0
 say() { echo "lint: $*"; }
 
+say gofmt
+out=$(git ls-files '*.go' | xargs -r gofmt -l)
+[ -z "$out" ] || { echo "not formatted (run: gofmt -w FILE):"; echo "$out"; bad=1; }
 say gofumpt
 out=$(git ls-files '*.go' | xargs -r go tool -modfile=tools/go.mod gofumpt -l)
 [ -z "$out" ] || { echo "not formatted (run: go tool -modfile=tools/go.mod gofumpt -w FILE):"; echo "$out"; bad=1; }

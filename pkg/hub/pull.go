@@ -198,31 +198,39 @@ func (h *Hub) pulled(ctx context.Context, r ref.Reference, opts PullOptions) (p 
 			return p, err
 		}
 	}
-	p.unpack = artifact.UnpackOptions{
+	p.unpack, err = h.unpackOptions(ctx, p, opts)
+	return p, err
+}
+
+// unpackOptions are how a version is put into a directory, with what is kept
+// there of its verification.
+func (h *Hub) unpackOptions(ctx context.Context, p pulled, opts PullOptions) (uo artifact.UnpackOptions, err error) {
+	t := p.target
+	uo = artifact.UnpackOptions{
 		Force: opts.Force, AllowDotfiles: opts.AllowDotfiles, Select: opts.Select, Link: opts.Link,
 		Workers: opts.Workers, Connections: opts.Connections, Bandwidth: opts.Bandwidth, NoDelta: opts.NoDelta,
 		Observe: h.opts.Observe, Reference: t.ref.String(),
 	}
-	if p.unpack.Admission, err = h.admission(ctx, p.verified); err != nil {
-		return p, err
+	if uo.Admission, err = h.admission(ctx, p.verified); err != nil {
+		return uo, err
 	}
 	if opts.OMS {
-		if p.unpack.Added, err = modelSignature(ctx, t, p.artifact, opts.Trust); err != nil {
-			return p, fmt.Errorf("pull %s: %w", t.ref, err)
+		if uo.Added, err = modelSignature(ctx, t, p.artifact, opts.Trust); err != nil {
+			return uo, fmt.Errorf("pull %s: %w", t.ref, err)
 		}
 	}
 	if p.verified != nil && t.witness != nil {
-		if p.unpack.Evidence, err = t.proof(ctx, p.artifact, opts.Raw); err != nil {
-			return p, fmt.Errorf("pull %s: %w", t.ref, err)
+		if uo.Evidence, err = t.proof(ctx, p.artifact, opts.Raw); err != nil {
+			return uo, fmt.Errorf("pull %s: %w", t.ref, err)
 		}
 	}
 	if !opts.NoStore {
-		p.unpack.Store = h.opts.Store
+		uo.Store = h.opts.Store
 	}
 	if opts.Variants {
-		p.unpack.Variants = h.codings(ctx, t)
+		uo.Variants = h.codings(ctx, t)
 	}
-	return p, nil
+	return uo, nil
 }
 
 // openPulled opens what is to be pulled, as a model or as it is.

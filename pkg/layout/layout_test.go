@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -244,7 +245,10 @@ func TestDirectoryFollowsNoLinks(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := os.Symlink(secret, filepath.Join(blobs, desc.Digest.Encoded())); err != nil {
-		t.Skip(err)
+		if runtime.GOOS == "windows" {
+			t.Skip("links need a privilege there")
+		}
+		t.Fatal(err)
 	}
 	if _, err := r.Fetch(t.Context(), desc); !errors.Is(err, layout.ErrMalformed) {
 		t.Errorf("Fetch through a link: %v", err)

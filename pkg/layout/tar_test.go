@@ -321,7 +321,10 @@ func TestTarOverEightGiB(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "x.tar")
 	w, err := layout.CreateTar(file, layout.Contents{Blobs: []ocispec.Descriptor{huge}})
 	if err != nil {
-		t.Skip(err) // no sparse files here
+		if runtime.GOOS == "windows" {
+			t.Skip("no sparse files there")
+		}
+		t.Fatal(err)
 	}
 	p, err := w.Partial(huge)
 	if err != nil {
@@ -396,8 +399,8 @@ func TestTarFollowsNoLinks(t *testing.T) {
 				t.Fatal(err)
 			}
 			file := filepath.Join(t.TempDir(), "x.tar")
-			if err := tt.plant(victim, file); errors.Is(err, os.ErrPermission) {
-				t.Skip(err) // only root gives files away
+			if err := tt.plant(victim, file); errors.Is(err, os.ErrPermission) && os.Getuid() != 0 {
+				t.Skip("only root gives files away")
 			} else if err != nil {
 				t.Fatal(err)
 			}
