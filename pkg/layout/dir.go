@@ -84,28 +84,31 @@ func (d *directory) list(f func(digest.Digest, int64) error) error {
 	return nil
 }
 
-// openRegular opens a file that is no link to another.
+// openRegular opens a file that is no link to another. Another writer may put the
+// same file in its place at any time, and does so in one step.
 func openRegular(root *os.Root, name string) (*os.File, int64, error) {
-	before, err := root.Lstat(name)
-	if err != nil {
-		return nil, 0, err
-	}
-	if !before.Mode().IsRegular() {
-		return nil, 0, malformed("%s is no regular file", name)
-	}
-	f, err := root.Open(name)
-	if err != nil {
-		return nil, 0, err
-	}
-	info, err := f.Stat()
-	if err == nil && !os.SameFile(before, info) {
-		err = malformed("%s changed while it was opened", name)
-	}
-	if err != nil {
+	for range 100 {
+		before, err := root.Lstat(name)
+		if err != nil {
+			return nil, 0, err
+		}
+		if !before.Mode().IsRegular() {
+			return nil, 0, malformed("%s is no regular file", name)
+		}
+		f, err := root.Open(name)
+		if err != nil {
+			return nil, 0, err
+		}
+		info, err := f.Stat()
+		if err == nil && os.SameFile(before, info) {
+			return f, info.Size(), nil
+		}
 		f.Close()
-		return nil, 0, err
+		if err != nil {
+			return nil, 0, err
+		}
 	}
-	return f, info.Size(), nil
+	return nil, 0, malformed("%s is changed all the time", name)
 }
 
 // readSmall reads a file of at most limit bytes.

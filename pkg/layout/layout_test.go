@@ -193,6 +193,48 @@ func TestWritersAtOnce(t *testing.T) {
 	}
 }
 
+// TestReadWhileReplaced reads a file that another writer puts in its place
+// again and again: that is the same file to a reader.
+func TestReadWhileReplaced(t *testing.T) {
+	dir := t.TempDir()
+	l, err := layout.Create(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	name := filepath.Join(dir, ocispec.ImageLayoutFile)
+	raw, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	var writing sync.WaitGroup
+	writing.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-done:
+				return
+			default:
+			}
+			next := fmt.Sprintf("%s.%d", name, i)
+			if err := errors.Join(os.WriteFile(next, raw, 0o644), os.Rename(next, name)); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	for range 2000 {
+		again, err := layout.Open(dir)
+		if err != nil {
+			t.Error(err)
+			break
+		}
+		again.Close()
+	}
+	close(done)
+	writing.Wait()
+}
+
 func TestPushRefusesWrongBytes(t *testing.T) {
 	r := create(t, t.TempDir())
 	desc := ocispec.Descriptor{MediaType: "text/plain", Digest: digest.FromString("right"), Size: 5}
