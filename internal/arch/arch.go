@@ -34,9 +34,13 @@ var Packages = []Package{
 	{Path: "internal/ui", May: "pkg/transfer", Why: "progress is drawn from its events"},
 
 	{Path: "pkg/server/...", May: "pkg/hub pkg/registry pkg/index pkg/card"},
-	{Path: "pkg/hub", May: "pkg/lineage pkg/signing pkg/signing/oms pkg/signing/policy pkg/provenance pkg/lock pkg/layout pkg/format/scan pkg/index pkg/source pkg/artifact pkg/card pkg/format pkg/transfer pkg/remote pkg/store pkg/mediatypes pkg/ref"},
+	{Path: "pkg/hub", May: "pkg/lineage pkg/diff pkg/eval pkg/bom pkg/variant pkg/signing pkg/signing/oms pkg/signing/policy pkg/provenance pkg/lock pkg/layout pkg/format/scan pkg/index pkg/source pkg/artifact pkg/card pkg/format pkg/transfer pkg/remote pkg/store pkg/mediatypes pkg/ref"},
 
-	{Path: "pkg/lineage", May: "pkg/artifact pkg/card pkg/ref"},
+	{Path: "pkg/diff", May: "pkg/lineage pkg/eval pkg/artifact pkg/card pkg/format pkg/mediatypes"},
+	{Path: "pkg/bom", May: "pkg/lineage pkg/eval pkg/card"},
+	{Path: "pkg/lineage", May: "pkg/artifact pkg/card pkg/ref pkg/mediatypes"},
+	{Path: "pkg/eval", May: "pkg/card"},
+	{Path: "pkg/variant", May: "pkg/mediatypes"},
 	{Path: "pkg/signing", May: "pkg/mediatypes pkg/ref"},
 	{Path: "pkg/signing/oms", May: "pkg/signing", Why: "a signature over a directory, by the same keys"},
 	{Path: "pkg/signing/policy", May: "pkg/signing pkg/glob", Why: "it decides on what signing found"},
