@@ -10,9 +10,9 @@ package secrets
 
 import (
 	"bytes"
+	"iter"
 	"path"
 	"regexp"
-	"slices"
 	"strings"
 )
 
@@ -25,30 +25,51 @@ type Match struct {
 	Offset int64  // in the file, of its first byte
 }
 
-// patterns are those of tokens whose form is published by who issues
-// them, so that a match is no accident. Only a file with one of the words in it
-// is searched for the expression, which takes a hundred times longer.
-var patterns = []struct {
-	what  string
-	words []string
-	re    *regexp.Regexp
-}{
-	{"private key", []string{"PRIVATE KEY"}, regexp.MustCompile(`-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----(?:\s|\\+[rn])+[A-Za-z0-9+/]`)},
-	{"AWS access key", []string{"AKIA", "ASIA"}, regexp.MustCompile(`\b(?:AKIA|ASIA)[0-9A-Z]{16}\b`)},
-	{"AWS secret key", []string{"aws_secret_access_key", "AWS_SECRET_ACCESS_KEY"}, regexp.MustCompile(`(?i)aws_secret_access_key["']?\s*[=:]\s*["']?[A-Za-z0-9/+=]{40}\b`)},
-	{"GitHub token", []string{"ghp_", "gho_", "ghu_", "ghs_", "ghr_"}, regexp.MustCompile(`\bgh[pousr]_[A-Za-z0-9]{36,}\b`)},
-	{"GitHub token", []string{"github_pat_"}, regexp.MustCompile(`\bgithub_pat_[A-Za-z0-9_]{60,}\b`)},
-	{"GitLab token", []string{"glpat-"}, regexp.MustCompile(`\bglpat-[A-Za-z0-9_-]{20,}`)},
-	{"Hugging Face token", []string{"hf_"}, regexp.MustCompile(`\bhf_[A-Za-z0-9]{34,}\b`)},
-	{"Anthropic key", []string{"sk-ant-"}, regexp.MustCompile(`\bsk-ant-[A-Za-z0-9_-]{40,}`)},
-	{"OpenAI key", []string{"sk-"}, regexp.MustCompile(`\bsk-(?:proj-|svcacct-)?[A-Za-z0-9_-]{40,}`)},
-	{"Google API key", []string{"AIza"}, regexp.MustCompile(`\bAIza[0-9A-Za-z_-]{35}\b`)},
-	{"Slack token", []string{"xox"}, regexp.MustCompile(`\bxox[abeprs]-[A-Za-z0-9-]{20,}`)},
-	{"npm token", []string{"npm_"}, regexp.MustCompile(`\bnpm_[A-Za-z0-9]{36}\b`)},
-	{"PyPI token", []string{"pypi-"}, regexp.MustCompile(`\bpypi-AgE[A-Za-z0-9_-]{50,}`)},
-	{"Stripe key", []string{"k_live_"}, regexp.MustCompile(`\b[rs]k_live_[A-Za-z0-9]{20,}\b`)},
-	{"Azure storage key", []string{"AccountKey="}, regexp.MustCompile(`AccountKey=[A-Za-z0-9+/]{86}==`)},
-	{"modelreg token", []string{"mr_"}, regexp.MustCompile(`\bmr_[A-Za-z0-9]{32,}\b`)},
+// A pattern is a form of tokens that is published by who issues them, so that a
+// match is no accident. The word is looked for, and the expressions are asked
+// where it stands: looking for an expression takes a hundred times longer.
+type pattern struct {
+	what   string
+	word   string
+	before *regexp.Regexp // what ends where the word begins; nil for the beginning of a word
+	after  *regexp.Regexp // what begins where the word ends
+}
+
+// lead and tail are how many bytes before and after a word are looked at.
+const (
+	lead = 64
+	tail = 512
+)
+
+var patterns = []pattern{
+	{"private key", "PRIVATE KEY", regexp.MustCompile(`-----BEGIN [A-Z0-9 ]*$`), regexp.MustCompile(`^(?: BLOCK)?-----(?:\s|\\+[rn])+[A-Za-z0-9+/]`)},
+	{"AWS access key", "AKIA", nil, regexp.MustCompile(`^[0-9A-Z]{16}\b`)},
+	{"AWS access key", "ASIA", nil, regexp.MustCompile(`^[0-9A-Z]{16}\b`)},
+	{"Google API key", "AIza", nil, regexp.MustCompile(`^[0-9A-Za-z_-]{35}\b`)},
+
+	{"AWS secret key", "aws_secret_access_", regexp.MustCompile(`$`), regexp.MustCompile(`^key["']?\s*[=:]\s*["']?[A-Za-z0-9/+=]{40}\b`)},
+	{"AWS secret key", "AWS_SECRET_ACCESS_", regexp.MustCompile(`$`), regexp.MustCompile(`^KEY["']?\s*[=:]\s*["']?[A-Za-z0-9/+=]{40}\b`)},
+	{"GitHub token", "ghp_", nil, regexp.MustCompile(`^[A-Za-z0-9]{36,}\b`)},
+	{"GitHub token", "gho_", nil, regexp.MustCompile(`^[A-Za-z0-9]{36,}\b`)},
+	{"GitHub token", "ghu_", nil, regexp.MustCompile(`^[A-Za-z0-9]{36,}\b`)},
+	{"GitHub token", "ghs_", nil, regexp.MustCompile(`^[A-Za-z0-9]{36,}\b`)},
+	{"GitHub token", "ghr_", nil, regexp.MustCompile(`^[A-Za-z0-9]{36,}\b`)},
+	{"GitHub token", "github_pat_", nil, regexp.MustCompile(`^[A-Za-z0-9_]{60,}\b`)},
+	{"GitLab token", "glpat-", nil, regexp.MustCompile(`^[A-Za-z0-9_-]{20,}`)},
+	{"Hugging Face token", "hf_", nil, regexp.MustCompile(`^[A-Za-z0-9]{34,}\b`)},
+	{"Anthropic key", "sk-", nil, regexp.MustCompile(`^ant-[A-Za-z0-9_-]{40,}`)},
+	{"OpenAI key", "sk-", nil, regexp.MustCompile(`^(?:proj-|svcacct-)?[A-Za-z0-9_-]{40,}`)},
+	{"Slack token", "xoxa-", nil, regexp.MustCompile(`^[A-Za-z0-9-]{20,}`)},
+	{"Slack token", "xoxb-", nil, regexp.MustCompile(`^[A-Za-z0-9-]{20,}`)},
+	{"Slack token", "xoxe-", nil, regexp.MustCompile(`^[A-Za-z0-9-]{20,}`)},
+	{"Slack token", "xoxp-", nil, regexp.MustCompile(`^[A-Za-z0-9-]{20,}`)},
+	{"Slack token", "xoxr-", nil, regexp.MustCompile(`^[A-Za-z0-9-]{20,}`)},
+	{"Slack token", "xoxs-", nil, regexp.MustCompile(`^[A-Za-z0-9-]{20,}`)},
+	{"npm token", "npm_", nil, regexp.MustCompile(`^[A-Za-z0-9]{36}\b`)},
+	{"PyPI token", "pypi-", nil, regexp.MustCompile(`^AgE[A-Za-z0-9_-]{50,}`)},
+	{"Stripe key", "k_live_", regexp.MustCompile(`\b[rs]$`), regexp.MustCompile(`^[A-Za-z0-9]{20,}\b`)},
+	{"Azure storage key", "AccountKey=", regexp.MustCompile(`$`), regexp.MustCompile(`^[A-Za-z0-9+/]{86}==`)},
+	{"modelreg token", "mr_", nil, regexp.MustCompile(`^[A-Za-z0-9]{32,}\b`)},
 }
 
 // Find returns the first secret that is in the file named name of size bytes.
@@ -64,17 +85,75 @@ func Find(name string, size int64, data []byte) (Match, bool) {
 	if size > MaxBytes || bytes.IndexByte(data[:min(len(data), 8000)], 0) >= 0 {
 		return Match{}, false
 	}
-	for _, p := range patterns {
-		if !slices.ContainsFunc(p.words, func(w string) bool { return bytes.Contains(data, []byte(w)) }) {
-			continue
+	first, found := Match{Offset: int64(len(data))}, false
+	take := func(p *pattern, end int) {
+		if at, ok := p.match(data, end); ok && at < first.Offset {
+			first, found = Match{What: p.what, Offset: at}, true
 		}
-		for _, m := range p.re.FindAllIndex(data, 100) {
-			if p.what == "private key" || !isPlaceholder(data[m[0]:m[1]]) {
-				return Match{What: p.what, Offset: int64(m[0])}, true
+	}
+	for i := range patterns {
+		if p := &patterns[i]; !strings.ContainsRune(lastBytes, rune(p.word[len(p.word)-1])) {
+			for end := range ends(data, p.word) {
+				take(p, end)
 			}
 		}
 	}
-	return Match{}, false
+	for _, last := range lastBytes {
+		for end := range ends(data, string(last)) {
+			for i := range patterns {
+				if p := &patterns[i]; bytes.HasSuffix(data[:end], []byte(p.word)) {
+					take(p, end)
+				}
+			}
+		}
+	}
+	return first, found
+}
+
+// lastBytes end most words, and are rarer in texts than what the words begin
+// with, so that looking for them finds all these words at once.
+const lastBytes = "_-="
+
+// ends yields where word ends in data.
+func ends(data []byte, word string) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for at := 0; ; {
+			i := bytes.Index(data[at:], []byte(word))
+			if i < 0 {
+				return
+			}
+			at += i + len(word)
+			if !yield(at) {
+				return
+			}
+		}
+	}
+}
+
+// match tells whether the word that ends at end is part of a secret, and where
+// that begins.
+func (p *pattern) match(data []byte, end int) (int64, bool) {
+	start := end - len(p.word)
+	after := p.after.FindIndex(data[end:min(end+tail, len(data))])
+	if after == nil {
+		return 0, false
+	}
+	if p.before == nil && start > 0 && isWord(data[start-1]) {
+		return 0, false
+	}
+	if p.before != nil {
+		from := max(start-lead, 0)
+		before := p.before.FindIndex(data[from:start])
+		if before == nil {
+			return 0, false
+		}
+		start = from + before[0]
+	}
+	return int64(start), p.what == "private key" || !isPlaceholder(data[start:end+after[1]])
+}
+
+func isWord(c byte) bool {
+	return c == '_' || '0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z'
 }
 
 // isPlaceholder tells made-up tokens of documentation, such as hf_xxxx… and

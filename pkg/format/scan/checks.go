@@ -32,6 +32,7 @@ type input struct {
 	r     io.Reader // instead of at if size is -1: what follows head. It can be read once
 
 	head    []byte // the first bytes, at most headLen
+	all     []byte // all of it, if that was asked for and is little; nobody changes it
 	kind    kind   // what the content says it is
 	claimed kind   // what the name says it is, or what an archive has it for
 	raw     bool   // an archive has it for numbers: only what runs counts
@@ -49,16 +50,29 @@ func (in *input) base() string { return strings.ToLower(path.Base(in.name)) }
 // ext returns the extension of the name, in lower case and with its dot.
 func (in *input) ext() string { return path.Ext(in.base()) }
 
-// bytes returns all of the input if it is at most limit bytes long, else nil.
+// maxKept is the size of the largest input that is kept from one check to the
+// next, in bytes.
+const maxKept = 1 << 20
+
+// bytes returns all of the input if it is at most limit bytes long, else nil. The
+// bytes must not be changed.
 func (in *input) bytes(limit int64) ([]byte, error) {
-	if in.at == nil || in.size > limit {
+	switch {
+	case in.at == nil || in.size > limit:
 		return nil, nil
-	}
-	if in.size == int64(len(in.head)) {
+	case in.size == int64(len(in.head)):
 		return in.head, nil
+	case in.all != nil:
+		return in.all, nil
 	}
 	b := make([]byte, in.size)
-	return b, readAt(in.at, b, 0)
+	if err := readAt(in.at, b, 0); err != nil {
+		return nil, err
+	}
+	if in.size <= maxKept {
+		in.all = b
+	}
+	return b, nil
 }
 
 func le16(b []byte) uint16 { return binary.LittleEndian.Uint16(b) }

@@ -72,7 +72,7 @@ func checkConfig(s *session, in *input) error {
 
 // nonFinite are the numbers that Python writes and JSON does not have, with
 // others of the same length.
-var nonFinite = map[string]string{"NaN": "0  ", "Infinity": "0       "}
+var nonFinite = []struct{ word, number string }{{"NaN", "0  "}, {"Infinity", "0       "}}
 
 // finite returns a document with other numbers in their place.
 func finite(data []byte) []byte {
@@ -88,9 +88,9 @@ func finite(data []byte) []byte {
 		case c == '"':
 			inText = !inText
 		case !inText && (c == 'N' || c == 'I'):
-			for word, number := range nonFinite {
-				if bytes.HasPrefix(out[i:], []byte(word)) {
-					i += copy(out[i:], number) - 1
+			for _, f := range nonFinite {
+				if bytes.HasPrefix(out[i:], []byte(f.word)) {
+					i += copy(out[i:], f.number) - 1
 					break
 				}
 			}

@@ -40,7 +40,9 @@ func checkHydra(s *session, in *input) error {
 	} else if b == nil {
 		s.add(in, "limit-size", 0, "is longer than %d bytes", maxHydra)
 	}
-	b = joined.ReplaceAll(plainText(b), nil)
+	if b = plainText(b); bytes.IndexByte(b, '\\') >= 0 {
+		b = joined.ReplaceAll(b, nil)
+	}
 	for off := 0; ; {
 		i := bytes.Index(b[off:], hydraWord)
 		if i < 0 {

@@ -78,6 +78,9 @@ func (s *session) hiddenZip(in *input) error {
 			return err
 		}
 	}
+	if !bytes.Contains(tail, []byte("PK\x05\x06")) { // many times faster than looking from the end
+		return nil
+	}
 	for at := len(tail) - endLen; ; at-- {
 		at = bytes.LastIndex(tail[:max(at+4, 0)], []byte("PK\x05\x06"))
 		if at < 0 {
