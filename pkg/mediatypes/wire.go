@@ -128,6 +128,11 @@ const (
 	// AnnotationOrigin names what a version was imported from and its commit
 	// there, as in "hf:org/model@<40 digits>" and "oci:host/model@sha256:…".
 	AnnotationOrigin = "dev.modelreg.origin"
+
+	// AnnotationInputs lists what a version was made of, as JSON: objects with
+	// "rel", "ref", "digest", "weight" and "origin". Package lineage reads and
+	// writes it.
+	AnnotationInputs = "dev.modelreg.inputs"
 )
 
 // AnnotationTarIndex marks a layer whose tar archive has an index of its
