@@ -39,9 +39,6 @@ const (
 // WithKinds are the kinds that [CopyOptions] knows.
 var WithKinds = []string{WithReferrers, WithSignatures, WithCards, WithEvals, WithAll, WithNone}
 
-// artifactCard is the type of a card that is attached to a version.
-const artifactCard = "application/vnd.modelreg.card.v1"
-
 // Of sigstore's bundles.
 const (
 	bundleTypes         = "application/vnd.dev.sigstore.bundle"
@@ -53,7 +50,7 @@ const (
 // list entry says is enough: it is about what is taken along, not about trust.
 func attachedKind(desc ocispec.Descriptor) string {
 	switch {
-	case desc.ArtifactType == artifactCard:
+	case desc.ArtifactType == mediatypes.ArtifactCard:
 		return WithCards
 	case strings.HasPrefix(desc.Annotations[annotationPredicate], predicateTestResult):
 		return WithEvals

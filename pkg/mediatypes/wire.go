@@ -17,6 +17,17 @@ const (
 	ArtifactModelKitIndex = "application/vnd.kitops.modelkit.index.v1+json"
 )
 
+// A revision of a model's card is a referrer of type [ArtifactCard] with one
+// layer, the README, of type [LayerMarkdown]. [AnnotationSeq] counts the
+// revisions of one version from 1, and [AnnotationPrev] is the digest of the one
+// before, so that one that was removed leaves a gap.
+const (
+	ArtifactCard   = "application/vnd.modelreg.card.v1"
+	LayerMarkdown  = "text/markdown"
+	AnnotationSeq  = "dev.modelreg.seq"
+	AnnotationPrev = "dev.modelreg.prev"
+)
+
 // Types of config blobs.
 const (
 	ConfigModel       = "application/vnd.cncf.model.config.v1+json"

@@ -1,0 +1,310 @@
+package hub
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+	"oras.land/oras-go/v2/content"
+	"oras.land/oras-go/v2/errdef"
+
+	"github.com/modelreg/modelreg/pkg/artifact"
+	"github.com/modelreg/modelreg/pkg/card"
+	"github.com/modelreg/modelreg/pkg/mediatypes"
+	"github.com/modelreg/modelreg/pkg/signing"
+)
+
+const (
+	// MaxCardRevisions bounds the revisions of one version's card that are
+	// looked at; of more, those with the highest numbers are.
+	MaxCardRevisions = 256
+
+	cardWorkers = 8 // revisions that are read at once
+	cardFile    = "README.md"
+)
+
+// What is known of the trust in a [CardRevision].
+const (
+	CardReleased   = "released"   // it is part of the version, signed with it
+	CardVerified   = "verified"   // a trusted party has signed it
+	CardUnverified = "unverified" // nobody that is trusted has signed it
+)
+
+// A CardRevision is one state of a version's card: the one that it was released
+// with, or one that was attached later, which leaves the version's digest as it is.
+// But for Status and Signers it is what the revision says of itself.
+type CardRevision struct {
+	// Digest is that of the revision's manifest; of the version's own for the
+	// card that it was released with.
+	Digest string `json:"digest"`
+
+	Seq     int       `json:"seq"` // from 1; 0 for the card as released
+	Prev    string    `json:"prev,omitempty"`
+	Created time.Time `json:"created,omitzero"`
+	Author  string    `json:"author,omitempty"`
+	Message string    `json:"message,omitempty"`
+
+	// Readme is the digest of the README itself, Size its bytes.
+	Readme string `json:"readme"`
+	Size   int64  `json:"size"`
+
+	Status  string   `json:"status"`
+	Signers []Signer `json:"signers"` // those that are trusted
+
+	// Reason is why a revision is unverified, if somebody was to be trusted.
+	Reason string `json:"reason,omitempty"`
+
+	// Newer is the revision that would be the card if it were signed by
+	// somebody who is trusted; nil if there is none.
+	Newer *CardRevision `json:"newer,omitempty"`
+
+	desc, layer ocispec.Descriptor
+	raw         []byte // the README, once it was read
+	problems    []string
+}
+
+// Card parses the README. It must have been read.
+func (c *CardRevision) Card() (*card.Card, error) { return card.Parse(c.raw) }
+
+// Bytes returns the README as it is.
+func (c *CardRevision) Bytes() []byte { return slices.Clone(c.raw) }
+
+// Problems tells what is wrong with the revisions as a whole, such as one that
+// was removed.
+func (c *CardRevision) Problems() []string { return c.problems }
+
+// effectiveCard returns the card that counts for t: the newest revision that
+// trust has signed, or the publishers of the repository where trust is nil; else
+// the one that it was released with, and if that has none the newest revision of
+// all. What is newer and not signed so is in Newer. The error wraps ErrNotFound
+// where there is no card at all.
+func (h *Hub) effectiveCard(ctx context.Context, t *target, trust *signing.Trust) (*CardRevision, error) {
+	revisions, problems, err := h.cardRevisions(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	if len(revisions) > 0 && trust == nil {
+		if trust, err = h.publishers(ctx, t); err != nil {
+			return nil, err
+		}
+	}
+	chosen, newer, err := newestSigned(ctx, t, revisions, trust)
+	if err != nil {
+		return nil, err
+	}
+	if chosen == nil {
+		chosen, err = h.releasedCard(ctx, t)
+		if errors.Is(err, errdef.ErrNotFound) && newer != nil && trust == nil {
+			chosen, newer, err = newer, nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	chosen.Newer, chosen.problems = newer, problems
+	return chosen, fetchReadme(ctx, t, chosen)
+}
+
+// newestSigned finds the newest revision that trust has signed, and the newest
+// of all if that is another one.
+func newestSigned(ctx context.Context, t *target, revisions []*CardRevision, trust *signing.Trust) (chosen, newer *CardRevision, err error) {
+	for _, rev := range revisions {
+		if err := verifyCard(ctx, t, rev, trust); err != nil {
+			return nil, nil, err
+		}
+		if rev.Status == CardVerified {
+			return rev, newer, nil
+		}
+		newer = cmp.Or(newer, rev)
+		if trust == nil {
+			break
+		}
+	}
+	return nil, newer, nil
+}
+
+// verifyCard looks who has signed a revision.
+func verifyCard(ctx context.Context, t *target, rev *CardRevision, trust *signing.Trust) error {
+	rev.Status, rev.Signers = CardUnverified, []Signer{}
+	if trust == nil {
+		return nil
+	}
+	report, err := signing.Verify(ctx, t.repo, signing.Target{Repository: t.ref.Name(), Descriptor: rev.desc}, *trust)
+	switch {
+	case errors.Is(err, signing.ErrNoSignature), errors.Is(err, signing.ErrUntrusted), errors.Is(err, signing.ErrTooMany):
+		rev.Reason = err.Error()
+		return nil
+	case err != nil:
+		return fmt.Errorf("verify card revision %s: %w", rev.Digest, err)
+	}
+	rev.Status, rev.Signers = CardVerified, signers(report)
+	return nil
+}
+
+// publishers are those whose cards count in a repository without anybody being
+// named; nil if it does not say.
+func (h *Hub) publishers(context.Context, *target) (*signing.Trust, error) { return nil, nil }
+
+// cardRevisions lists the revisions of t's card, the newest first, and what is
+// wrong with them.
+func (h *Hub) cardRevisions(ctx context.Context, t *target) ([]*CardRevision, []string, error) {
+	refs, err := t.repo.Referrers(ctx, t.signed, mediatypes.ArtifactCard)
+	if err != nil {
+		return nil, nil, fmt.Errorf("list card revisions of %s: %w", t.ref, err)
+	}
+	refs = slices.DeleteFunc(refs, func(d ocispec.Descriptor) bool {
+		return d.ArtifactType != mediatypes.ArtifactCard || d.Size > mediatypes.MaxManifestBytes
+	})
+	var problems []string
+	if n := len(refs); n > MaxCardRevisions {
+		problems = append(problems, fmt.Sprintf("%d card revisions are attached; the %d with the highest numbers were looked at", n, MaxCardRevisions))
+		slices.SortStableFunc(refs, func(a, b ocispec.Descriptor) int { return cmp.Compare(seqOf(b.Annotations), seqOf(a.Annotations)) })
+		refs = refs[:MaxCardRevisions]
+	}
+	found, err := readRevisions(ctx, t, refs)
+	if err != nil {
+		return nil, nil, err
+	}
+	byDigest := make(map[string]*CardRevision, len(found))
+	links := make([]card.Link, 0, len(found))
+	for _, rev := range found {
+		byDigest[rev.Digest] = rev
+		links = append(links, card.Link{Digest: rev.Digest, Seq: rev.Seq, Prev: rev.Prev, Created: rev.Created})
+	}
+	order, wrong := card.Chain(links)
+	out := make([]*CardRevision, len(order))
+	for i, l := range order {
+		out[i] = byDigest[l.Digest]
+	}
+	return out, append(problems, wrong...), nil
+}
+
+// readRevisions reads the manifests of revisions. One that is gone, or none of a
+// card of t, is left out.
+func readRevisions(ctx context.Context, t *target, refs []ocispec.Descriptor) ([]*CardRevision, error) {
+	found := make([]*CardRevision, len(refs))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(cardWorkers)
+	for i, d := range refs {
+		g.Go(func() error {
+			desc, raw, err := t.repo.Manifest(gctx, d.Digest.String())
+			if errors.Is(err, errdef.ErrNotFound) {
+				return nil // the list of a registry outlives what is in it
+			}
+			if err != nil {
+				return fmt.Errorf("read card revision %s: %w", d.Digest, err)
+			}
+			found[i] = parseRevision(desc, raw, t.signed.Digest)
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(found, func(r *CardRevision) bool { return r == nil }), nil
+}
+
+// parseRevision reads the manifest of a revision, and returns nil if it is none of
+// a card of subject.
+func parseRevision(desc ocispec.Descriptor, raw []byte, subject digest.Digest) *CardRevision {
+	m, err := mediatypes.ParseManifest(raw)
+	if err != nil || m.ArtifactType != mediatypes.ArtifactCard || m.Subject == nil || m.Subject.Digest != subject || len(m.Layers) != 1 {
+		return nil
+	}
+	layer, seq := m.Layers[0], seqOf(m.Annotations)
+	if seq == 0 || layer.MediaType != mediatypes.LayerMarkdown || layer.Size > card.MaxBytes {
+		return nil
+	}
+	return &CardRevision{
+		Digest: desc.Digest.String(), Seq: seq, Prev: m.Annotations[mediatypes.AnnotationPrev], Created: created(raw),
+		Author: m.Annotations[mediatypes.AnnotationAuthor], Message: m.Annotations[mediatypes.AnnotationMessage],
+		Readme: layer.Digest.String(), Size: layer.Size, Status: CardUnverified, Signers: []Signer{}, desc: desc, layer: layer,
+	}
+}
+
+// seqOf is the number of a revision, or 0 if it has none that is believed.
+func seqOf(annotations map[string]string) int {
+	n, err := strconv.Atoi(annotations[mediatypes.AnnotationSeq])
+	if err != nil || n < 1 || n > card.MaxSeq {
+		return 0
+	}
+	return n
+}
+
+// fetchReadme fetches the README of a revision, unless that was done.
+func fetchReadme(ctx context.Context, t *target, rev *CardRevision) error {
+	if rev.raw != nil {
+		return nil
+	}
+	raw, err := content.FetchAll(ctx, t.repo, rev.layer)
+	if err != nil {
+		return fmt.Errorf("read card revision %s: %w", rev.Digest, err)
+	}
+	rev.raw = raw
+	return nil
+}
+
+// maxCardVariants bounds the variants of an index that are searched for a card.
+const maxCardVariants = 16
+
+// releasedCard reads the card that is part of t; of an index, that of the first
+// variant with one.
+func (h *Hub) releasedCard(ctx context.Context, t *target) (*CardRevision, error) {
+	if !isIndex(t.signed) || !isIndex(t.desc) {
+		return releasedWith(ctx, t, t.desc)
+	}
+	index, err := mediatypes.ParseIndex(t.raw)
+	if err != nil {
+		return nil, fmt.Errorf("read index %s: %w", t.ref, err)
+	}
+	models := slices.DeleteFunc(index.Manifests, func(m ocispec.Descriptor) bool { return !isModel(m) })
+	for _, m := range models[:min(len(models), maxCardVariants)] {
+		rev, err := releasedWith(ctx, t, m)
+		if !errors.Is(err, errdef.ErrNotFound) {
+			return rev, err
+		}
+	}
+	return nil, noCard(t)
+}
+
+func noCard(t *target) error { return fmt.Errorf("card of %s: %w", t.ref, errdef.ErrNotFound) }
+
+// releasedWith reads the card that is part of a manifest.
+func releasedWith(ctx context.Context, t *target, desc ocispec.Descriptor) (*CardRevision, error) {
+	a, err := artifact.Open(ctx, t.repo, desc)
+	if err != nil {
+		return nil, fmt.Errorf("read card of %s: %w", t.ref, err)
+	}
+	i := slices.IndexFunc(a.Files, func(f artifact.File) bool { return f.Path == cardFile && !f.Archive })
+	if i < 0 {
+		return nil, noCard(t)
+	}
+	f, file, err := a.OpenFile(ctx, t.repo, cardFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, noCard(t)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read card of %s: %w", t.ref, err)
+	}
+	defer f.Close()
+	raw, err := io.ReadAll(io.LimitReader(f, card.MaxBytes+1))
+	if err != nil {
+		return nil, fmt.Errorf("read card of %s: %w", t.ref, err)
+	}
+	if len(raw) > card.MaxBytes {
+		return nil, fmt.Errorf("read card of %s: %w", t.ref, card.ErrTooLarge)
+	}
+	return &CardRevision{
+		Digest: desc.Digest.String(), Created: t.made, Readme: file.Digest.String(), Size: int64(len(raw)),
+		Status: CardReleased, Signers: []Signer{}, desc: desc, raw: raw,
+	}, nil
+}

@@ -1,0 +1,237 @@
+package hub_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"oras.land/oras-go/v2/content"
+	"oras.land/oras-go/v2/errdef"
+
+	"github.com/modelreg/modelreg/internal/testreg"
+	"github.com/modelreg/modelreg/pkg/hub"
+	"github.com/modelreg/modelreg/pkg/mediatypes"
+	"github.com/modelreg/modelreg/pkg/signing"
+)
+
+const releasedReadme = "---\nlicense: mit\n---\n# As released\n"
+
+// carded is a world with a version that has a card.
+func carded(t *testing.T, readme string) *world {
+	t.Helper()
+	w := newWorld(t)
+	content := files{"config.json": "{}"}
+	if readme != "" {
+		content["README.md"] = readme
+	}
+	if _, err := w.Push(t.Context(), dir(t, content), w.ref("org/m:v1"), hub.PushOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// revise pushes a revision of the card of org/m:v1 and returns its digest.
+func (w *world) revise(text string, opts hub.CardPush) string {
+	w.t.Helper()
+	res, err := w.PushCard(w.t.Context(), w.ref("org/m:v1"), []byte(text), opts)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if !res.Created {
+		w.t.Fatalf("no revision was made of %q", text)
+	}
+	return res.Revision.Digest
+}
+
+// cardText is what the card of org/m:v1 says.
+func (w *world) cardText(opts hub.CardOptions) (string, *hub.CardResult) {
+	w.t.Helper()
+	res, err := w.Card(w.t.Context(), w.ref("org/m:v1"), opts)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return string(res.Revision.Bytes()), res
+}
+
+func trustOf(s *signing.Signer) *signing.Trust {
+	return &signing.Trust{Keys: []*signing.PublicKey{s.Public()}}
+}
+
+// Who is trusted decides which revision is the card; without anybody it is the
+// one that the version was released with.
+func TestEffectiveCard(t *testing.T) {
+	w := carded(t, releasedReadme)
+	team, other := alice(), stranger()
+	before := w.digestOf("org/m", "v1")
+	first := w.revise("# First\n", hub.CardPush{Signer: team.signer, Message: "say more", Author: "Ada", Created: time.Unix(1e9, 0)})
+	second := w.revise("# Second\n", hub.CardPush{Signer: other.signer})
+	third := w.revise("# Third\n", hub.CardPush{})
+	if now := w.digestOf("org/m", "v1"); now != before {
+		t.Errorf("the version is %s after its card was revised, and was %s", now, before)
+	}
+	tests := map[string]struct {
+		opts          hub.CardOptions
+		text, status  string
+		digest, newer string
+	}{
+		"nobody is trusted":   {hub.CardOptions{}, releasedReadme, hub.CardReleased, before, third},
+		"the team":            {hub.CardOptions{Trust: team.trust}, "# First\n", hub.CardVerified, first, third},
+		"the stranger":        {hub.CardOptions{Trust: other.trust}, "# Second\n", hub.CardVerified, second, third},
+		"somebody else":       {hub.CardOptions{Trust: party{teamSigner(), trustOf(teamSigner())}.trust}, releasedReadme, hub.CardReleased, before, third},
+		"as released":         {hub.CardOptions{Trust: team.trust, Released: true}, releasedReadme, hub.CardReleased, before, ""},
+		"by number":           {hub.CardOptions{Revision: "2"}, "# Second\n", hub.CardUnverified, second, ""},
+		"by digest, verified": {hub.CardOptions{Revision: first[:20], Trust: team.trust}, "# First\n", hub.CardVerified, first, ""},
+		"newest":              {hub.CardOptions{Revision: "newest"}, "# Third\n", hub.CardUnverified, third, ""},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			text, res := w.cardText(tt.opts)
+			if text != tt.text || res.Revision.Status != tt.status || res.Revision.Digest != tt.digest {
+				t.Errorf("card %q, %s, %s; want %q, %s, %s", text, res.Revision.Status, res.Revision.Digest, tt.text, tt.status, tt.digest)
+			}
+			newer := ""
+			if res.Revision.Newer != nil {
+				newer = res.Revision.Newer.Digest
+			}
+			if newer != tt.newer {
+				t.Errorf("newer is %q, want %q", newer, tt.newer)
+			}
+		})
+	}
+	_, err := w.Card(t.Context(), w.ref("org/m:v1"), hub.CardOptions{Revision: "7"})
+	wantErr(t, err, errdef.ErrNotFound)
+}
+
+// A version without a card gets one, unsigned as it may be.
+func TestCardOfVersionWithout(t *testing.T) {
+	w := carded(t, "")
+	_, err := w.Card(t.Context(), w.ref("org/m:v1"), hub.CardOptions{})
+	wantErr(t, err, errdef.ErrNotFound)
+	w.revise("# Added\n", hub.CardPush{})
+	if text, _ := w.cardText(hub.CardOptions{}); text != "# Added\n" {
+		t.Errorf("card %q", text)
+	}
+	_, err = w.Card(t.Context(), w.ref("org/m:v1"), hub.CardOptions{Trust: stranger().trust})
+	wantErr(t, err, errdef.ErrNotFound)
+}
+
+// What the card says already makes no revision, but may be signed.
+func TestPushCardAgain(t *testing.T) {
+	w := carded(t, releasedReadme)
+	res, err := w.PushCard(t.Context(), w.ref("org/m:v1"), []byte(releasedReadme), hub.CardPush{Signer: alice().signer})
+	if err != nil || res.Created || res.Signatures != 0 {
+		t.Errorf("the card as released: %+v, %v", res, err)
+	}
+	first := w.revise("# First\n", hub.CardPush{})
+	s := alice().signer
+	for i, want := range []int{1, 0} {
+		res, err := w.PushCard(t.Context(), w.ref("org/m:v1"), []byte("# First\n"), hub.CardPush{Signer: s})
+		if err != nil || res.Created || res.Signatures != want || res.Revision.Digest != first {
+			t.Errorf("push %d again: %+v, %v", i, res, err)
+		}
+	}
+	// Going back to what was released is a revision too.
+	w.revise(releasedReadme, hub.CardPush{})
+	_, err = w.PushCard(t.Context(), w.ref("org/m:v1"), []byte("---\na: [\n---\n"), hub.CardPush{})
+	wantErr(t, err, hub.ErrUsage)
+}
+
+// A revision that was removed leaves a gap in what the others say.
+func TestCardRevisionRemoved(t *testing.T) {
+	w := carded(t, releasedReadme)
+	team := alice()
+	w.revise("# First\n", hub.CardPush{Signer: team.signer})
+	second := w.revise("# Second\n", hub.CardPush{Signer: team.signer})
+	w.revise("# Third\n", hub.CardPush{Signer: team.signer})
+	desc, _ := w.manifest("org/m", second)
+	if err := w.repo("org/m").Delete(t.Context(), desc); err != nil {
+		t.Fatal(err)
+	}
+	h, err := w.CardHistory(t.Context(), w.ref("org/m:v1"), team.trust)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(h.Problems) != 1 || h.Problems[0] != "a card revision was removed: "+second+", number 2" {
+		t.Errorf("problems %q", h.Problems)
+	}
+	var seqs []int
+	for _, rev := range h.Revisions {
+		seqs = append(seqs, rev.Seq)
+	}
+	if len(seqs) != 3 || seqs[0] != 3 || seqs[1] != 1 || seqs[2] != 0 || h.Effective != h.Revisions[0].Digest {
+		t.Errorf("revisions %v, effective %s", seqs, h.Effective)
+	}
+	if _, res := w.cardText(hub.CardOptions{Trust: team.trust}); len(res.Problems) != 1 {
+		t.Errorf("show tells %q", res.Problems)
+	}
+}
+
+// A signed revision of one version's card is none of another's, even if the list
+// of a registry says so.
+func TestCardOfAnotherVersion(t *testing.T) {
+	w := carded(t, releasedReadme)
+	team := alice()
+	digest := w.revise("# First\n", hub.CardPush{Signer: team.signer})
+	w.push("org/m:v2", "{}")
+	desc, _ := w.manifest("org/m", digest)
+	desc.ArtifactType = mediatypes.ArtifactCard
+	index, err := json.Marshal(ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{desc}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := "sha256-" + strings.TrimPrefix(w.digestOf("org/m", "v2"), "sha256:")
+	if err := w.repo("org/m").PushManifest(t.Context(), content.NewDescriptorFromBytes(ocispec.MediaTypeImageIndex, index), index, list); err != nil {
+		t.Fatal(err)
+	}
+	_, err = w.Card(t.Context(), w.ref("org/m:v2"), hub.CardOptions{Trust: team.trust})
+	wantErr(t, err, errdef.ErrNotFound)
+}
+
+// Two who revise a card at the same time are told, and nothing is lost.
+func TestPushCardConflict(t *testing.T) {
+	w := carded(t, releasedReadme)
+	other := newWorldOn(t, w)
+	w.srv.Add(testreg.Rule{Method: "PUT", Path: "/manifests/sha256:", To: 1, Do: func(x testreg.Exchange) {
+		if _, err := other.PushCard(context.WithoutCancel(t.Context()), w.ref("org/m:v1"), []byte("# Theirs\n"), hub.CardPush{}); err != nil {
+			t.Error(err)
+		}
+		x.Pass(x.W)
+	}})
+	_, err := w.PushCard(t.Context(), w.ref("org/m:v1"), []byte("# Mine\n"), hub.CardPush{})
+	wantErr(t, err, hub.ErrConflict)
+	h, err := w.CardHistory(t.Context(), w.ref("org/m:v1"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(h.Revisions) != 3 || len(h.Problems) != 1 || !strings.Contains(h.Problems[0], "written at the same time") {
+		t.Errorf("%d revisions, problems %q", len(h.Revisions), h.Problems)
+	}
+	w.revise("# Mine, with theirs\n", hub.CardPush{})
+}
+
+// What a card costs does not grow with the revisions below the one that counts,
+// but for one manifest each.
+func TestCardRequests(t *testing.T) {
+	w := carded(t, releasedReadme)
+	const revisions = 5
+	for i := range revisions {
+		w.revise(fmt.Sprintf("# %d\n", i), hub.CardPush{})
+	}
+	if _, err := w.PushCard(t.Context(), w.ref("org/m:v1"), fmt.Appendf(nil, "# %d\n", revisions-1), hub.CardPush{Signer: alice().signer}); err != nil {
+		t.Fatal(err)
+	}
+	before := len(w.srv.Requests())
+	if _, res := w.cardText(hub.CardOptions{Trust: alice().trust}); res.Revision.Seq != revisions {
+		t.Fatalf("revision %d", res.Revision.Seq)
+	}
+	// The tag, two lists, the manifests; two lists, manifest and bundle of the
+	// signature, its older tag; the README.
+	if n := len(w.srv.Requests()) - before; n > 9+revisions {
+		t.Errorf("%d requests, want at most %d", n, 9+revisions)
+	}
+}
