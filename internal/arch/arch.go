@@ -34,7 +34,7 @@ var Packages = []Package{
 	{Path: "internal/ui", May: "pkg/transfer", Why: "progress is drawn from its events"},
 
 	{Path: "pkg/server/...", May: "pkg/hub pkg/registry pkg/index pkg/card"},
-	{Path: "pkg/hub", May: "pkg/lineage pkg/diff pkg/eval pkg/bom pkg/variant pkg/signing pkg/signing/oms pkg/signing/policy pkg/provenance pkg/lock pkg/layout pkg/format/scan pkg/index pkg/source pkg/artifact pkg/card pkg/format pkg/transfer pkg/remote pkg/store pkg/mediatypes pkg/ref"},
+	{Path: "pkg/hub", May: "pkg/lineage pkg/diff pkg/eval pkg/bom pkg/variant pkg/signing pkg/signing/oms pkg/signing/policy pkg/provenance pkg/lock pkg/record pkg/layout pkg/format/scan pkg/index pkg/source pkg/artifact pkg/card pkg/format pkg/transfer pkg/remote pkg/store pkg/mediatypes pkg/ref"},
 
 	{Path: "pkg/diff", May: "pkg/lineage pkg/eval pkg/artifact pkg/card pkg/format pkg/mediatypes"},
 	{Path: "pkg/bom", May: "pkg/lineage pkg/eval pkg/card"},
@@ -47,6 +47,7 @@ var Packages = []Package{
 	{Path: "pkg/signing/policy/admission", May: "pkg/signing/policy", Why: "it writes a policy in the language of a cluster"},
 	{Path: "pkg/provenance"},
 	{Path: "pkg/lock", May: "pkg/ref"},
+	{Path: "pkg/record", May: "pkg/glob pkg/mediatypes pkg/ref"},
 	{Path: "pkg/index"},
 	{Path: "pkg/artifact", May: "pkg/transfer pkg/chunk pkg/coding pkg/store pkg/format pkg/format/shard pkg/card pkg/glob pkg/secrets pkg/mediatypes", Why: "unpacking takes files from a store, and uses its partial files for those that are not in it"},
 	{Path: "pkg/registry", May: "pkg/mediatypes"},

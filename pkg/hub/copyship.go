@@ -336,7 +336,11 @@ func (c *copying) setTag(ctx context.Context, s *shipment, to *copyEnd, tag stri
 	if err == nil && c.opts.OnConflict != ConflictOverwrite && now.Digest != desc.Digest && now.Digest != s.before[tag] {
 		return fmt.Errorf("tag %s: another writer moved it to %s meanwhile: %w", tag, now.Digest, ErrConflict)
 	}
-	_, err = moveTag(ctx, to.at, desc, tag)
+	if to.remote == nil {
+		_, err = moveTag(ctx, to.at, desc, tag)
+		return err
+	}
+	_, err = c.h.move(ctx, &target{repo: to.remote, ref: s.to.WithTag(tag), desc: desc, signed: desc}, tag, moving{})
 	return err
 }
 

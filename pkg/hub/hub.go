@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -72,6 +73,10 @@ type Options struct {
 // A Hub does things with models. It is safe for concurrent use.
 type Hub struct {
 	opts Options
+
+	// records are what repositories were found to say about themselves:
+	// *recorded by the name of the repository.
+	records sync.Map
 }
 
 // New returns a Hub that works with opts.
@@ -163,8 +168,10 @@ func (h *Hub) lookUp(ctx context.Context, repo, names *remote.Repository, r ref.
 	case r.Digest != "":
 		name = r.Digest.String()
 	case name == "":
-		r.Tag = DefaultTag
-		name = DefaultTag
+		if r.Tag, err = h.defaultTag(ctx, repo); err != nil {
+			return nil, err
+		}
+		name = r.Tag
 	}
 	desc, raw, err := names.Manifest(ctx, name)
 	if err != nil {

@@ -73,11 +73,16 @@ func (h *Hub) Import(ctx context.Context, name string, r ref.Reference, opts Imp
 	if r.Digest != "" || r.Prefix != "" || r.Range != "" {
 		return nil, fmt.Errorf("%w: import to %s: import to a tag; the digest comes from the files", ErrUsage, r)
 	}
-	tags, err := pushTags(&r, opts.Tags)
+	repo, err := h.repository(r)
 	if err != nil {
 		return nil, err
 	}
-	repo, err := h.repository(r)
+	if !opts.DryRun {
+		if err := h.intoBranch(ctx, repo, &r); err != nil {
+			return nil, err
+		}
+	}
+	tags, err := pushTags(&r, opts.Tags)
 	if err != nil {
 		return nil, err
 	}

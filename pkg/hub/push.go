@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/modelreg/modelreg/pkg/artifact"
 	"github.com/modelreg/modelreg/pkg/provenance"
@@ -102,11 +101,16 @@ func (h *Hub) Push(ctx context.Context, dir string, r ref.Reference, opts PushOp
 	if r.Digest != "" || r.Prefix != "" || r.Range != "" {
 		return nil, fmt.Errorf("%w: push to %s: push to a tag; the digest comes from the files", ErrUsage, r)
 	}
-	tags, err := pushTags(&r, opts.Tags)
+	repo, err := h.repository(r)
 	if err != nil {
 		return nil, err
 	}
-	repo, err := h.repository(r)
+	if !opts.DryRun {
+		if err := h.intoBranch(ctx, repo, &r); err != nil {
+			return nil, err
+		}
+	}
+	tags, err := pushTags(&r, opts.Tags)
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +167,7 @@ func (h *Hub) release(ctx context.Context, t *target, how releasing, res *PushRe
 	if res.Attestations, err = h.finish(ctx, t, how.signer, how.made); err != nil {
 		return err
 	}
-	res.Created, err = publish(ctx, t.repo, t.desc, how.tags)
+	res.Created, err = h.publish(ctx, t, how)
 	return err
 }
 
@@ -256,10 +260,10 @@ func pushResult(packed *artifact.Packed, r ref.Reference, g *gate) *PushResult {
 
 // publish points tags at a version that is in the registry. It reports whether
 // the first tag was moved.
-func publish(ctx context.Context, repo *remote.Repository, desc ocispec.Descriptor, tags []string) (bool, error) {
+func (h *Hub) publish(ctx context.Context, t *target, how releasing) (bool, error) {
 	created := false
-	for i, tag := range tags {
-		moved, err := moveTag(ctx, repo, desc, tag)
+	for i, tag := range how.tags {
+		moved, err := h.move(ctx, t, tag, moving{signer: how.signer})
 		if err != nil {
 			return created, err
 		}

@@ -10,6 +10,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2/errdef"
 
+	"github.com/modelreg/modelreg/pkg/record"
 	"github.com/modelreg/modelreg/pkg/ref"
 )
 
@@ -33,8 +34,10 @@ func keepTag(d digest.Digest) string { return keepPrefix + Revision(d) }
 
 // hidden tells whether a tag is bookkeeping rather than a name for people.
 func hidden(tag string) bool {
-	if tag == "_modelreg" || strings.HasPrefix(tag, keepPrefix) {
-		return true
+	for _, prefix := range []string{keepPrefix, record.TipPrefix, record.EntryPrefix} {
+		if tag == record.Tag || strings.HasPrefix(tag, prefix) {
+			return true
+		}
 	}
 	algorithm, rest, ok := strings.Cut(tag, "-")
 	if !ok || (algorithm != "sha256" && algorithm != "sha512") {
@@ -80,7 +83,7 @@ func (h *Hub) Tag(ctx context.Context, r ref.Reference, tags ...string) (*TagRes
 		return nil, err
 	}
 	for _, tag := range encoded {
-		if _, err := moveTag(ctx, t.repo, t.desc, tag); err != nil {
+		if _, err := h.move(ctx, t, tag, moving{}); err != nil {
 			return nil, err
 		}
 	}
@@ -110,7 +113,7 @@ func encodeTags(typed []string) ([]string, error) {
 // checkTag refuses the names of bookkeeping.
 func checkTag(tag string) error {
 	if hidden(tag) {
-		return fmt.Errorf("%w: tag %s: _modelreg and names that start with _k. or sha256- are reserved", ErrUsage, tag)
+		return fmt.Errorf("%w: tag %s: _modelreg and names that start with _k., _l., _log. or sha256- are reserved", ErrUsage, tag)
 	}
 	return nil
 }

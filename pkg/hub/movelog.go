@@ -1,0 +1,284 @@
+package hub
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+	"oras.land/oras-go/v2/errdef"
+
+	"github.com/modelreg/modelreg/pkg/record"
+	"github.com/modelreg/modelreg/pkg/remote"
+	"github.com/modelreg/modelreg/pkg/signing"
+)
+
+const (
+	// logWorkers bounds the entries of a log that are read at once.
+	logWorkers = 16
+
+	// maxLogTags and maxLogEntries bound what is looked at for a log: tags of the
+	// repository, and entries.
+	maxLogTags    = 100_000
+	maxLogEntries = 4096
+)
+
+// An entryTag is a tag that an entry of a log has for itself.
+type entryTag struct {
+	tag, hex string
+	seq      int
+}
+
+// entryTags lists the entries of an alias's log by their tags, the newest first.
+func entryTags(ctx context.Context, repo *remote.Repository, alias string) ([]entryTag, error) {
+	var found []entryTag
+	n := 0
+	for tag, err := range repo.Tags(ctx) {
+		if errors.Is(err, errdef.ErrNotFound) {
+			return nil, nil // a repository without tags
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read log of %s: %w", alias, err)
+		}
+		if n++; n > maxLogTags {
+			return nil, fmt.Errorf("read log of %s: more than %d tags: %w", alias, maxLogTags, errdef.ErrSizeExceedsLimit)
+		}
+		if of, seq, hex, ok := record.ParseEntryTag(tag); ok && of == alias {
+			found = append(found, entryTag{tag, hex, seq})
+		}
+	}
+	slices.SortFunc(found, func(a, b entryTag) int { return cmp.Or(cmp.Compare(b.seq, a.seq), strings.Compare(a.tag, b.tag)) })
+	return found, nil
+}
+
+// moveAlias points a protected alias at t and writes down that it does. The entry
+// comes first, under a tag of its own: whoever moves the alias at the same moment
+// has written one too, and at least one of both finds the other's when it looks
+// again afterwards. No entry is ever written over.
+func (h *Hub) moveAlias(ctx context.Context, t *target, m moving, done *Move) error {
+	if err := h.hold(ctx, t); err != nil { // so that a rollback finds it
+		return err
+	}
+	log := aliasLog{h: h, repo: t.repo, alias: done.Tag}
+	if err := log.write(ctx, m, done); err != nil {
+		return err
+	}
+	if _, err := moveTag(ctx, t.repo, t.desc, done.Tag); err != nil {
+		return err
+	}
+	done.Changed = true
+	return log.alone(ctx, done)
+}
+
+// An aliasLog is the log of one alias while an entry is added.
+type aliasLog struct {
+	h     *Hub
+	repo  *remote.Repository
+	alias string
+	known []entryTag // before
+	own   string     // the tag of the new entry
+}
+
+// write adds an entry for a move, and makes it the newest.
+func (l *aliasLog) write(ctx context.Context, m moving, done *Move) (err error) {
+	if l.known, err = entryTags(ctx, l.repo, l.alias); err != nil {
+		return err
+	}
+	e := record.Entry{
+		Alias: l.alias, Seq: 1, Time: cmp.Or(m.now, time.Now()).UTC().Truncate(time.Millisecond),
+		From: digest.Digest(done.From), To: digest.Digest(done.To), Message: m.message, Author: m.author,
+	}
+	if len(l.known) > 0 {
+		e.Seq = l.known[0].seq + 1
+	}
+	if e.Previous, err = l.heads(ctx, done); err != nil {
+		return err
+	}
+	raw, err := e.Manifest()
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUsage, err)
+	}
+	desc, err := pushSmall(ctx, l.repo, raw, ocispec.Descriptor{}, nil)
+	if err != nil {
+		return fmt.Errorf("write log of %s: %w", l.alias, err)
+	}
+	if m.signer != nil {
+		made, err := signing.Sign(ctx, l.repo, signing.Target{Repository: l.repo.Name(), Descriptor: desc}, m.signer, signing.SignOptions{})
+		if err != nil {
+			return fmt.Errorf("sign log of %s: %w", l.alias, err)
+		}
+		done.Signed = len(made)
+	}
+	l.own = record.EntryTag(l.alias, e.Seq, desc.Digest)
+	if err := l.repo.PushManifest(ctx, desc, raw, l.own, record.TipTag(l.alias)); err != nil {
+		return fmt.Errorf("write log of %s: %w", l.alias, err)
+	}
+	done.Logged = desc.Digest.String()
+	return nil
+}
+
+// heads are the entries that the next one follows: that which the log ends with,
+// and those of writers of the same moment.
+func (l *aliasLog) heads(ctx context.Context, done *Move) ([]digest.Digest, error) {
+	var heads []digest.Digest
+	tip, raw, err := l.repo.Manifest(ctx, record.TipTag(l.alias))
+	switch {
+	case errors.Is(err, errdef.ErrNotFound):
+	case err != nil:
+		return nil, fmt.Errorf("read log of %s: %w", l.alias, err)
+	default:
+		heads = append(heads, tip.Digest)
+		if e, err := record.ParseEntry(raw); err != nil {
+			done.Notes = append(done.Notes, fmt.Sprintf("the log of %s ends with something else than an entry: %v", l.alias, err))
+		} else if e.To.String() != done.From {
+			done.Notes = append(done.Notes, fmt.Sprintf("the log of %s ends at %s, and %s was at %s: it was moved without the log, or a move did not finish",
+				l.alias, orNone(e.To.String()), l.alias, orNone(done.From)))
+		}
+	}
+	const most = 8 // others of the same moment
+	for i, k := range l.known {
+		if k.seq != l.known[0].seq || i == most {
+			break
+		}
+		desc, err := l.repo.Resolve(ctx, k.tag)
+		if err != nil {
+			return nil, fmt.Errorf("read log of %s: %w", l.alias, err)
+		}
+		if !slices.Contains(heads, desc.Digest) {
+			heads = append(heads, desc.Digest)
+		}
+	}
+	return heads, nil
+}
+
+func orNone(digest string) string {
+	if digest == "" {
+		return "nothing"
+	}
+	return digest
+}
+
+// alone looks whether somebody else wrote to the log meanwhile.
+func (l *aliasLog) alone(ctx context.Context, done *Move) error {
+	after, err := entryTags(ctx, l.repo, l.alias)
+	if err != nil {
+		return err
+	}
+	for _, e := range after {
+		if e.tag != l.own && !slices.Contains(l.known, e) {
+			return fmt.Errorf("tag %s: another writer moved it while it was set to %s; both moves are in its log: %w", l.alias, done.To, ErrConflict)
+		}
+	}
+	return nil
+}
+
+// readLog reads the log of an alias from its newest entry back: until one is not
+// newer than since, if that is not zero, and no more than limit entries, if that is
+// not zero. It costs a request for every page of tags, and one for an entry.
+func readLog(ctx context.Context, repo *remote.Repository, alias string, since time.Time, limit int) (record.Log, error) {
+	tags, err := entryTags(ctx, repo, alias)
+	if err != nil {
+		return record.Log{}, err
+	}
+	if limit <= 0 || limit > maxLogEntries {
+		limit = maxLogEntries
+	}
+	var entries []record.Entry
+	var problems []string
+	first := 1
+	for batch := range slices.Chunk(tags, logWorkers) {
+		if len(entries) >= limit {
+			first = batch[0].seq + 1
+			break
+		}
+		more, bad, err := readEntries(ctx, repo, alias, batch)
+		if err != nil {
+			return record.Log{}, fmt.Errorf("read log of %s: %w", alias, err)
+		}
+		entries, problems = append(entries, more...), append(problems, bad...)
+		if !since.IsZero() && slices.ContainsFunc(more, func(e record.Entry) bool { return !e.Time.After(since) }) {
+			first = batch[len(batch)-1].seq
+			break
+		}
+	}
+	tip, err := repo.Resolve(ctx, record.TipTag(alias))
+	if err != nil && !errors.Is(err, errdef.ErrNotFound) {
+		return record.Log{}, fmt.Errorf("read log of %s: %w", alias, err)
+	}
+	log := record.Order(entries, tip.Digest)
+	if len(log.Entries) > limit {
+		log.Entries = log.Entries[:limit]
+		first = log.Entries[limit-1].Seq
+	}
+	now, err := repo.Resolve(ctx, alias)
+	if err != nil && !errors.Is(err, errdef.ErrNotFound) {
+		return record.Log{}, fmt.Errorf("look at tag %s: %w", alias, err)
+	}
+	log.Problems = problems
+	log.Check(now.Digest, first)
+	return log, nil
+}
+
+// readEntries reads some entries at once. What is no entry of that log is a problem
+// and no error: anybody can set a tag.
+func readEntries(ctx context.Context, repo *remote.Repository, alias string, tags []entryTag) ([]record.Entry, []string, error) {
+	read, bad := make([]record.Entry, len(tags)), make([]string, len(tags))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(logWorkers)
+	for i, tag := range tags {
+		g.Go(func() error {
+			desc, raw, err := repo.Manifest(ctx, tag.tag)
+			if errors.Is(err, errdef.ErrNotFound) {
+				bad[i] = fmt.Sprintf("entry %d is gone: it was removed just now", tag.seq)
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			e, err := record.ParseEntry(raw)
+			if err != nil || e.Alias != alias || e.Seq != tag.seq || !strings.HasPrefix(desc.Digest.Encoded(), tag.hex) {
+				bad[i] = fmt.Sprintf("tag %s is no entry of this log", tag.tag)
+				return nil
+			}
+			e.Digest = desc.Digest
+			read[i] = e
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, nil, err
+	}
+	return slices.DeleteFunc(read, func(e record.Entry) bool { return e.Digest == "" }),
+		slices.DeleteFunc(bad, func(s string) bool { return s == "" }), nil
+}
+
+// aliasAt tells where a tag was at a time, by its log. False means that no log is
+// kept of it. A time before the log begins, or at which the tag was not there,
+// wraps errdef.ErrNotFound.
+func (h *Hub) aliasAt(ctx context.Context, repo *remote.Repository, tag string, at time.Time) (digest.Digest, bool, error) {
+	log, err := readLog(ctx, repo, tag, at, 0)
+	if err != nil {
+		return "", false, err
+	}
+	if len(log.Entries) == 0 {
+		return "", false, nil
+	}
+	for _, p := range log.Problems {
+		h.warn("%s: log of %s: %s", repo.Name(), tag, p)
+	}
+	e, ok := log.At(at)
+	switch {
+	case !ok:
+		oldest := log.Entries[len(log.Entries)-1]
+		return "", true, fmt.Errorf("%s at %s: its log begins at %s: %w", tag, at.Format(time.RFC3339), oldest.Time.Format(time.RFC3339), errdef.ErrNotFound)
+	case e.To == "":
+		return "", true, fmt.Errorf("%s at %s: it had been deleted at %s: %w", tag, at.Format(time.RFC3339), e.Time.Format(time.RFC3339), errdef.ErrNotFound)
+	}
+	return e.To, true, nil
+}

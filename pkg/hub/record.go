@@ -1,0 +1,199 @@
+package hub
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"oras.land/oras-go/v2/content"
+	"oras.land/oras-go/v2/errdef"
+
+	"github.com/modelreg/modelreg/pkg/record"
+	"github.com/modelreg/modelreg/pkg/ref"
+	"github.com/modelreg/modelreg/pkg/remote"
+	"github.com/modelreg/modelreg/pkg/signing"
+)
+
+// A recorded is the record of a repository, and the manifest that it is in.
+type recorded struct {
+	record.Record
+	desc ocispec.Descriptor // its digest is empty if there is none
+	raw  []byte
+}
+
+// record reads what a repository says about itself: the zero record where it says
+// nothing. It costs one request, once in the life of h.
+func (h *Hub) record(ctx context.Context, repo *remote.Repository) (*record.Record, error) {
+	r, err := h.recorded(ctx, repo)
+	if err != nil {
+		return nil, err
+	}
+	return &r.Record, nil
+}
+
+func (h *Hub) recorded(ctx context.Context, repo *remote.Repository) (*recorded, error) {
+	if known, ok := h.records.Load(repo.Name()); ok {
+		return known.(*recorded), nil
+	}
+	r, err := readRecord(ctx, repo)
+	if err != nil {
+		return nil, fmt.Errorf("read record of %s: %w", repo.Name(), err)
+	}
+	h.records.Store(repo.Name(), r)
+	return r, nil
+}
+
+func readRecord(ctx context.Context, repo *remote.Repository) (*recorded, error) {
+	desc, raw, err := repo.Manifest(ctx, record.Tag)
+	if errors.Is(err, errdef.ErrNotFound) {
+		return &recorded{}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	layer, err := record.Layer(raw)
+	if err != nil {
+		return nil, err
+	}
+	doc := layer.Data
+	if len(doc) == 0 && layer.Size > 0 {
+		if doc, err = content.FetchAll(ctx, repo, layer); err != nil {
+			return nil, err
+		}
+	}
+	r, err := record.Parse(doc)
+	if err != nil {
+		return nil, err
+	}
+	return &recorded{Record: r, desc: desc, raw: raw}, nil
+}
+
+// A RecordResult is the record of a repository.
+type RecordResult struct {
+	Repository string         `json:"repository"` // host/name
+	Digest     string         `json:"digest"`     // of its manifest; empty if there is none
+	Changed    bool           `json:"changed"`    // by this call
+	Signatures int            `json:"signatures"` // made now
+	Record     *record.Record `json:"record"`
+}
+
+// Record shows what the repository of r says about itself.
+func (h *Hub) Record(ctx context.Context, r ref.Reference) (*RecordResult, error) {
+	repo, err := h.repository(r)
+	if err != nil {
+		return nil, err
+	}
+	now, err := h.recorded(ctx, repo)
+	if err != nil {
+		return nil, err
+	}
+	return &RecordResult{Repository: repo.Name(), Digest: now.desc.Digest.String(), Record: &now.Record}, nil
+}
+
+// SetRecord changes what the repository of r says about itself: change is called
+// with a copy of what it says now. With a signer, which may be nil, the record is
+// signed before the tag leads to it. Another writer of the same moment is an error
+// that wraps [ErrConflict].
+func (h *Hub) SetRecord(ctx context.Context, r ref.Reference, s *signing.Signer, change func(*record.Record) error) (*RecordResult, error) {
+	repo, err := h.repository(r)
+	if err != nil {
+		return nil, err
+	}
+	h.records.Delete(repo.Name()) // what is changed must be what is there
+	was, err := h.recorded(ctx, repo)
+	if err != nil {
+		return nil, err
+	}
+	next, err := record.Parse(was.Encode()) // a copy that shares nothing
+	if err != nil {
+		return nil, fmt.Errorf("change record of %s: %w", repo.Name(), err)
+	}
+	if err := change(&next); err != nil {
+		return nil, err
+	}
+	if err := next.Check(); err != nil {
+		return nil, fmt.Errorf("%w: change record of %s: %w", ErrUsage, repo.Name(), err)
+	}
+	res := &RecordResult{Repository: repo.Name(), Digest: was.desc.Digest.String(), Record: &next}
+	if was.desc.Digest != "" && next.Same(&was.Record) && s == nil {
+		return res, nil
+	}
+	desc := was.desc
+	if was.desc.Digest == "" || !next.Same(&was.Record) {
+		if desc, err = writeRecord(ctx, repo, next, was.desc.Digest); err != nil {
+			return nil, fmt.Errorf("write record of %s: %w", repo.Name(), err)
+		}
+	}
+	res.Digest = desc.Digest.String()
+	if s != nil {
+		t := &target{repo: repo, ref: r.WithTag(record.Tag).WithDigest(desc.Digest), desc: desc, signed: desc}
+		if res.Signatures, err = h.sign(ctx, t, s, signing.SignOptions{}); err != nil {
+			return nil, err
+		}
+	}
+	res.Changed, err = replaceTag(ctx, repo, record.Tag, was.desc.Digest, desc)
+	h.records.Delete(repo.Name())
+	return res, err
+}
+
+// writeRecord writes a record by its digest.
+func writeRecord(ctx context.Context, repo *remote.Repository, r record.Record, parent digest.Digest) (ocispec.Descriptor, error) {
+	raw, blob, err := r.Manifest(parent)
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	return pushSmall(ctx, repo, raw, content.NewDescriptorFromBytes(record.ArtifactType, blob), blob)
+}
+
+// pushSmall writes a manifest without a tag, after the empty blob and the one that
+// it names, if any.
+func pushSmall(ctx context.Context, repo *remote.Repository, manifest []byte, layer ocispec.Descriptor, blob []byte) (ocispec.Descriptor, error) {
+	empty := ocispec.DescriptorEmptyJSON
+	blobs := []ocispec.Descriptor{{MediaType: empty.MediaType, Digest: empty.Digest, Size: empty.Size}, layer}
+	for i, raw := range [][]byte{empty.Data, blob} {
+		if raw == nil {
+			continue
+		}
+		if err := repo.Push(ctx, blobs[i], bytes.NewReader(raw)); err != nil && !errors.Is(err, errdef.ErrAlreadyExists) {
+			return ocispec.Descriptor{}, err
+		}
+	}
+	desc := content.NewDescriptorFromBytes(ocispec.MediaTypeImageManifest, manifest)
+	return desc, repo.PushManifest(ctx, desc, manifest)
+}
+
+// replaceTag moves a tag of bookkeeping on from where it was, "" for nowhere, and
+// reports whether it had to.
+func replaceTag(ctx context.Context, repo tagger, tag string, was digest.Digest, desc ocispec.Descriptor) (bool, error) {
+	now, err := repo.Resolve(ctx, tag)
+	if err != nil && !errors.Is(err, errdef.ErrNotFound) {
+		return false, fmt.Errorf("look at tag %s: %w", tag, err)
+	}
+	if err == nil && now.Digest != was && now.Digest != desc.Digest {
+		return false, fmt.Errorf("tag %s: another writer moved it to %s meanwhile: %w", tag, now.Digest, ErrConflict)
+	}
+	return moveTag(ctx, repo, desc, tag)
+}
+
+// defaultTag is what a reference to a repository means that names no version.
+func (h *Hub) defaultTag(ctx context.Context, repo *remote.Repository) (string, error) {
+	r, err := h.record(ctx, repo)
+	if err != nil {
+		return "", err
+	}
+	if r.DefaultBranch != "" {
+		return r.DefaultBranch, nil
+	}
+	return DefaultTag, nil
+}
+
+// intoBranch completes a reference that is pushed to and names no tag.
+func (h *Hub) intoBranch(ctx context.Context, repo *remote.Repository, r *ref.Reference) (err error) {
+	if r.Tag == "" {
+		r.Tag, err = h.defaultTag(ctx, repo)
+	}
+	return err
+}
