@@ -23,7 +23,7 @@ demo: build ## push, sign, verify and pull a real model through an embedded regi
 	@bash tools/demo.sh $(BIN)
 
 .PHONY: test
-test: ## all unit and command-line tests, with the race detector, and the scripts against the built binary
+test: ## all unit tests, with the race detector where goroutines run, and the command-line scripts against the built binary
 	@bash tools/test.sh
 
 .PHONY: test-bin
