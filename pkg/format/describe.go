@@ -215,6 +215,7 @@ func (d *description) fromConfig() {
 	m.Architecture = config.first("architectures")
 	m.Family = config.text("model_type")
 	m.ContextLength = cmp.Or(contextLength(config), contextLength(text))
+	m.CacheBytes = cmp.Or(configAttention(config).cacheBytes(), configAttention(text).cacheBytes())
 	m.Quantization = config.object("quantization_config").text("quant_method")
 	for _, o := range []object{config, text} {
 		m.DType = cmp.Or(m.DType, o.text("dtype"), o.text("torch_dtype"))
@@ -262,6 +263,7 @@ func (d *description) fromGGUF(sets, chosen []*set) {
 	m.Architecture = cmp.Or(m.Architecture, h.Architecture())
 	m.Family = cmp.Or(m.Family, h.Architecture())
 	m.ContextLength = cmp.Or(m.ContextLength, h.ContextLength())
+	m.CacheBytes = cmp.Or(m.CacheBytes, ggufAttention(h).cacheBytes())
 	m.Languages = h.List("general.languages")
 }
 

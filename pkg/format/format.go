@@ -106,6 +106,12 @@ type Model struct {
 	// ContextLength is the longest input, in tokens.
 	ContextLength int64
 
+	// CacheBytes is what the cache of keys and values takes for each token of
+	// input, in bytes, if it is kept in 16 bits: zero where the shape of the
+	// attention is not told. Layers without attention are counted as if they
+	// had one.
+	CacheBytes int64
+
 	// Quantization is the scheme of quantised weights: "Q4_K_M", "gptq".
 	Quantization string
 
