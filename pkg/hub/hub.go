@@ -28,6 +28,7 @@ import (
 	"github.com/modelreg/modelreg/pkg/signing"
 	"github.com/modelreg/modelreg/pkg/store"
 	"github.com/modelreg/modelreg/pkg/transfer"
+	"github.com/modelreg/modelreg/pkg/variant"
 )
 
 // DefaultTag is what a reference without tag and digest means.
@@ -40,8 +41,9 @@ var (
 	// ErrUsage says that the reference does not fit the operation.
 	ErrUsage = errors.New("usage")
 
-	// ErrNoVariant says that an index holds no model, or several to choose from.
-	ErrNoVariant = errors.New("no single variant fits")
+	// ErrNoVariant says that a version has no variant that is what is wanted.
+	// Where variants were looked at, it comes with a *[variant.NoneError].
+	ErrNoVariant = errors.New("no variant to take")
 )
 
 // Options is what a [Hub] works with.
@@ -61,6 +63,20 @@ type Options struct {
 	// error stops that. Nil checks digests, and signatures only where somebody
 	// asks for them.
 	Rules func(ctx context.Context) (Rules, error)
+
+	// Want says which variant is wanted of a version that has several, besides
+	// what a reference says after its #. The zero value takes the best that
+	// the machine can run.
+	Want variant.Want
+
+	// Machine, if not nil, tells where models are to run. It is called when
+	// the choice of a variant depends on it, and not before.
+	Machine func(ctx context.Context) variant.Machine
+
+	// Chose, if not nil, is told which variant was taken of which version, and
+	// what became of the others; also when none was. Nobody is told of a
+	// version that has but one.
+	Chose func(version ref.Reference, choice variant.Choice)
 
 	// Observe, if not nil, is told how blobs move, from several goroutines.
 	Observe transfer.Observer
@@ -111,6 +127,9 @@ type target struct {
 	// is not to be kept. Of vouched is known that it counted.
 	witness *witness
 	vouched []ocispec.Descriptor
+
+	// choice is what was chosen from an index; nil for what is none.
+	choice *variant.Choice
 
 	// indexes are those of a version that is being pushed.
 	indexes []artifact.ChunkIndex
@@ -252,41 +271,4 @@ func expand(ctx context.Context, repo *remote.Repository, r ref.Reference) (ref.
 		return r, nil
 	}
 	return r, fmt.Errorf("%w: look up digest %s in %s: %d versions start with it: give more digits", ErrUsage, r.Prefix, r.Name(), len(found))
-}
-
-// model resolves r to the manifest of one model, choosing from an index when
-// that leaves no doubt.
-func (h *Hub) model(ctx context.Context, r ref.Reference) (*target, error) {
-	return h.choose(ctx, r, "models", isModel)
-}
-
-// any resolves r to one manifest of whatever kind.
-func (h *Hub) any(ctx context.Context, r ref.Reference) (*target, error) {
-	return h.choose(ctx, r, "manifests", func(ocispec.Descriptor) bool { return true })
-}
-
-// choose resolves r, and from an index takes the only manifest that fits.
-func (h *Hub) choose(ctx context.Context, r ref.Reference, what string, fits func(ocispec.Descriptor) bool) (*target, error) {
-	t, err := h.find(ctx, r)
-	if err != nil {
-		return nil, err
-	}
-	if !isIndex(t.desc) {
-		return t, nil
-	}
-	index, err := mediatypes.ParseIndex(t.raw)
-	if err != nil {
-		return nil, fmt.Errorf("read index %s: %w", t.ref, err)
-	}
-	found := slices.DeleteFunc(index.Manifests, func(m ocispec.Descriptor) bool { return !fits(m) })
-	if len(found) != 1 {
-		return nil, fmt.Errorf("choose from index %s: it holds %d %s: name one by digest: %w", t.ref, len(found), what, ErrNoVariant)
-	}
-	child := found[0]
-	t.desc, t.raw, err = t.repo.Manifest(ctx, child.Digest.String())
-	if err != nil {
-		return nil, fmt.Errorf("read variant of %s: %w", t.ref, err)
-	}
-	t.ref = t.ref.WithDigest(t.desc.Digest)
-	return t, nil
 }

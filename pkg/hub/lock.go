@@ -6,12 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/go-json-experiment/json"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
@@ -87,7 +85,11 @@ func (h *Hub) Relock(ctx context.Context, old Locked, opts LockOptions) (lock.En
 }
 
 func (h *Hub) lock(ctx context.Context, r ref.Reference, old lock.Entry, opts LockOptions) (lock.Entry, error) {
-	t, err := h.model(ctx, r)
+	asked := r
+	if asked.Variant == "" {
+		asked.Variant = old.Chosen // an update stays with the variant
+	}
+	t, err := h.model(ctx, asked)
 	if err != nil {
 		return lock.Entry{}, err
 	}
@@ -118,7 +120,7 @@ func (h *Hub) lock(ctx context.Context, r ref.Reference, old lock.Entry, opts Lo
 	}
 	e.Files = filesDigest(a)
 	if t.desc.Digest != t.signed.Digest {
-		e.Variant, e.Chosen = t.desc.Digest, describeVariant(a)
+		e.Variant, e.Chosen = t.desc.Digest, describeVariant(t, a)
 	}
 	return e, nil
 }
@@ -153,30 +155,6 @@ func filesDigest(a *artifact.Artifact) digest.Digest {
 		files = append(files, lock.ModelFile{Path: f.Path, Size: f.Size, Digest: f.Digest})
 	}
 	return lock.FilesDigest(files)
-}
-
-// variantWord is what a stranger's config may put into a lock file.
-var variantWord = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}$`)
-
-// describeVariant says which of an index's models this one is, as far as its
-// config does.
-func describeVariant(a *artifact.Artifact) string {
-	var model struct {
-		Config struct {
-			Format, Precision, Quantization string
-		} `json:"config"`
-	}
-	if json.Unmarshal(a.Config, &model, json.MatchCaseInsensitiveNames(true)) != nil {
-		return ""
-	}
-	c := model.Config
-	var said []string
-	for _, kv := range [][2]string{{"format", c.Format}, {"precision", c.Precision}, {"quantization", c.Quantization}} {
-		if variantWord.MatchString(kv[1]) {
-			said = append(said, kv[0]+"="+kv[1])
-		}
-	}
-	return strings.Join(said, ",")
 }
 
 // check holds what is about to be used against the entry. A nil verified means
@@ -250,6 +228,7 @@ func (h *Hub) checkLocked(ctx context.Context, l Locked, s *LockStatus) error {
 	case r.Range != "" && l.Tag != "":
 		r = r.WithTag(l.Tag)
 	}
+	r.Variant = "" // the version holds all of them
 	t, err := h.find(ctx, r)
 	if errors.Is(err, errdef.ErrNotFound) {
 		s.Status = "gone"
@@ -265,7 +244,8 @@ func (h *Hub) checkLocked(ctx context.Context, l Locked, s *LockStatus) error {
 	if l.Reference.Range == "" {
 		return nil
 	}
-	newest, err := h.find(ctx, l.Reference)
+	r.Tag, r.Range = "", l.Reference.Range
+	newest, err := h.find(ctx, r)
 	if err == nil && newest.desc.Digest != l.Digest {
 		s.Newer = newest.ref.Tag
 	}

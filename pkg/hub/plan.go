@@ -31,6 +31,9 @@ type PullPlan struct {
 	// VerificationSkipped says that [Rules] were told to let it pass.
 	VerificationSkipped bool `json:"verificationSkipped,omitempty"`
 
+	// Variant is what would be taken of a version that has several.
+	Variant *ChosenVariant `json:"variant,omitempty"`
+
 	RepoID   string `json:"repoId,omitempty"`   // of a Hugging Face cache
 	Revision string `json:"revision,omitempty"` // of a Hugging Face cache
 }
@@ -49,7 +52,7 @@ func (h *Hub) PlanPull(ctx context.Context, r ref.Reference, dir string, opts Pu
 		dir = path.Base(r.Repository)
 	}
 	t := p.target
-	plan := &PullPlan{Reference: t.ref.String(), Digest: t.desc.Digest.String(), Directory: dir, Verified: p.verified, VerificationSkipped: p.unpack.Admission.Skipped}
+	plan := &PullPlan{Reference: t.ref.String(), Digest: t.desc.Digest.String(), Directory: dir, Verified: p.verified, VerificationSkipped: p.unpack.Admission.Skipped, Variant: t.chosen()}
 	n, err := planUnpack(ctx, p, plan)
 	if err != nil {
 		return nil, fmt.Errorf("pull %s: %w", t.ref, err)

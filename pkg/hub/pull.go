@@ -104,6 +104,9 @@ type PullResult struct {
 	// VerificationSkipped says that [Rules] were told to let it pass.
 	VerificationSkipped bool `json:"verificationSkipped,omitempty"`
 
+	// Variant is what was taken of a version that has several; nil for others.
+	Variant *ChosenVariant `json:"variant,omitempty"`
+
 	RepoID   string   `json:"repoId,omitempty"`   // of a Hugging Face cache
 	Revision string   `json:"revision,omitempty"` // of a Hugging Face cache
 	Notes    []string `json:"notes,omitempty"`
@@ -126,7 +129,7 @@ func (h *Hub) Pull(ctx context.Context, r ref.Reference, dir string, opts PullOp
 	if dir == "" {
 		dir = path.Base(r.Repository)
 	}
-	res := &PullResult{Reference: t.ref.String(), Digest: t.desc.Digest.String(), Directory: dir, Verified: p.verified, VerificationSkipped: p.unpack.Admission.Skipped}
+	res := &PullResult{Reference: t.ref.String(), Digest: t.desc.Digest.String(), Directory: dir, Verified: p.verified, VerificationSkipped: p.unpack.Admission.Skipped, Variant: t.chosen()}
 	started := time.Now()
 	var u *artifact.Unpacked
 	if p.hf != nil {
@@ -166,6 +169,7 @@ func (h *Hub) pulled(ctx context.Context, r ref.Reference, opts PullOptions) (p 
 	}
 	if opts.Locked != nil {
 		r = opts.Locked.Pinned()
+		choose = func(ctx context.Context, _ ref.Reference) (*target, error) { return h.locked(ctx, opts.Locked) }
 	}
 	t, err := choose(ctx, r)
 	if err != nil {

@@ -187,6 +187,8 @@ func (f *File) Find(s string, r *ref.Reference) (string, Entry, error) {
 // asked tells whether r asks for what e was made of.
 func asked(r ref.Reference, e Entry) bool {
 	switch {
+	case r.Variant != "" && r.Variant != e.Reference.Variant:
+		return false
 	case r.Range != "":
 		return r.Range == e.Reference.Range
 	case r.Tag != "":

@@ -94,7 +94,7 @@ func Choose(all []Variant, w Want) (Choice, error) {
 	}
 	order := rank(all)
 	named := w.named(all)
-	alone := w.selects() && len(named) == 1
+	alone := w.Leaves(all)
 	rows := make([]Row, len(order))
 	c := Choice{Index: -1}
 	for i, at := range order {
@@ -144,6 +144,10 @@ func (w Want) named(all []Variant) []int {
 	}
 	return found
 }
+
+// Leaves tells whether what is named leaves one variant, which is then taken
+// whatever the machine has.
+func (w Want) Leaves(all []Variant) bool { return w.selects() && len(w.named(all)) == 1 }
 
 // agrees tells whether v is all that is asked for but the word.
 func (w Want) agrees(v Variant) bool {
