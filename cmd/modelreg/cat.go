@@ -39,6 +39,7 @@ more than 8 MiB without one, the part is written with a warning.`,
 			return h.CatRange(cmd.Context(), ref, args[1], r, a.out)
 		},
 	}
+	a.addVariantFlags(cmd)
 	a.addPolicyFlags(cmd)
 	cmd.Flags().StringVar(&part, "range", "", "only the bytes `A-B` from 0, both included; A- is to the end, -N the last N bytes")
 	return cmd

@@ -23,7 +23,10 @@ func newInspect(a *app) *cobra.Command {
 are read by range, so this moves kilobytes of a model of any size.
 
 Artifacts of other tools can be inspected too: CNCF ModelPack, KitOps ModelKits,
-Docker model artifacts, Ollama manifests, plain ORAS files and model images.`,
+Docker model artifacts, Ollama manifests, plain ORAS files and model images.
+
+Of a version that has several variants the list of them is shown, with an arrow at the
+one that "modelreg pull" takes here; REF#VARIANT shows one of them.`,
 		Args:              exactArgs(1),
 		ValidArgsFunction: positions(a.references),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -49,6 +52,7 @@ Docker model artifacts, Ollama manifests, plain ORAS files and model images.`,
 			return cardErr
 		},
 	}
+	a.addVariantFlags(cmd)
 	a.addPolicyFlags(cmd)
 	cmd.Flags().BoolVar(&showCard, "card", false, "show the model's card too")
 	return cmd
@@ -65,12 +69,12 @@ func printInspection(w io.Writer, res *hub.Inspection) {
 	row("reference", res.Reference)
 	row("digest", res.Digest)
 	row("artifact", res.Format)
-	row("size", ui.Bytes(res.Size)+" in "+ui.Files(len(res.Files)))
+	row("size", inspectedSize(res))
 	row("task", m.Task)
 	row("library", m.Library)
 	row("architecture", m.Architecture)
 	if m.Parameters > 0 {
-		row("parameters", fmt.Sprintf("%s (%s)", ui.Count(m.Parameters), dtypes(m.DTypes)))
+		row("parameters", strings.TrimSuffix(fmt.Sprintf("%s (%s)", ui.Count(m.Parameters), dtypes(m.DTypes)), " ()"))
 	}
 	row("formats", strings.Join(m.Formats, ", "))
 	row("quantization", m.Quantization)
@@ -82,10 +86,21 @@ func printInspection(w io.Writer, res *hub.Inspection) {
 	row("signatures", fmt.Sprintf("%d attached (\"modelreg verify\" tells whose)", res.Signatures))
 	_ = t.Flush() // errors are kept by the writer below
 	fmt.Fprintln(w)
-	printFiles(w, res.Files)
+	if len(res.Variants) > 0 {
+		printVariants(w, res.Variants)
+	} else {
+		printFiles(w, res.Files)
+	}
 	for _, p := range res.Problems {
 		fmt.Fprintf(w, "\nproblem: %s\n", ui.Line(p))
 	}
+}
+
+func inspectedSize(res *hub.Inspection) string {
+	if n := len(res.Variants); n > 0 {
+		return fmt.Sprintf("%s in %d variants", ui.Bytes(res.Size), n)
+	}
+	return ui.Bytes(res.Size) + " in " + ui.Files(len(res.Files))
 }
 
 func dtypes(counts map[string]int64) string {

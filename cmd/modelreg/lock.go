@@ -50,7 +50,9 @@ func newLockAdd(a *app, f *lockFlags) *cobra.Command {
 		Short: "Resolve a reference and lock what it leads to",
 		Long: `Resolve REF once and write the digest that it leads to into the lock file, as NAME. REF
 may be a tag, a range of versions in quotes, or a digest. With --key or a policy, nothing
-is locked that is not signed, and who signed it is locked too.`,
+is locked that is not signed, and who signed it is locked too. Of a version that has
+several variants, the one that is chosen as by "modelreg pull" is locked, and an update
+stays with it.`,
 		Example: `  modelreg lock add support 'ghcr.io/acme/support:^1.4' --key cosign.pub
   modelreg pull --locked support /models/support --verify --key cosign.pub`,
 		Args:              exactArgs(2),
@@ -58,6 +60,7 @@ is locked that is not signed, and who signed it is locked too.`,
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.lockAdd(cmd.Context(), f, args[0], args[1]) },
 	}
 	f.addTrust(cmd)
+	a.addVariantFlags(cmd)
 	a.addPolicyFlags(cmd)
 	cmd.Flags().BoolVar(&f.force, "force", false, "replace what is locked as NAME, whatever that is")
 	return cmd

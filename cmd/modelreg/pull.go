@@ -50,6 +50,11 @@ text with its slashes, ? one letter, [abc] one of these, and a pattern that ends
 a slash takes all that is below. DIR then holds those files of the version and no
 others; a later pull without them completes it and fetches only what is missing.
 
+Of a version that has several variants, one is taken: REF#NAME or --variant names it,
+--for and --fit say what is to run it; otherwise it is the best that this machine can
+hold. --explain tells why, and --dry-run --explain fetches nothing. docs/variants.md has
+the rules.
+
 --layout hf adds the version to a Hugging Face cache, DIR or the one that
 huggingface_hub would use (HF_HUB_CACHE, HF_HOME, ~/.cache/huggingface/hub), so that
 loaders with HF_HUB_OFFLINE=1 find it as ORG/MODEL, the end of the repository's name,
@@ -59,6 +64,8 @@ that another program wrote moves with --force only.`,
 		Example: `  modelreg pull ghcr.io/acme/support:v1 ./model
   modelreg pull ghcr.io/acme/support@sha256:… ./model --verify --key cosign.pub
   modelreg pull ghcr.io/acme/support:v1 --include '*.safetensors' --include '*.json' --exclude 'onnx/'
+  modelreg pull ghcr.io/acme/support:v1#q4_k_m
+  modelreg pull ghcr.io/acme/support:v1 --for llama.cpp --fit 24GiB --explain
   modelreg pull ghcr.io/acme/support:v1 --dry-run --format json
   modelreg pull ghcr.io/acme/support:v1 --layout hf && HF_HUB_OFFLINE=1 python serve.py`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -72,6 +79,9 @@ that another program wrote moves with --force only.`,
 			if f.Trust, err = a.trust(cmd.Context(), f.verify, f.trust); err != nil {
 				return err
 			}
+			if f.locked && a.variant.given() {
+				return usagef("--locked takes the variant that is locked: it does not go with --variant, --for and --fit")
+			}
 			if err := f.check(a.hasPolicy()); err != nil {
 				return err
 			}
@@ -82,6 +92,7 @@ that another program wrote moves with --force only.`,
 		},
 	}
 	f.add(cmd)
+	a.addVariantFlags(cmd)
 	a.addPolicyFlags(cmd)
 	return cmd
 }

@@ -14,9 +14,11 @@ import (
 )
 
 func newResolve(a *app) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "resolve REF",
 		Short: "Print the digest that a reference stands for now",
+		Long: `Print the digest that REF stands for now. A version that has several variants is
+known by the digest of its index; REF#VARIANT, --variant, --for and --fit choose one.`,
 		Example: `  modelreg resolve ghcr.io/acme/support:v1
   modelreg pull "ghcr.io/acme/support@$(modelreg resolve ghcr.io/acme/support:v1)" ./model`,
 		Args:              exactArgs(1),
@@ -33,6 +35,8 @@ func newResolve(a *app) *cobra.Command {
 			return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, res.Digest) })
 		},
 	}
+	a.addVariantFlags(cmd)
+	return cmd
 }
 
 func newTag(a *app) *cobra.Command {
@@ -126,11 +130,23 @@ func isHost(s string) bool {
 	return strings.ContainsAny(s, ".:") || s == "localhost"
 }
 
+// versionSize is that of the files, with the number of variants that have them.
+func versionSize(v hub.VersionInfo) string {
+	switch n := len(v.Variants); {
+	case n == 0:
+		return ui.Bytes(v.Size)
+	case v.Size == 0:
+		return fmt.Sprintf("%d variants", n)
+	default:
+		return fmt.Sprintf("%s in %d variants", ui.Bytes(v.Size), n)
+	}
+}
+
 func printVersions(w io.Writer, versions []hub.VersionInfo) {
 	t := ui.Table(w)
 	fmt.Fprintln(t, "TAG\tDIGEST\tSIZE\tCREATED")
 	for _, v := range versions {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", ui.Line(v.Tag), short(v.Digest), ui.Bytes(v.Size), ui.Line(v.Created))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", ui.Line(v.Tag), short(v.Digest), versionSize(v), ui.Line(v.Created))
 	}
 	_ = t.Flush()
 }

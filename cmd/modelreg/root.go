@@ -42,6 +42,7 @@ type app struct {
 	authFile                     string
 
 	policies policyFlags
+	variant  variantFlags
 
 	opened *store.Store // nil until a command needs it
 }
@@ -174,8 +175,12 @@ func (a *app) hubUnder(observe transfer.Observer, policies []policySource) (*hub
 	} else {
 		seen = signing.NewSeen(filepath.Join(dir, "seen"))
 	}
+	want, err := a.variant.want()
+	if err != nil {
+		return nil, err
+	}
 	opts := hub.Options{
-		Remote: client, Store: s, Seen: seen, Observe: observe,
+		Remote: client, Store: s, Seen: seen, Observe: observe, Want: want, Machine: machine, Chose: a.noteChoice,
 		Warn: func(m string) { a.printer.Warn("%s", m) },
 	}
 	opts.Rules = a.rules(hub.New(opts), policies)

@@ -45,6 +45,7 @@ the offset of each tensor too.`,
 			return a.printer.Result(res, func(w io.Writer) { printTensors(w, res) })
 		},
 	}
+	a.addVariantFlags(cmd)
 	a.addPolicyFlags(cmd)
 	choose(cmd, choiceFlag{value: &order, name: "sort", usage: "order of the list: `file|name|size`; file is as they lie in the files, size the largest first"}, "file", "name", "size")
 	return cmd

@@ -33,6 +33,10 @@ type Inspection struct {
 	Referrers    []ReferrerInfo    `json:"referrers"`
 	Problems     []string          `json:"problems,omitempty"` // files that are not what they say
 
+	// Variants are those of a version that has several, the best first; then
+	// there are no files, and Size is that of all variants.
+	Variants []VariantInfo `json:"variants,omitempty"`
+
 	parsed *card.Card
 }
 
@@ -79,6 +83,9 @@ type ReferrerInfo struct {
 // Inspect tells what the version that r resolves to is. It reads headers of
 // weights by range and fetches none of them.
 func (h *Hub) Inspect(ctx context.Context, r ref.Reference) (*Inspection, error) {
+	if res, err := h.inspectVariants(ctx, r); err != nil || res != nil {
+		return res, err
+	}
 	t, err := h.model(ctx, r)
 	if err != nil {
 		return nil, err

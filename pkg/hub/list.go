@@ -24,6 +24,10 @@ type VersionInfo struct {
 	Digest  string `json:"digest"`
 	Size    int64  `json:"size"`    // bytes of the layers
 	Created string `json:"created"` // RFC 3339, empty when the version does not say
+
+	// Variants names the variants of a version that has several; empty for
+	// others.
+	Variants []string `json:"variants,omitempty"`
 }
 
 // A RepositoryInfo is a repository of a registry.
@@ -105,7 +109,8 @@ func version(ctx context.Context, repo *remote.Repository, tag string) (VersionI
 	v := VersionInfo{Tag: ref.DecodeBranch(tag), Digest: desc.Digest.String()}
 	m, err := mediatypes.ParseManifest(raw)
 	if err != nil {
-		return v, nil // an index or a stranger's document is listed without a size
+		v.listVariants(raw)
+		return v, nil // a stranger's document is listed without a size
 	}
 	for _, l := range m.Layers {
 		v.Size += l.Size

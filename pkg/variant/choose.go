@@ -63,7 +63,7 @@ func (e *NoneError) Unwrap() error { return ErrNone }
 // machine, memory and runtime, whatever the name.
 func (e *NoneError) Next() (Variant, bool) {
 	w := e.Want
-	if !w.selects() {
+	if !w.Selects() {
 		return Variant{}, false
 	}
 	w.Word, w.Name, w.Format, w.Quant, w.DType, w.Digest = "", "", "", "", "", ""
@@ -147,7 +147,7 @@ func (w Want) named(all []Variant) []int {
 
 // Leaves tells whether what is named leaves one variant, which is then taken
 // whatever the machine has.
-func (w Want) Leaves(all []Variant) bool { return w.selects() && len(w.named(all)) == 1 }
+func (w Want) Leaves(all []Variant) bool { return w.Selects() && len(w.named(all)) == 1 }
 
 // agrees tells whether v is all that is asked for but the word.
 func (w Want) agrees(v Variant) bool {

@@ -121,11 +121,11 @@ func (w Want) And(more Want) (Want, error) {
 
 // IsZero tells whether nothing is asked for, whatever the machine.
 func (w Want) IsZero() bool {
-	return !w.selects() && w.Runtime == "" && w.Device == "" && w.Memory == 0
+	return !w.Selects() && w.Runtime == "" && w.Device == "" && w.Memory == 0
 }
 
-// selects tells whether variants are named.
-func (w Want) selects() bool {
+// Selects tells whether variants are named, by whatever they are called.
+func (w Want) Selects() bool {
 	return w.Word != "" || w.Name != "" || w.Format != "" || w.Quant != "" || w.DType != "" || w.Digest != ""
 }
 
