@@ -75,6 +75,10 @@ type PackOptions struct {
 	// manifest and so of its digest.
 	Created time.Time
 
+	// Only, if not nil, tells which files of the directory are packed, of those
+	// that are not ignored. [PackFiles] does not ask.
+	Only func(path string) bool
+
 	// IncludeSecrets names files, by their paths below the directory, that
 	// are packed although they look like secrets.
 	IncludeSecrets []string
@@ -116,6 +120,9 @@ type Packed struct {
 	Manifest   []byte
 	Files      []File   // sorted by path
 	Notes      []string // what a user should know: files left out, links followed
+
+	// Model is what the files say of the model.
+	Model *format.Model
 
 	// Indexes are those of the large files of weights. The manifest names
 	// them; nothing of them has been pushed, see [PushIndexes].
@@ -240,6 +247,9 @@ func (p *packer) walk(ctx context.Context) (*walker, error) {
 	w := &walker{root: p.root, ignore: newIgnorer(text, p.opts.IncludeSecrets)}
 	if err := w.list(ctx); err != nil {
 		return nil, err
+	}
+	if only := p.opts.Only; only != nil {
+		w.files = slices.DeleteFunc(w.files, func(f source) bool { return !only(f.path) })
 	}
 	if p.opts.Reshard > 0 {
 		err = w.reshard(ctx, p.opts.Reshard)

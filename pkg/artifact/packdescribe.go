@@ -24,7 +24,7 @@ func (p *packer) describe(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("describe: %w", err)
 	}
-	p.model = m
+	p.model, p.out.Model = m, m
 	for _, problem := range m.Problems {
 		p.out.Notes = append(p.out.Notes, fmt.Sprintf("%s: %v", printable(problem.Path), problem.Err))
 	}

@@ -63,6 +63,11 @@ func (h *Hub) choose(ctx context.Context, r ref.Reference, fits func(ocispec.Des
 	if err != nil {
 		return nil, err
 	}
+	return h.take(ctx, t, want, fits)
+}
+
+// take is choose for what was resolved already.
+func (h *Hub) take(ctx context.Context, t *target, want variant.Want, fits func(ocispec.Descriptor) bool) (*target, error) {
 	if isIndex(t.desc) {
 		return h.fromIndex(ctx, t, want, fits)
 	}

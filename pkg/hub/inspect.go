@@ -83,11 +83,20 @@ type ReferrerInfo struct {
 // Inspect tells what the version that r resolves to is. It reads headers of
 // weights by range and fetches none of them.
 func (h *Hub) Inspect(ctx context.Context, r ref.Reference) (*Inspection, error) {
-	if res, err := h.inspectVariants(ctx, r); err != nil || res != nil {
+	want, err := h.wanted(r)
+	if err != nil {
+		return nil, err
+	}
+	whole := r
+	whole.Variant = ""
+	t, err := h.find(ctx, whole)
+	if err != nil {
+		return nil, err
+	}
+	if res, err := h.inspectVariants(ctx, t, want); err != nil || res != nil {
 		return res, err
 	}
-	t, err := h.model(ctx, r)
-	if err != nil {
+	if t, err = h.take(ctx, t, want, isModel); err != nil {
 		return nil, err
 	}
 	a, err := artifact.Open(ctx, t.repo, t.desc)

@@ -8,21 +8,16 @@ import (
 	"strings"
 
 	"github.com/modelreg/modelreg/pkg/mediatypes"
-	"github.com/modelreg/modelreg/pkg/ref"
 	"github.com/modelreg/modelreg/pkg/variant"
 )
 
-// inspectVariants tells what variants r has; nil when one is asked for, or there
-// is nothing to choose from.
-func (h *Hub) inspectVariants(ctx context.Context, r ref.Reference) (*Inspection, error) {
-	if r.Variant != "" || h.opts.Want.Selects() {
+// inspectVariants tells what variants a version has; nil when one is asked for,
+// or there is nothing to choose from.
+func (h *Hub) inspectVariants(ctx context.Context, t *target, want variant.Want) (*Inspection, error) {
+	if want.Selects() || !isIndex(t.desc) {
 		return nil, nil
 	}
-	t, err := h.find(ctx, r)
-	if err != nil || !isIndex(t.desc) {
-		return nil, err
-	}
-	_, choice, err := h.pick(ctx, t, h.opts.Want, isModel)
+	_, choice, err := h.pick(ctx, t, want, isModel)
 	if _, none := errors.AsType[*variant.NoneError](err); err != nil && !none {
 		return nil, fmt.Errorf("inspect %s: %w", t.ref, err)
 	}
