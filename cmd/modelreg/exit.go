@@ -98,6 +98,7 @@ var classes = []class{
 		"\"modelreg policy explain POLICY REF\" shows every rule, what was found and what would satisfy it; nothing was fetched or written",
 		[]error{policy.ErrRefused},
 	},
+	{exitPolicy, "policy", "", "say what it is made of by digest, as in --base HOST/ORG/MODEL:TAG, or leave out --strict", []error{hub.ErrStrict}},
 	{
 		exitIntegrity, "integrity", "wrong bytes: a digest or size does not match, or the store is damaged",
 		"the bytes do not match their digest and were thrown away; ask whoever runs the registry, or see \"modelreg cache verify\" for the local store",

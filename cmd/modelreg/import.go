@@ -67,6 +67,7 @@ MODELSCOPE_API_TOKEN.`,
 	f.push.signWith(fl)
 	f.push.signer.add(cmd)
 	f.push.provenance.add(cmd)
+	f.push.lineage.add(cmd)
 	return cmd
 }
 
@@ -118,7 +119,7 @@ func (a *app) importOptions(ctx context.Context, f *importFlags) error {
 	if err := a.pushOptions(ctx, &f.push); err != nil {
 		return err
 	}
-	f.Annotations, f.Created, f.Signer = f.push.Annotations, f.push.Created, f.push.Signer
+	f.Annotations, f.Created, f.Signer, f.Inputs = f.push.Annotations, f.push.Created, f.push.Signer, f.push.Inputs
 	var err error
 	if f.Provenance, err = a.provenance(ctx, f.push.provenance, "", f.parameters()); err != nil {
 		return err

@@ -20,54 +20,24 @@ import (
 
 // provenanceFlags say what push and import attest of how a version was made.
 type provenanceFlags struct {
-	wanted          bool
-	bases, datasets []string
+	wanted bool
 }
 
 func (f *provenanceFlags) add(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.BoolVar(&f.wanted, "provenance", false, "attest, as the signer of --sign, how the version was made: builder, run, commit, base models, datasets")
-	fl.StringArrayVar(&f.bases, "base", nil, "name in the provenance the model that this one was made from: `REF`, or hf://ORG/MODEL@COMMIT (repeatable)")
-	fl.StringArrayVar(&f.datasets, "dataset", nil, "name in the provenance what it was trained on: `REF`, or hf://datasets/ORG/NAME@COMMIT (repeatable)")
 }
 
 // provenance reads the flags and the environment. dir is what will be pushed,
 // empty if that is no directory.
 func (a *app) provenance(ctx context.Context, f provenanceFlags, dir string, parameters map[string]string) (*hub.Provenance, error) {
 	if !f.wanted {
-		if len(f.bases)+len(f.datasets) > 0 {
-			return nil, usagef("--base and --dataset are used with --provenance")
-		}
 		return nil, nil
 	}
 	p := &hub.Provenance{Environment: provenance.Detect(os.Getenv), Version: version(), Parameters: parameters}
 	if dir != "" {
 		if commit, clean, ok := a.workTree(ctx, dir); ok {
 			p.Environment = p.Environment.WorkTree(commit, clean)
-		}
-	}
-	for _, list := range []struct {
-		flag, name string
-		given      []string
-	}{{"base", provenance.NameBaseModel, f.bases}, {"dataset", provenance.NameDataset, f.datasets}} {
-		for _, arg := range list.given {
-			if id, ok := strings.CutPrefix(arg, "hf://"); ok {
-				id, commit, _ := strings.Cut(id, "@")
-				if !provenance.IsCommit(commit) || id == "" {
-					return nil, usagef("--%s %s: give the whole commit, 40 hexadecimal digits: anything shorter may come to mean something else", list.flag, arg)
-				}
-				p.Others = append(p.Others, provenance.HuggingFace(list.name, id, commit))
-				continue
-			}
-			r, err := a.parse(arg)
-			if err != nil {
-				return nil, err
-			}
-			if list.name == provenance.NameBaseModel {
-				p.Bases = append(p.Bases, r)
-			} else {
-				p.Datasets = append(p.Datasets, r)
-			}
 		}
 	}
 	return p, nil

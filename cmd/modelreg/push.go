@@ -26,6 +26,7 @@ type pushFlags struct {
 	sign        bool
 	signer      signerFlags
 	provenance  provenanceFlags
+	lineage     lineageFlags
 }
 
 func newPush(a *app) *cobra.Command {
@@ -45,7 +46,7 @@ and GGUF files over SIZE are uploaded as shards that every loader reads. DIR
 stays as it is, and no room on the disk is needed.`,
 		Example: `  modelreg push ./model ghcr.io/acme/support:v1
   modelreg push ./model ghcr.io/acme/support:v1 --sign --key cosign.key
-  modelreg push ./model ghcr.io/acme/support:v1 --sign --key cosign.key --provenance --base ghcr.io/acme/base:v3
+  modelreg push ./model ghcr.io/acme/support:v1 --base ghcr.io/acme/base:v3 --dataset ghcr.io/acme/tickets:v7
   modelreg push ./model ghcr.io/acme/support:v1 --reshard 4GB
   modelreg push ./model ghcr.io/acme/support:v1 --dry-run --format json`,
 		Args:              exactArgs(2),
@@ -63,11 +64,13 @@ stays as it is, and no room on the disk is needed.`,
 	fl.StringArrayVar(&f.IncludeSecrets, "include-secret", nil, "pack `FILE` although it looks like a secret (repeatable)")
 	fl.StringArrayVar(&f.MountFrom, "mount-from", nil, "link blobs from `REPOSITORY` of the same registry instead of uploading (repeatable)")
 	fl.BoolVar(&f.NoPreflight, "no-preflight", false, "push files that are larger than the registry is known to take")
+	fl.BoolVar(&f.Strict, "strict", false, "refuse base models that are known by name alone")
 	scanFlagsOf(cmd, &f.PushOptions)
 	fl.BoolVar(&f.DryRun, "dry-run", false, "pack and hash, and send nothing")
 	f.signWith(fl)
 	f.signer.add(cmd)
 	f.provenance.add(cmd)
+	f.lineage.add(cmd)
 	return cmd
 }
 
@@ -127,6 +130,9 @@ func (a *app) pushOptions(ctx context.Context, f *pushFlags) (err error) {
 	}
 	if f.DryRun && len(f.Variants) > 0 {
 		return usagef("--dry-run and --variants do not go together: codings are made while they are sent")
+	}
+	if f.Inputs, err = a.inputs(f.lineage); err != nil {
+		return err
 	}
 	if f.Created, err = createdTime(f.created); err != nil {
 		return err

@@ -98,6 +98,9 @@ func (h *Hub) Import(ctx context.Context, name string, r ref.Reference, opts Imp
 	if opts.Resolved != nil {
 		opts.Resolved(from.origin)
 	}
+	if err := h.madeOf(ctx, importedFiles(from.inputs), &opts.PushOptions); err != nil {
+		return nil, err
+	}
 	made, err := h.making(ctx, provenance.TypeImport, r, opts.PushOptions)
 	if err != nil {
 		return nil, err

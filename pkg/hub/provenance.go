@@ -15,7 +15,8 @@ import (
 )
 
 // Provenance says what [Hub.Push] and [Hub.Import] are to attest of how they make
-// a version. What the card names as base models and datasets is added to it.
+// a version. What it is made of is added to it: the inputs, and what the card names
+// as base models and datasets.
 type Provenance struct {
 	// Environment is where it is made; see [provenance.Detect].
 	Environment provenance.Environment
@@ -25,13 +26,6 @@ type Provenance struct {
 
 	// Parameters are what the user asked for, by name.
 	Parameters map[string]string
-
-	// Bases and Datasets are versions in registries that the model was made
-	// from. Each is resolved to its digest before anything is pushed.
-	Bases, Datasets []ref.Reference
-
-	// Others are what else it was made from.
-	Others []provenance.Resource
 }
 
 // A making is a provenance while the version is being made.
@@ -52,37 +46,10 @@ func (h *Hub) making(ctx context.Context, kind string, r ref.Reference, opts Pus
 		Type: kind, Environment: p.Environment, Version: p.Version, Parameters: p.Parameters,
 		Reference: r.Name() + ":" + r.Tag, Started: time.Now(),
 	}}
-	for _, list := range []struct {
-		name string
-		refs []ref.Reference
-	}{{provenance.NameBaseModel, p.Bases}, {provenance.NameDataset, p.Datasets}} {
-		for _, from := range list.refs {
-			resource, err := h.resource(ctx, list.name, from)
-			if err != nil {
-				return nil, fmt.Errorf("resolve %s: %w", strings.ReplaceAll(list.name, "-", " "), err)
-			}
-			m.build.Dependencies = append(m.build.Dependencies, resource)
-		}
+	for _, e := range opts.inputs {
+		m.build.Dependencies = append(m.build.Dependencies, dependency(e))
 	}
-	m.build.Dependencies = append(m.build.Dependencies, p.Others...)
 	return m, nil
-}
-
-// resource is a version in a registry, by digest. Where it was imported from, it
-// says itself.
-func (h *Hub) resource(ctx context.Context, name string, r ref.Reference) (provenance.Resource, error) {
-	t, err := h.resolve(ctx, r)
-	if err != nil {
-		return provenance.Resource{}, err
-	}
-	res := provenance.Resource{Name: name, URI: "oci://" + t.ref.Name(), Digest: byAlgorithm(t.desc.Digest)}
-	if t.ref.Tag != "" {
-		res.URI += ":" + t.ref.Tag
-	}
-	if m, err := mediatypes.ParseManifest(t.raw); err == nil && m.Annotations[mediatypes.AnnotationOrigin] != "" {
-		res.Annotations = map[string]string{"origin": m.Annotations[mediatypes.AnnotationOrigin]}
-	}
-	return res, nil
 }
 
 func byAlgorithm(d digest.Digest) map[string]string {

@@ -3,12 +3,14 @@ package hub
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/modelreg/modelreg/pkg/artifact"
+	"github.com/modelreg/modelreg/pkg/lineage"
 	"github.com/modelreg/modelreg/pkg/provenance"
 	"github.com/modelreg/modelreg/pkg/ref"
 	"github.com/modelreg/modelreg/pkg/remote"
@@ -54,6 +56,14 @@ type PushOptions struct {
 	// Signer signs the version, if not nil.
 	Signer *signing.Signer
 
+	// Inputs are what the version is made of. They are written into it, and
+	// are part of its identity. A provenance names them too.
+	Inputs []Input
+
+	// Strict refuses, with [ErrStrict], base models that are not named by
+	// digest.
+	Strict bool
+
 	// Provenance, if not nil, is attested by the signer, who must be given.
 	Provenance *Provenance
 
@@ -70,7 +80,8 @@ type PushOptions struct {
 	// DryRun packs and hashes, and sends nothing.
 	DryRun bool
 
-	gate *gate // nil without a scan
+	gate   *gate          // nil without a scan
+	inputs []lineage.Edge // Inputs, resolved
 }
 
 // PushResult says what [Hub.Push] did. Sizes are bytes.
@@ -112,6 +123,9 @@ func (h *Hub) Push(ctx context.Context, dir string, r ref.Reference, opts PushOp
 	}
 	tags, err := pushTags(&r, opts.Tags)
 	if err != nil {
+		return nil, err
+	}
+	if err := h.madeOf(ctx, pushedDir(dir), &opts); err != nil {
 		return nil, err
 	}
 	made, err := h.making(ctx, provenance.TypePush, r, opts)
@@ -249,7 +263,7 @@ func pushResult(packed *artifact.Packed, r ref.Reference, g *gate) *PushResult {
 	res := &PushResult{
 		Reference: r.WithDigest(packed.Descriptor.Digest).String(),
 		Digest:    packed.Descriptor.Digest.String(), Revision: Revision(packed.Descriptor.Digest), Tag: r.Tag,
-		Files: len(packed.Files), Notes: append(packed.Notes, g.notes()...), Scan: g.report(),
+		Files: len(packed.Files), Notes: slices.Concat(packed.Notes, namedOnly(packed.Manifest), g.notes()), Scan: g.report(),
 		UploadedBytes: packed.Uploaded, MountedBytes: packed.Mounted, SkippedBytes: packed.Skipped,
 	}
 	for _, f := range packed.Files {

@@ -144,6 +144,7 @@ const (
 	NameDirectory = "directory"  // the commit that the pushed directory is of, if it is another
 	NameBaseModel = "base-model" // what the model was made from
 	NameDataset   = "dataset"    // what it was trained on
+	NameCode      = "code"       // what it was made by, besides the source
 	NameOrigin    = "origin"     // what was imported
 )
 
