@@ -1,0 +1,215 @@
+package eval
+
+import (
+	"cmp"
+	"math"
+	"slices"
+)
+
+// A Verdict says what a difference means for a model.
+type Verdict string
+
+// The verdicts. Incomparable is a difference between numbers of different units,
+// or of a metric whose direction is unknown.
+const (
+	Better       Verdict = "better"
+	Worse        Verdict = "worse"
+	Same         Verdict = "same"
+	Incomparable Verdict = "incomparable"
+)
+
+// Significance is the level below which [Row.P] makes a difference significant.
+const Significance = 0.05
+
+// A Row is one measurement that two models share.
+type Row struct {
+	A Result `json:"a"`
+	B Result `json:"b"`
+
+	// Delta is B's value less A's.
+	Delta   float64 `json:"delta"`
+	Verdict Verdict `json:"verdict"` // of B
+
+	// P is the probability of a difference as large as this, in either
+	// direction, if there were none: a two-sided z-test on the two standard
+	// errors, which takes the runs for independent. It is nil where one of the
+	// errors is unknown, or both are zero.
+	P *float64 `json:"p,omitzero"`
+
+	// Significant says that P is below [Significance].
+	Significant bool `json:"significant"`
+
+	// Flags tell what else differs between the two measurements.
+	Flags []string `json:"flags"`
+}
+
+// A Comparison joins the results of two models.
+type Comparison struct {
+	Rows  []Row    `json:"rows"`
+	OnlyA []Result `json:"onlyA"`
+	OnlyB []Result `json:"onlyB"`
+}
+
+// measured is what two results must share to be compared. The state of a
+// dataset is not in it, since it is often not known.
+type measured struct{ task, dataset, config, split, metric, filter string }
+
+func measuredBy(r Result) measured {
+	return measured{r.Task, r.Dataset.ID, r.Dataset.Config, r.Dataset.Split, r.Metric.Name, r.Metric.Filter}
+}
+
+// Compare joins results on task, dataset with its state, configuration and
+// split, and metric with its filter. Where one model has several results of one
+// measurement, those are joined that were measured alike, and the first of
+// these: callers put first what they trust most.
+func Compare(a, b []Result) Comparison {
+	c := Comparison{Rows: []Row{}, OnlyA: []Result{}, OnlyB: []Result{}}
+	of := make(map[measured]*group)
+	for i, r := range a {
+		g := groupOf(of, measuredBy(r))
+		g.a = append(g.a, i)
+	}
+	for i, r := range b {
+		g := groupOf(of, measuredBy(r))
+		g.b = append(g.b, i)
+	}
+	joinedA, joinedB := make([]bool, len(a)), make([]bool, len(b))
+	for _, g := range of {
+		for _, p := range g.pairs(a, b) {
+			if !joinedA[p.a] && !joinedB[p.b] {
+				joinedA[p.a], joinedB[p.b] = true, true
+				c.Rows = append(c.Rows, row(a[p.a], b[p.b]))
+			}
+		}
+	}
+	c.OnlyA, c.OnlyB = rest(a, joinedA), rest(b, joinedB)
+	slices.SortStableFunc(c.Rows, func(x, y Row) int { return order(x.A, y.A) })
+	slices.SortStableFunc(c.OnlyA, order)
+	slices.SortStableFunc(c.OnlyB, order)
+	return c
+}
+
+// maxAlike is how many results of one measurement are looked at, of each model.
+const maxAlike = 32
+
+// A group are the results of one measurement, by their places in the two lists.
+type group struct{ a, b []int }
+
+func groupOf(of map[measured]*group, key measured) *group {
+	if of[key] == nil {
+		of[key] = &group{}
+	}
+	return of[key]
+}
+
+// A pair may be compared.
+type pair struct{ a, b, likeness int }
+
+// pairs are those of a group that may be compared, the most alike first.
+func (g *group) pairs(a, b []Result) []pair {
+	var out []pair
+	for _, i := range g.a[:min(maxAlike, len(g.a))] {
+		for _, j := range g.b[:min(maxAlike, len(g.b))] {
+			if n := likeness(a[i], b[j]); n >= 0 {
+				out = append(out, pair{i, j, n})
+			}
+		}
+	}
+	slices.SortStableFunc(out, func(x, y pair) int { return y.likeness - x.likeness })
+	return out
+}
+
+func rest(list []Result, joined []bool) []Result {
+	out := []Result{}
+	for i, r := range list {
+		if !joined[i] {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+func order(x, y Result) int {
+	return cmp.Or(
+		cmp.Compare(x.Task, y.Task), cmp.Compare(x.Dataset.ID, y.Dataset.ID), cmp.Compare(x.Dataset.Config, y.Dataset.Config),
+		cmp.Compare(x.Dataset.Split, y.Dataset.Split), cmp.Compare(x.Metric.Name, y.Metric.Name), cmp.Compare(x.Metric.Filter, y.Metric.Filter),
+	)
+}
+
+// likeness is how much two results were measured alike, and negative if they
+// must not be compared: on two states of a dataset that are known to differ.
+func likeness(a, b Result) int {
+	if differ(a.Dataset.Digest, b.Dataset.Digest) || differ(a.Dataset.Revision, b.Dataset.Revision) {
+		return -1
+	}
+	n := 0
+	for _, alike := range []bool{
+		a.Dataset.State() == b.Dataset.State(), equal(a.Shots, b.Shots), a.Harness.Name == b.Harness.Name,
+		a.Harness.Version == b.Harness.Version, a.Harness.TaskVersion == b.Harness.TaskVersion, a.N == b.N,
+	} {
+		if alike {
+			n++
+		}
+	}
+	return n
+}
+
+// differ tells whether two texts are known and not the same.
+func differ(a, b string) bool { return a != "" && b != "" && a != b }
+
+func equal(a, b *int) bool { return a == nil && b == nil || a != nil && b != nil && *a == *b }
+
+func row(a, b Result) Row {
+	r := Row{A: a, B: b, Delta: b.Value - a.Value, Flags: flags(a, b)}
+	r.Verdict = verdict(a, b)
+	if a.Stderr == nil || b.Stderr == nil || r.Verdict == Incomparable {
+		return r
+	}
+	if se := math.Hypot(*a.Stderr, *b.Stderr); se > 0 {
+		p := math.Erfc(math.Abs(r.Delta) / se / math.Sqrt2)
+		r.P, r.Significant = &p, p < Significance
+	}
+	return r
+}
+
+func verdict(a, b Result) Verdict {
+	if a.Metric.Unit != b.Metric.Unit || a.Metric.Direction != b.Metric.Direction {
+		return Incomparable
+	}
+	delta := b.Value - a.Value
+	switch {
+	case delta == 0:
+		return Same
+	case a.Metric.Direction == Higher:
+		return betterIf(delta > 0)
+	case a.Metric.Direction == Lower:
+		return betterIf(delta < 0)
+	}
+	return Incomparable
+}
+
+func betterIf(yes bool) Verdict {
+	if yes {
+		return Better
+	}
+	return Worse
+}
+
+// flags are what makes two results less comparable than they seem.
+func flags(a, b Result) []string {
+	out := []string{}
+	add := func(flag string, is bool) {
+		if is {
+			out = append(out, flag)
+		}
+	}
+	add("unit", a.Metric.Unit != b.Metric.Unit)
+	add("direction", a.Metric.Direction != b.Metric.Direction)
+	add("dataset-state-unknown", a.Dataset.State() != b.Dataset.State())
+	add("shots", !equal(a.Shots, b.Shots))
+	add("samples", a.N != b.N)
+	add("harness", a.Harness.Name != b.Harness.Name)
+	add("harness-version", a.Harness.Name == b.Harness.Name && (a.Harness.Version != b.Harness.Version || differ(a.Harness.Revision, b.Harness.Revision)))
+	add("task-version", a.Harness.TaskVersion != b.Harness.TaskVersion)
+	return out
+}
