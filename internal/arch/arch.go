@@ -123,7 +123,7 @@ var Owners = []Owner{
 	// The one vocabulary of content and errors, for which commands have exit
 	// codes and suites have expectations.
 	{"oras.land/oras-go/v2/content", orasUsers + " pkg/source pkg/store/storetest cmd/modelreg"},
-	{"oras.land/oras-go/v2/errdef", orasUsers + " pkg/source pkg/store/storetest cmd/modelreg pkg/server"},
+	{"oras.land/oras-go/v2/errdef", orasUsers + " pkg/lineage pkg/source pkg/store/storetest cmd/modelreg pkg/server"},
 }
 
 const orasUsers = "pkg/remote pkg/store pkg/layout pkg/artifact pkg/transfer pkg/signing pkg/hub"

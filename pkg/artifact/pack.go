@@ -110,6 +110,12 @@ type PackOptions struct {
 	// for the index of their chunks.
 	Indexes IndexCache
 
+	// Commit, if not nil, is shown the manifest before it is written, when all
+	// that it lists is in the target. It may add annotations, or return the
+	// bytes of another manifest that is in the target and says the same: that
+	// one is the result then, and none is written.
+	Commit func(m *ocispec.Manifest) (same []byte, err error)
+
 	// Observe, if not nil, is told what happens to each blob.
 	Observe transfer.Observer
 }
@@ -331,6 +337,17 @@ func (p *packer) list(l *layer) {
 }
 
 func (p *packer) pushManifest(ctx context.Context, m ocispec.Manifest) error {
+	if p.opts.Commit != nil {
+		same, err := p.opts.Commit(&m)
+		if err != nil {
+			return err
+		}
+		if same != nil {
+			p.out.Descriptor, p.out.Manifest = content.NewDescriptorFromBytes(m.MediaType, same), same
+			p.out.Descriptor.ArtifactType = m.ArtifactType
+			return nil
+		}
+	}
 	raw, err := encodeJSON(m)
 	if err != nil {
 		return fmt.Errorf("encode manifest: %w", err)

@@ -172,6 +172,11 @@ func (h *Hub) find(ctx context.Context, r ref.Reference) (*target, error) {
 
 // lookUp resolves r in repo, whose tags names knows.
 func (h *Hub) lookUp(ctx context.Context, repo, names *remote.Repository, r ref.Reference) (t *target, err error) {
+	if r.Revision != "" {
+		if r, err = h.revision(ctx, repo, names, r); err != nil {
+			return nil, err
+		}
+	}
 	if r.Prefix != "" {
 		if r, err = expand(ctx, repo, r); err != nil {
 			return nil, err

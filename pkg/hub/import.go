@@ -70,19 +70,19 @@ type ImportResult struct {
 // With opts.DryRun, Reference, Digest and Revision of the result are empty if
 // chunk indexes are missing: they are part of the manifest.
 func (h *Hub) Import(ctx context.Context, name string, r ref.Reference, opts ImportOptions) (_ *ImportResult, err error) {
-	if r.Digest != "" || r.Prefix != "" || r.Range != "" {
+	if isFixed(r) {
 		return nil, fmt.Errorf("%w: import to %s: import to a tag; the digest comes from the files", ErrUsage, r)
 	}
 	repo, err := h.repository(r)
 	if err != nil {
 		return nil, err
 	}
-	if !opts.DryRun {
+	if !opts.DryRun && opts.Branch == "" {
 		if err := h.intoBranch(ctx, repo, &r); err != nil {
 			return nil, err
 		}
 	}
-	tags, err := pushTags(&r, opts.Tags)
+	tags, err := pushTags(&r, opts.PushOptions)
 	if err != nil {
 		return nil, err
 	}
@@ -106,6 +106,9 @@ func (h *Hub) Import(ctx context.Context, name string, r ref.Reference, opts Imp
 		return nil, err
 	}
 	made.imported(from.origin)
+	if opts.commit, err = h.beginCommit(repo, r.WithTag(tags[0]), opts.PushOptions); err != nil {
+		return nil, err
+	}
 	opts.gate = newGate("import", from.origin.Name, opts.PushOptions)
 	packed, err := h.packImport(ctx, from, r, repo, opts.PushOptions)
 	if err != nil {
@@ -119,7 +122,7 @@ func (h *Hub) Import(ctx context.Context, name string, r ref.Reference, opts Imp
 		return res, nil
 	}
 	h.remember(r, packed)
-	how := releasing{tags: tags, signer: opts.Signer, made: made}
+	how := releasing{tags: tags, signer: opts.Signer, made: made, commit: opts.commit}
 	return res, h.release(ctx, pushed(repo, r, packed), how, &res.PushResult)
 }
 
@@ -242,7 +245,8 @@ func (h *Hub) packImport(ctx context.Context, from *importing, r ref.Reference, 
 			}
 			return append([]string{from.mountFrom}, known...)
 		},
-		Uploads: opts.Uploads, Check: h.preflight(r.Host, opts), Examine: opts.gate.hook(),
+		Uploads: opts.Uploads, Check: opts.commit.check(ctx, h.preflight(r.Host, opts)), Examine: opts.gate.hook(),
+		Commit: opts.commit.hook,
 	}
 	// Chunk indexes are those that this machine has made. What others say of a
 	// file, in the version that the tag points to or elsewhere, is not taken over.

@@ -160,7 +160,9 @@ func TestImportBelievesNoIndex(t *testing.T) {
 		t.Fatalf("nothing was forged")
 	}
 	other := hub.New(hub.Options{Remote: w.client})
-	got, err := other.Import(t.Context(), "hf://org/m", w.ref("org/m:v1"), importing(srv))
+	opts := importing(srv)
+	opts.Parents = []string{hub.NoParent}
+	got, err := other.Import(t.Context(), "hf://org/m", w.ref("org/m:v1"), opts)
 	if err != nil || got.Digest != honest.Digest || !got.Created {
 		t.Errorf("imported %+v, %v; want %s", got, err, honest.Digest)
 	}

@@ -80,6 +80,9 @@ func TestPushAgainKnowsTheIndexes(t *testing.T) {
 		t.Errorf("second push: %+v", again)
 	}
 	for _, r := range w.srv.Requests() {
+		if strings.HasSuffix(r.Path, "/manifests/v1") {
+			continue // what the tag points to
+		}
 		if r.Method != "HEAD" && r.Path != "/v2/" || strings.Contains(r.Path, "sha256-") {
 			t.Errorf("request %s %s", r.Method, r.Path)
 		}

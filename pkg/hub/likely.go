@@ -1,12 +1,9 @@
 package hub
 
 import (
-	"context"
 	"sync"
 
 	"github.com/modelreg/modelreg/pkg/mediatypes"
-	"github.com/modelreg/modelreg/pkg/ref"
-	"github.com/modelreg/modelreg/pkg/remote"
 )
 
 // A sizedFile is what is known of a file before it has been hashed.
@@ -17,24 +14,19 @@ type sizedFile struct {
 
 // likely tells which files the registry may have already, so that it pays to
 // hash them before anything is sent: all, when the user names repositories to
-// mount from; else those of which the version that the tag points to now has
-// one of that name and size. The tag is looked up when the first large file is
-// asked about.
-func likely(ctx context.Context, repo *remote.Repository, r ref.Reference, opts PushOptions) func(string, int64) bool {
-	if len(opts.MountFrom) > 0 {
+// mount from; else those of which the version that the branch points to now has
+// one of that name and size.
+func likely(mountFrom []string, c *commit) func(string, int64) bool {
+	if len(mountFrom) > 0 {
 		return func(string, int64) bool { return true }
 	}
-	tip := sync.OnceValue(func() map[sizedFile]bool { return filesOf(ctx, repo, r.Tag) })
+	tip := sync.OnceValue(func() map[sizedFile]bool { return filesOf(c.raw) })
 	return func(path string, size int64) bool { return tip()[sizedFile{path, size}] }
 }
 
 // filesOf returns the files of a version that have a layer of their own. It is
 // none when there is no such version, or none that can be read.
-func filesOf(ctx context.Context, repo *remote.Repository, tag string) map[sizedFile]bool {
-	_, raw, err := repo.Manifest(ctx, tag)
-	if err != nil {
-		return nil
-	}
+func filesOf(raw []byte) map[sizedFile]bool {
 	m, err := mediatypes.ParseManifest(raw)
 	if err != nil {
 		return nil

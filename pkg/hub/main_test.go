@@ -259,12 +259,17 @@ func another(raw []byte) testreg.Action {
 	return func(x testreg.Exchange) {
 		ours := httptest.NewRecorder()
 		x.Pass(ours)
-		req := httptest.NewRequest(http.MethodPut, x.R.URL.Path, bytes.NewReader(raw))
-		req.Header.Set("Content-Type", ocispec.MediaTypeImageManifest)
-		x.Server.Backend().ServeHTTP(httptest.NewRecorder(), req)
+		setTag(x, x.R.URL.Path, raw)
 		maps.Copy(x.W.Header(), ours.Header())
 		x.W.WriteHeader(ours.Code)
 	}
+}
+
+// setTag puts a manifest under a tag, past the rules and the log of requests.
+func setTag(x testreg.Exchange, path string, raw []byte) {
+	req := httptest.NewRequest(http.MethodPut, path, bytes.NewReader(raw))
+	req.Header.Set("Content-Type", ocispec.MediaTypeImageManifest)
+	x.Server.Backend().ServeHTTP(httptest.NewRecorder(), req)
 }
 
 // A party signs, and can be trusted.

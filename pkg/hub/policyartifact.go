@@ -53,10 +53,10 @@ func (h *Hub) PushPolicy(ctx context.Context, raw []byte, r ref.Reference, s *si
 	if err != nil {
 		return nil, err
 	}
-	if r.Digest != "" || r.Prefix != "" || r.Range != "" {
+	if isFixed(r) {
 		return nil, fmt.Errorf("%w: push to %s: push to a tag; the digest comes from the file", ErrUsage, r)
 	}
-	tags, err := pushTags(&r, nil)
+	tags, err := pushTags(&r, PushOptions{})
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -22,6 +23,9 @@ import (
 type PushOptions struct {
 	// Tags are set besides the tag of the reference.
 	Tags []string
+
+	// Committing says what is recorded of the version's history.
+	Committing
 
 	// Annotations are added to the manifest, over those that the files give.
 	Annotations map[string]string
@@ -82,6 +86,7 @@ type PushOptions struct {
 
 	gate   *gate          // nil without a scan
 	inputs []lineage.Edge // Inputs, resolved
+	commit *commit
 }
 
 // PushResult says what [Hub.Push] did. Sizes are bytes.
@@ -107,21 +112,23 @@ type PushResult struct {
 // Push packs the model in directory dir and makes it the version that tag of
 // r points to. Blobs come first, then the manifest, then the tags: whoever
 // stops it half-way leaves no version with holes. A directory that is what the
-// tag points to already changes nothing.
+// tag points to already changes nothing. Otherwise the version's parent is what
+// the tag pointed to, and if it points to another by the time that the version
+// could take its place, the error wraps [ErrConflict].
 func (h *Hub) Push(ctx context.Context, dir string, r ref.Reference, opts PushOptions) (*PushResult, error) {
-	if r.Digest != "" || r.Prefix != "" || r.Range != "" {
+	if isFixed(r) {
 		return nil, fmt.Errorf("%w: push to %s: push to a tag; the digest comes from the files", ErrUsage, r)
 	}
 	repo, err := h.repository(r)
 	if err != nil {
 		return nil, err
 	}
-	if !opts.DryRun {
+	if !opts.DryRun && opts.Branch == "" {
 		if err := h.intoBranch(ctx, repo, &r); err != nil {
 			return nil, err
 		}
 	}
-	tags, err := pushTags(&r, opts.Tags)
+	tags, err := pushTags(&r, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -130,6 +137,9 @@ func (h *Hub) Push(ctx context.Context, dir string, r ref.Reference, opts PushOp
 	}
 	made, err := h.making(ctx, provenance.TypePush, r, opts)
 	if err != nil {
+		return nil, err
+	}
+	if opts.commit, err = h.beginCommit(repo.Origin(), r.WithTag(tags[0]), opts); err != nil {
 		return nil, err
 	}
 	opts.gate = newGate("push", dir, opts)
@@ -147,7 +157,7 @@ func (h *Hub) Push(ctx context.Context, dir string, r ref.Reference, opts PushOp
 	if err := pushVariants(ctx, t, packed.Variants); err != nil {
 		return nil, err
 	}
-	err = h.release(ctx, t, releasing{tags: tags, signer: opts.Signer, made: made}, res)
+	err = h.release(ctx, t, releasing{tags: tags, signer: opts.Signer, made: made, commit: opts.commit}, res)
 	return res, err
 }
 
@@ -164,6 +174,7 @@ type releasing struct {
 	tags   []string
 	signer *signing.Signer // nil: unsigned
 	made   *making         // nil: without provenance
+	commit *commit         // nil: the version continues no history
 }
 
 // release gives a version that is in the registry its names. It is held against
@@ -185,16 +196,28 @@ func (h *Hub) release(ctx context.Context, t *target, how releasing, res *PushRe
 	return err
 }
 
-// pushTags returns the tags to set, the reference's own first.
-func pushTags(r *ref.Reference, more []string) ([]string, error) {
+// pushTags returns the tags to set: the branch first, and the reference's own.
+func pushTags(r *ref.Reference, opts PushOptions) ([]string, error) {
+	var first []string
+	if opts.Branch != "" {
+		branch, err := encodeTags([]string{opts.Branch})
+		if err != nil {
+			return nil, err
+		}
+		first = branch
+		r.Tag = cmp.Or(r.Tag, branch[0])
+	}
 	if r.Tag == "" {
 		r.Tag = DefaultTag
 	}
 	if err := checkTag(r.Tag); err != nil {
 		return nil, err
 	}
-	encoded, err := encodeTags(more)
-	return append([]string{r.Tag}, encoded...), err
+	if !slices.Contains(first, r.Tag) {
+		first = append(first, r.Tag)
+	}
+	encoded, err := encodeTags(opts.Tags)
+	return append(first, encoded...), err
 }
 
 func (h *Hub) pack(ctx context.Context, dir string, r ref.Reference, repo *remote.Repository, opts PushOptions) (*artifact.Packed, error) {
@@ -202,9 +225,10 @@ func (h *Hub) pack(ctx context.Context, dir string, r ref.Reference, repo *remot
 		Workers: opts.Workers, Layout: opts.Layout, Reshard: opts.Reshard, Annotations: opts.Annotations, Created: opts.Created,
 		IncludeSecrets: opts.IncludeSecrets, Observe: h.opts.Observe, Uploads: opts.Uploads,
 		MountFrom: func(d digest.Digest) []string { return h.origins(r, d, opts.MountFrom) },
-		Likely:    likely(ctx, repo, r, opts),
-		Check:     h.preflight(r.Host, opts),
+		Likely:    likely(opts.MountFrom, opts.commit),
+		Check:     opts.commit.check(ctx, h.preflight(r.Host, opts)),
 		Examine:   opts.gate.hook(),
+		Commit:    opts.commit.hook,
 	}
 	if s := h.opts.Store; s != nil {
 		cache, err := s.StatCache(dir)
@@ -273,15 +297,22 @@ func pushResult(packed *artifact.Packed, r ref.Reference, g *gate) *PushResult {
 }
 
 // publish points tags at a version that is in the registry. It reports whether
-// the first tag was moved.
+// the first tag, the branch, was moved.
 func (h *Hub) publish(ctx context.Context, t *target, how releasing) (bool, error) {
-	created := false
-	for i, tag := range how.tags {
-		moved, err := h.move(ctx, t, tag, moving{signer: how.signer})
-		if err != nil {
+	var created bool
+	var err error
+	if how.commit != nil {
+		created, err = h.advance(ctx, t, how)
+	} else {
+		created, err = h.move(ctx, t, how.tags[0], moving{signer: how.signer})
+	}
+	if err != nil {
+		return created, err
+	}
+	for _, tag := range how.tags[1:] {
+		if _, err := h.move(ctx, t, tag, moving{signer: how.signer}); err != nil {
 			return created, err
 		}
-		created = created || i == 0 && moved
 	}
 	return created, nil
 }

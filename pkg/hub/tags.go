@@ -19,6 +19,10 @@ const (
 	// garbage collector, whatever happens to the tags that people move.
 	keepPrefix = "_k."
 
+	// writerPrefix starts the tag under which those who write to a branch
+	// announce what they are about to set it to; see [Hub.advance].
+	writerPrefix = "_w."
+
 	// keepDigits is how much of the digest a keep-tag spells: as much as a
 	// git commit id has.
 	keepDigits = 40
@@ -34,7 +38,7 @@ func keepTag(d digest.Digest) string { return keepPrefix + Revision(d) }
 
 // hidden tells whether a tag is bookkeeping rather than a name for people.
 func hidden(tag string) bool {
-	for _, prefix := range []string{keepPrefix, record.TipPrefix, record.EntryPrefix} {
+	for _, prefix := range []string{keepPrefix, writerPrefix, record.TipPrefix, record.EntryPrefix} {
 		if tag == record.Tag || strings.HasPrefix(tag, prefix) {
 			return true
 		}
@@ -113,7 +117,7 @@ func encodeTags(typed []string) ([]string, error) {
 // checkTag refuses the names of bookkeeping.
 func checkTag(tag string) error {
 	if hidden(tag) {
-		return fmt.Errorf("%w: tag %s: _modelreg and names that start with _k., _l., _log. or sha256- are reserved", ErrUsage, tag)
+		return fmt.Errorf("%w: tag %s: _modelreg and names that start with _k., _l., _w., _log. or sha256- are reserved", ErrUsage, tag)
 	}
 	return nil
 }

@@ -136,6 +136,10 @@ const (
 	AnnotationAuthor        = "dev.modelreg.author"
 	AnnotationChangeID      = "dev.modelreg.change-id"
 
+	// AnnotationSquashed names the version in whose place one stands whose
+	// history was cut off.
+	AnnotationSquashed = "dev.modelreg.squashed"
+
 	// AnnotationOrigin names what a version was imported from and its commit
 	// there, as in "hf:org/model@<40 digits>" and "oci:host/model@sha256:…".
 	AnnotationOrigin = "dev.modelreg.origin"

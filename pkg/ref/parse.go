@@ -59,7 +59,7 @@ func (n Names) parse(s string) (Reference, error) {
 		}
 		return r, nil
 	}
-	for _, cut := range []func(string) (string, error){r.cutPath, r.cutVariant, r.cutDigest} {
+	for _, cut := range []func(string) (string, error){r.cutPath, r.cutVariant, r.cutRevision, r.cutDigest} {
 		if rest, err = cut(rest); err != nil {
 			return Reference{}, err
 		}

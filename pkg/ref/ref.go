@@ -1,7 +1,7 @@
 // Package ref reads and writes references: the names by which users and
 // programs mean a model in a registry.
 //
-//	REF := [SCHEME] NAME [":" TAG] ["@" DIGEST] ["#" VARIANT] ["//" PATH]
+//	REF := [SCHEME] NAME [":" TAG] ["@" DIGEST] [REVISION] ["#" VARIANT] ["//" PATH]
 //
 // for example
 //
@@ -9,6 +9,8 @@
 //	harbor.corp.io/ml/bert@sha256:9f86d081…
 //	org/bert:feature/x            (with a default registry)
 //	@corp/bert:"^1.2"             (with an alias, and a range of versions)
+//	org/bert:main~2               (the version two before main)
+//	org/bert:main@{2026-05-03}    (what main was on that day)
 //	hf://org/bert//config.json
 //
 // Like podman's short names, a name without a host stands for exactly one
@@ -77,6 +79,10 @@ type Reference struct {
 	// Digest is then empty.
 	Prefix string
 
+	// Revision says how to go on from the version that tag or digest name, as
+	// "~2", "^2" or "@{2026-05-03}"; see [ParseRevision].
+	Revision string
+
 	// Variant chooses among the children of an index, as "q4_k_m" or
 	// "format=gguf,quant=q4_k_m".
 	Variant string
@@ -113,6 +119,7 @@ func (r Reference) String() string {
 	case r.Prefix != "":
 		b.WriteString("@" + r.Prefix)
 	}
+	b.WriteString(r.Revision)
 	if r.Variant != "" {
 		b.WriteString("#" + r.Variant)
 	}
@@ -123,15 +130,19 @@ func (r Reference) String() string {
 }
 
 // WithDigest returns r pinned to a digest. It keeps the tag, for people to
-// read: where both are given, the digest decides.
+// read: where both are given, the digest decides. A tag that a revision started
+// from is not kept, since it names another version.
 func (r Reference) WithDigest(d digest.Digest) Reference {
-	r.Digest, r.Prefix, r.Range = d, "", ""
+	if r.Revision != "" {
+		r.Tag = ""
+	}
+	r.Digest, r.Prefix, r.Range, r.Revision = d, "", "", ""
 	return r
 }
 
-// WithTag returns r with this tag in place of tag, range and digest.
+// WithTag returns r with this tag in place of tag, range, digest and revision.
 func (r Reference) WithTag(tag string) Reference {
-	r.Tag, r.Range, r.Digest, r.Prefix = tag, "", "", ""
+	r.Tag, r.Range, r.Digest, r.Prefix, r.Revision = tag, "", "", "", ""
 	return r
 }
 

@@ -1,0 +1,99 @@
+package hub
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"oras.land/oras-go/v2/errdef"
+
+	"github.com/modelreg/modelreg/pkg/lineage"
+	"github.com/modelreg/modelreg/pkg/ref"
+	"github.com/modelreg/modelreg/pkg/remote"
+)
+
+// revision goes the steps of a reference, such as main~2, and returns it with
+// the digest of the version that they lead to.
+func (h *Hub) revision(ctx context.Context, repo, names *remote.Repository, r ref.Reference) (ref.Reference, error) {
+	steps, err := ref.ParseRevision(r.Revision)
+	if err != nil {
+		return r, err
+	}
+	from := r
+	from.Revision = ""
+	t, err := h.lookUp(ctx, repo, names, from)
+	if err != nil {
+		return r, err
+	}
+	at := t.desc.Digest
+	walk := reader(repo)
+	for _, s := range steps {
+		switch {
+		case !s.At.IsZero():
+			at, err = h.at(ctx, t, s.At)
+		case s.Parent > 1:
+			at, err = parent(ctx, walk, at, s.Parent)
+		default: // ^1 is ~1, and neither ~0 nor ^0 goes anywhere
+			for range s.Back + s.Parent {
+				if at, err = parent(ctx, walk, at, 1); err != nil {
+					break
+				}
+			}
+		}
+		if err != nil {
+			return r, fmt.Errorf("resolve %s: %w", r, err)
+		}
+	}
+	return r.WithDigest(at), nil
+}
+
+// parent is the nth parent of a version, from 1.
+func parent(ctx context.Context, read func(context.Context, digest.Digest) (lineage.Commit, error), d digest.Digest, n int) (digest.Digest, error) {
+	c, err := read(ctx, d)
+	if err != nil {
+		return "", err
+	}
+	if n > len(c.Parents) {
+		return "", fmt.Errorf("version %s has %s: %w", short(d), parentCount(len(c.Parents)), errdef.ErrNotFound)
+	}
+	return c.Parents[n-1], nil
+}
+
+func parentCount(n int) string {
+	switch n {
+	case 0:
+		return "no parent: it is the first of its history"
+	case 1:
+		return "one parent"
+	}
+	return fmt.Sprintf("%d parents", n)
+}
+
+// short cuts a digest to what people tell versions apart by.
+func short(d digest.Digest) string { return d.Encoded()[:min(12, len(d.Encoded()))] }
+
+// at is the version that a branch pointed to at a time: the first in its line
+// that says it was made by then.
+func (h *Hub) at(ctx context.Context, t *target, when time.Time) (digest.Digest, error) {
+	read := reader(t.repo)
+	dated := false
+	for d, n := t.desc.Digest, 0; n < lineage.MaxCommits; n++ {
+		c, err := read(ctx, d)
+		if err != nil {
+			return "", err
+		}
+		dated = dated || !c.Created.IsZero()
+		if !c.Created.IsZero() && !c.Created.After(when) {
+			return d, nil
+		}
+		if len(c.Parents) == 0 {
+			break
+		}
+		d = c.Parents[0]
+	}
+	if !dated {
+		return "", fmt.Errorf("%w: no version says when it was made, so none can be found by its time: push with --created or SOURCE_DATE_EPOCH, or name a version by ~N", ErrUsage)
+	}
+	return "", fmt.Errorf("no version is as old as %s: %w", when.Format(time.RFC3339), errdef.ErrNotFound)
+}
