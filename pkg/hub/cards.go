@@ -150,10 +150,6 @@ func verifyCard(ctx context.Context, t *target, rev *CardRevision, trust *signin
 	return nil
 }
 
-// publishers are those whose cards count in a repository without anybody being
-// named; nil if it does not say.
-func (h *Hub) publishers(context.Context, *target) (*signing.Trust, error) { return nil, nil }
-
 // cardRevisions lists the revisions of t's card, the newest first, and what is
 // wrong with them.
 func (h *Hub) cardRevisions(ctx context.Context, t *target) ([]*CardRevision, []string, error) {
