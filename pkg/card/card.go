@@ -48,7 +48,9 @@ type Card struct {
 	// it was, or if there is none. It is a *[FrontMatterError].
 	Problem error
 
-	matter value // null without front matter that is understood
+	matter   value // null without front matter that is understood
+	top      int   // line of the opening delimiter; 0 without front matter
+	bodyLine int   // line that the body begins in
 }
 
 // Parse splits readme and reads its front matter. The card keeps parts of
@@ -59,7 +61,8 @@ func Parse(readme []byte) (*Card, error) {
 		return nil, fmt.Errorf("parse card: %d bytes, limit %d: %w", len(readme), MaxBytes, ErrTooLarge)
 	}
 	matter, body, line := split(readme)
-	c := &Card{FrontMatter: matter, Body: body}
+	c := &Card{FrontMatter: matter, Body: body, top: line}
+	c.bodyLine = 1 + bytes.Count(readme[:len(readme)-len(body)], []byte("\n"))
 	if matter == nil {
 		if line > 0 {
 			c.Problem = &FrontMatterError{Reason: "no closing line of three dashes"}
