@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -17,6 +18,7 @@ import (
 	"oras.land/oras-go/v2/errdef"
 
 	"github.com/modelreg/modelreg/pkg/card"
+	"github.com/modelreg/modelreg/pkg/lineage"
 	"github.com/modelreg/modelreg/pkg/mediatypes"
 	"github.com/modelreg/modelreg/pkg/ref"
 	"github.com/modelreg/modelreg/pkg/signing"
@@ -44,6 +46,24 @@ type CardResult struct {
 	Digest    string       `json:"digest"` // of the version
 	Revision  CardRevision `json:"revision"`
 	Problems  []string     `json:"problems"`
+
+	// Annotations are those of the version's manifest: what it says of itself.
+	Annotations map[string]string `json:"annotations"`
+}
+
+// Pinned tells whether the version itself says which bytes a base model of its card
+// is.
+func (r *CardResult) Pinned(base string) bool {
+	for _, e := range lineage.Edges(r.Annotations, card.Metadata{}) {
+		name, _, _ := strings.Cut(strings.TrimPrefix(e.Reference, "hf:"), "@")
+		from, _, _ := strings.Cut(strings.TrimPrefix(e.ImportedFrom, "hf:"), "@")
+		repository, _, _ := strings.Cut(name[strings.LastIndexByte(name, '/')+1:], ":")
+		same := name == base || from == base || strings.HasSuffix(base, "/"+repository) || base == repository
+		if e.Pinned() && e.Relation != lineage.Dataset && same {
+			return true
+		}
+	}
+	return false
 }
 
 // Card returns the card of the version that r resolves to.
@@ -59,9 +79,17 @@ func (h *Hub) Card(ctx context.Context, r ref.Reference, opts CardOptions) (*Car
 	if err != nil {
 		return nil, err
 	}
-	return &CardResult{
+	res := &CardResult{
 		Reference: t.ref.String(), Digest: t.desc.Digest.String(), Revision: *rev, Problems: append([]string{}, rev.problems...),
-	}, nil
+		Annotations: map[string]string{},
+	}
+	var m struct {
+		Annotations map[string]string `json:"annotations"`
+	}
+	if err := json.Unmarshal(t.raw, &m); err == nil && m.Annotations != nil {
+		res.Annotations = m.Annotations
+	}
+	return res, nil
 }
 
 func (h *Hub) cardOf(ctx context.Context, t *target, opts CardOptions) (*CardRevision, error) {

@@ -1,0 +1,340 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"oras.land/oras-go/v2/errdef"
+
+	"github.com/modelreg/modelreg/pkg/card"
+	"github.com/modelreg/modelreg/pkg/hub"
+)
+
+// revisionFlags say how a revision of a card is written.
+type revisionFlags struct {
+	message, author, created string
+	signer                   signerFlags
+	trust                    trustFlags // whose revision is edited; not of "card push"
+}
+
+func (f *revisionFlags) add(cmd *cobra.Command) {
+	fl := cmd.Flags()
+	fl.StringVarP(&f.message, "message", "m", "", "what changed, as `TEXT` in the revision")
+	fl.StringVar(&f.author, "author", "", "who changed it, as `TEXT` in the revision; a claim that nobody checks")
+	fl.StringVar(&f.created, "created", "", "`TIME` of the revision, RFC 3339 (default: SOURCE_DATE_EPOCH if set, else now)")
+	f.signer.add(cmd)
+}
+
+// revision reads the flags.
+func (a *app) revision(ctx context.Context, f revisionFlags) (hub.CardPush, error) {
+	p := hub.CardPush{Message: f.message, Author: f.author}
+	var err error
+	if p.Created, err = createdTime(f.created); err != nil {
+		return p, err
+	}
+	if p.Created.IsZero() {
+		p.Created = time.Now()
+	}
+	if f.signer.given() {
+		p.Signer, err = a.signerOf(ctx, f.signer)
+	}
+	return p, err
+}
+
+func newCardPush(a *app) *cobra.Command {
+	var f revisionFlags
+	cmd := &cobra.Command{
+		Use:   "push REF FILE",
+		Short: "Attach a README to a version as the newest revision of its card",
+		Long: `Attach FILE (- is standard input) to the version that REF resolves to, as a revision of its
+card. The version's digest and signatures stay what they are. A revision that is not signed
+counts for nobody who knows whom to trust. What the card says already makes no revision.`,
+		Example:           `  modelreg card push ghcr.io/acme/support:v1 README.md -m "say who must not use it" --key team.key`,
+		Args:              exactArgs(2),
+		ValidArgsFunction: positions(a.references, anyFile),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			raw, err := a.readCardArg(cmd.Context(), args[1])
+			if err != nil {
+				return err
+			}
+			return a.pushCard(cmd.Context(), args[0], raw, f)
+		},
+	}
+	f.add(cmd)
+	return cmd
+}
+
+func (a *app) readCardArg(ctx context.Context, name string) ([]byte, error) {
+	if name != "-" {
+		return readCardFile(name)
+	}
+	raw, err := await(ctx, func() ([]byte, error) { return io.ReadAll(io.LimitReader(a.in, card.MaxBytes+1)) })
+	if err != nil {
+		return nil, fmt.Errorf("read card: %w", err)
+	}
+	return raw, nil
+}
+
+// pushCard writes a revision and says what became of it.
+func (a *app) pushCard(ctx context.Context, arg string, raw []byte, f revisionFlags) error {
+	opts, err := a.revision(ctx, f)
+	if err != nil {
+		return err
+	}
+	h, r, err := a.open(arg)
+	if err != nil {
+		return err
+	}
+	res, err := h.PushCard(ctx, r, raw, opts)
+	if err != nil {
+		return err
+	}
+	switch {
+	case res.Created:
+		a.printer.Note("attached revision %d of the card; the version is still %s", res.Revision.Seq, short(res.Digest))
+		if opts.Signer == nil {
+			a.printer.Note("it is not signed: who knows whom to trust sees it as an unverified update (--key FILE or --keyless signs it)")
+		}
+	case res.Signatures > 0:
+		a.printer.Note("the card says this already; it is signed now")
+	default:
+		a.printer.Note("the card says this already: nothing to do")
+	}
+	return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, res.Revision.Digest) })
+}
+
+func newCardEdit(a *app) *cobra.Command {
+	var f revisionFlags
+	cmd := &cobra.Command{
+		Use:   "edit REF | DIR",
+		Short: "Edit a card in your editor",
+		Long: `Open the card in the editor that VISUAL or EDITOR names (default: vi). For a version what
+was written becomes the newest revision of its card (see "modelreg card push"); for a
+directory it is its README.md. Nothing happens when nothing was changed.`,
+		Example:           `  EDITOR="code --wait" modelreg card edit ghcr.io/acme/support:v1 --key team.key`,
+		Args:              exactArgs(1),
+		ValidArgsFunction: positions(a.references),
+		RunE:              func(cmd *cobra.Command, args []string) error { return a.cardEdit(cmd.Context(), args[0], f) },
+	}
+	f.add(cmd)
+	return cmd
+}
+
+func (a *app) cardEdit(ctx context.Context, arg string, f revisionFlags) error {
+	if name, ok := a.localCard(arg); ok {
+		if err := a.runEditor(ctx, name); err != nil {
+			return err
+		}
+		return a.tellProblem(name)
+	}
+	before, err := a.editedCard(ctx, arg)
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "modelreg-card-*")
+	if err != nil {
+		return fmt.Errorf("edit card: %w", err)
+	}
+	file := filepath.Join(dir, readmeName)
+	if err := os.WriteFile(file, before, 0o600); err != nil {
+		return fmt.Errorf("edit card: %w", err)
+	}
+	after, err := a.editFile(ctx, file)
+	if err == nil && bytes.Equal(before, after) {
+		a.printer.Note("nothing was changed")
+		return os.RemoveAll(dir)
+	}
+	if err == nil {
+		err = a.pushCard(ctx, arg, after, f)
+	}
+	if err != nil {
+		a.printer.Warn("what was edited is kept in %s", file)
+		return err
+	}
+	return os.RemoveAll(dir)
+}
+
+func (a *app) editFile(ctx context.Context, file string) ([]byte, error) {
+	if err := a.runEditor(ctx, file); err != nil {
+		return nil, err
+	}
+	return readCardFile(file)
+}
+
+// editedCard is what an edit of a version's card begins with: its newest revision,
+// else the card as released, else nothing.
+func (a *app) editedCard(ctx context.Context, arg string) ([]byte, error) {
+	h, r, err := a.open(arg)
+	if err != nil {
+		return nil, err
+	}
+	res, err := h.Card(ctx, r, hub.CardOptions{Revision: "newest"})
+	if errors.Is(err, errdef.ErrNotFound) {
+		res, err = h.Card(ctx, r, hub.CardOptions{Released: true})
+	}
+	if errors.Is(err, errdef.ErrNotFound) {
+		_, err = h.Resolve(ctx, r)
+		return nil, err
+	}
+	if err != nil {
+		return nil, err
+	}
+	if rev := res.Revision; rev.Seq > 0 && rev.Status != hub.CardVerified && rev.Reason != "" {
+		a.printer.Warn("revision %d, which this edits, is not signed by a publisher: look at what it says (%s)", rev.Seq, rev.Reason)
+	}
+	return res.Revision.Bytes(), nil
+}
+
+// runEditor opens a file in the user's editor.
+func (a *app) runEditor(ctx context.Context, file string) error {
+	words := strings.Fields(cmp.Or(os.Getenv("VISUAL"), os.Getenv("EDITOR"), "vi"))
+	if len(words) == 0 {
+		words = []string{"vi"}
+	}
+	cmd := exec.CommandContext(ctx, words[0], append(words[1:], file)...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = a.in, a.err, a.err
+	if err := cmd.Run(); err != nil {
+		return usageError{fmt.Errorf("run editor %s: %w", words[0], err), "EDITOR names the program to edit with, such as EDITOR=\"code --wait\""}
+	}
+	return nil
+}
+
+// tellProblem says what is wrong with a card that was just written.
+func (a *app) tellProblem(name string) error {
+	raw, err := readCardFile(name)
+	if err != nil {
+		return err
+	}
+	c, err := card.Parse(raw)
+	if err != nil {
+		return err
+	}
+	if c.Problem != nil {
+		a.printer.Warn("%s: %v", name, c.Problem)
+	}
+	return nil
+}
+
+func newCardSet(a *app) *cobra.Command {
+	var f revisionFlags
+	var unset []string
+	cmd := &cobra.Command{
+		Use:   "set REF | DIR KEY=VALUE...",
+		Short: "Set keys of a card's front matter, and change nothing else",
+		Long: `Set keys of the front matter. Comments, the order of keys, keys of other tools and the text
+stay as they are, byte for byte.
+
+  KEY=VALUE    sets it; of tags, datasets, metrics, language and base_model, commas stand
+               between several; [a, b] and {a: 1} are YAML
+  KEY+=VALUE   adds to a list what is not in it
+  KEY-=VALUE   takes it out of a list
+  --unset KEY  removes the key
+
+For a version this attaches a revision of its card (see "modelreg card push").`,
+		Example: `  modelreg card set ./model license=apache-2.0 language=en,de tags+=support
+  modelreg card set ghcr.io/acme/support:v1 license=llama3.1 --key team.key -m "name the licence"`,
+		Args:              rangeArgs(1, -1),
+		ValidArgsFunction: positions(a.references),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			edits, err := editsOf(args[1:], unset)
+			if err != nil {
+				return err
+			}
+			return a.cardSet(cmd.Context(), args[0], edits, f)
+		},
+	}
+	cmd.Flags().StringArrayVar(&unset, "unset", nil, "remove `KEY` (repeatable)")
+	f.add(cmd)
+	return cmd
+}
+
+func editsOf(args, unset []string) ([]card.Edit, error) {
+	var edits []card.Edit
+	for _, arg := range args {
+		e, err := card.ParseEdit(arg)
+		if err != nil {
+			return nil, usageError{err, ""}
+		}
+		edits = append(edits, e)
+	}
+	for _, key := range unset {
+		edits = append(edits, card.Edit{Key: key, Op: card.Unset})
+	}
+	if len(edits) == 0 {
+		return nil, usagef("nothing to set: give KEY=VALUE or --unset KEY")
+	}
+	return edits, nil
+}
+
+// cardSetResult is the result of "card set" on this machine.
+type cardSetResult struct {
+	Path    string `json:"path"`
+	Changed bool   `json:"changed"`
+}
+
+func (a *app) cardSet(ctx context.Context, arg string, edits []card.Edit, f revisionFlags) error {
+	name, local := a.localCard(arg)
+	var before []byte
+	var err error
+	if local {
+		if before, err = readCardFile(name); errors.Is(err, os.ErrNotExist) {
+			if info, statErr := os.Stat(filepath.Dir(name)); statErr == nil && info.IsDir() {
+				before, err = nil, nil
+			}
+		}
+	} else {
+		before, err = a.editedCard(ctx, arg)
+	}
+	if err != nil {
+		return err
+	}
+	after, err := card.Rewrite(before, edits...)
+	if err != nil {
+		return usageError{err, "\"modelreg card edit\" opens the card in your editor"}
+	}
+	if !local {
+		return a.pushCard(ctx, arg, after, f)
+	}
+	res := cardSetResult{Path: name, Changed: !bytes.Equal(before, after)}
+	if res.Changed {
+		if err := writeCardFile(name, after); err != nil {
+			return err
+		}
+	}
+	return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, name) })
+}
+
+// writeCardFile writes a file that is there in whole or not at all.
+func writeCardFile(name string, raw []byte) error {
+	mode := os.FileMode(0o644)
+	if info, err := os.Stat(name); err == nil {
+		mode = info.Mode().Perm()
+	}
+	if target, err := filepath.EvalSymlinks(name); err == nil {
+		name = target
+	}
+	tmp, err := os.CreateTemp(filepath.Dir(name), ".modelreg-*")
+	if err != nil {
+		return fmt.Errorf("write card: %w", err)
+	}
+	_, err = tmp.Write(raw)
+	err = errors.Join(err, tmp.Chmod(mode), tmp.Sync(), tmp.Close())
+	if err == nil {
+		err = os.Rename(tmp.Name(), name)
+	}
+	if err != nil {
+		_ = os.Remove(tmp.Name())
+		return fmt.Errorf("write card: %w", err)
+	}
+	return nil
+}
