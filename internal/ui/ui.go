@@ -47,6 +47,9 @@ type Printer struct {
 
 	// NoProgress shows no progress, and still all notes.
 	NoProgress bool
+
+	// Color says that Out is a terminal on which results may be coloured.
+	Color bool
 }
 
 // Result prints v as one indented JSON document, or calls text for people.
