@@ -8,6 +8,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2/content"
 
+	"github.com/modelreg/modelreg/pkg/chunk"
 	"github.com/modelreg/modelreg/pkg/transfer"
 )
 
@@ -69,6 +70,10 @@ func (r *Reader) Size() int64 { return r.pieces.size }
 // that the version's own digest covers. If not, the bytes are what the registry
 // says they are.
 func (r *Reader) Verified() bool { return r.pieces.verified() }
+
+// Chunks returns the index of the file's chunks that reads are verified by, nil
+// without one. The version's digest covers it.
+func (r *Reader) Chunks() *chunk.Index { return r.pieces.index }
 
 // ReadAt implements [io.ReaderAt].
 func (r *Reader) ReadAt(p []byte, off int64) (int, error) {

@@ -45,6 +45,10 @@ func (x *Index) Sum256() [sha256.Size]byte {
 	return [sha256.Size]byte(x.state(x.Pieces() - 1))
 }
 
+// State returns what the index says is the state of the file's SHA-256 at the end
+// of piece i, counted from 0; of the last piece, the digest of the file.
+func (x *Index) State(i int) [sha256.Size]byte { return [sha256.Size]byte(x.state(i)) }
+
 func (x *Index) state(i int) []byte { return x.states[i*sha256.Size : (i+1)*sha256.Size] }
 
 // A pieceHash is the SHA-256 of a file, and its states at the ends of pieces.
