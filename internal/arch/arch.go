@@ -36,7 +36,7 @@ var Packages = []Package{
 	{Path: "pkg/server/...", May: "pkg/hub pkg/registry pkg/index pkg/card"},
 	{Path: "pkg/hub", May: "pkg/lineage pkg/diff pkg/eval pkg/bom pkg/variant pkg/signing pkg/signing/oms pkg/signing/policy pkg/provenance pkg/lock pkg/record pkg/layout pkg/format/scan pkg/index pkg/source pkg/artifact pkg/card pkg/format pkg/transfer pkg/remote pkg/store pkg/mediatypes pkg/ref"},
 
-	{Path: "pkg/diff", May: "pkg/lineage pkg/eval pkg/artifact pkg/card pkg/format pkg/mediatypes"},
+	{Path: "pkg/diff", May: "pkg/lineage pkg/eval pkg/artifact pkg/chunk pkg/card pkg/format pkg/mediatypes"},
 	{Path: "pkg/bom", May: "pkg/lineage pkg/eval pkg/card"},
 	{Path: "pkg/lineage", May: "pkg/artifact pkg/card pkg/ref pkg/mediatypes"},
 	{Path: "pkg/eval", May: "pkg/card"},
