@@ -62,6 +62,9 @@ func run(ctx context.Context, args []string, s streams) int {
 	if err == nil {
 		return exitOK
 	}
+	if errors.Is(err, errDifferent) {
+		return exitFailure
+	}
 	if ctx.Err() != nil {
 		err = fmt.Errorf("%w: %w", context.Canceled, err)
 	}
@@ -92,6 +95,7 @@ in the default registry of the configuration ("modelreg config").`,
 	root.AddCommand(
 		newPush(a), newPull(a), newCopy(a), newBundle(a), newImport(a), newInspect(a), newLs(a), newResolve(a), newTag(a), newCat(a), newTensors(a),
 		newLogin(a), newLogout(a), newKeygen(a), newSign(a), newVerify(a), newLock(a), newCard(a), newAttest(a), newScan(a), newTree(a),
+		newDiff(a),
 		newPolicy(a),
 		newCache(a), newServe(a), newDoctor(a), newConfig(a), newVersion(a), newExitCodes(),
 	)
@@ -120,6 +124,7 @@ func (a *app) setup(cmd *cobra.Command) error {
 	a.printer.Format = ui.Format(a.format)
 	a.printer.Terminal = a.progress == "auto" && isTerminal(a.err)
 	a.printer.NoProgress = a.progress == "none"
+	a.printer.Color = isTerminal(a.out) && os.Getenv("NO_COLOR") == ""
 	if !needsConfig(cmd) {
 		return nil
 	}
