@@ -48,6 +48,7 @@ const (
 	exitLockDrift   = 9
 	exitPolicy      = 10
 	exitYanked      = 11
+	exitGone        = 12
 	exitProtocol    = 13
 	exitNetwork     = 14
 	exitIntegrity   = 15
@@ -92,6 +93,16 @@ var classes = []class{
 		exitYanked, "yanked", "the version was withdrawn by those who publish it",
 		"take another version; one that is named by its digest is pulled all the same, unless the policy says \"yanked: refuse\"",
 		[]error{policy.ErrYanked},
+	},
+	{
+		exitGone, "gone", "the version was removed, and says why",
+		"take another version: this one is not coming back",
+		[]error{hub.ErrGone},
+	},
+	{
+		exitPolicy, "policy", "",
+		"take another version, or use this one all the same without --strict",
+		[]error{hub.ErrDeprecated},
 	},
 	{
 		exitPolicy, "policy", "",
@@ -177,6 +188,12 @@ func hint(err error) string {
 	}
 	if service, ok := errors.AsType[*signing.ServiceError](err); ok && service.Status == http.StatusNotFound {
 		return "check the URL; --rekor-version 1 is for logs of the first version"
+	}
+	if state, ok := errors.AsType[*hub.StateError](err); ok && state.Replacement != "" {
+		return "take " + state.Replacement + " in its place, as they say who withdrew it"
+	}
+	if errors.Is(err, hub.ErrImmutable) {
+		return "give the version another tag; \"modelreg repo show REPOSITORY\" lists what is immutable there"
 	}
 	if _, ok := errors.AsType[*hub.LimitError](err); ok {
 		return "cut large weights into shards with --reshard SIZE; if the registry does take it, add --no-preflight"

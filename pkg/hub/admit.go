@@ -141,15 +141,17 @@ func (h *Hub) decide(ctx context.Context, r ref.Reference, t *target, rules Rule
 		tag = "" // beside a digest it is what somebody typed, wherever it leads
 	}
 	a := asking{rules: rules, repo: newMemory(t.reader()), raw: opts.raw, facts: policy.Facts{
-		Repository: t.ref.Name(), Tag: tag, Pinned: r.Digest != "", Now: time.Now(), Rollback: rollback,
+		Tag: tag, Pinned: r.Digest != "", Now: time.Now(), Rollback: rollback,
 	}}
 	out := make([]policy.Decision, 0, len(rules.Policies))
-	for _, p := range rules.Policies {
-		d, err := a.policy(ctx, p, t)
-		if err != nil {
-			return nil, fmt.Errorf("verify %s: %w", t.ref, err)
+	for _, a.facts.Repository = range t.names() {
+		for _, p := range rules.Policies {
+			d, err := a.policy(ctx, p, t)
+			if err != nil {
+				return nil, fmt.Errorf("verify %s: %w", t.ref, err)
+			}
+			out = append(out, d)
 		}
-		out = append(out, d)
 	}
 	return out, nil
 }

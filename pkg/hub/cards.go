@@ -150,52 +150,6 @@ func verifyCard(ctx context.Context, t *target, rev *CardRevision, trust *signin
 	return nil
 }
 
-// publishers are those whose cards count in a repository without anybody being
-// named; nil if it names nobody that can be checked.
-func (h *Hub) publishers(ctx context.Context, t *target) (*signing.Trust, error) {
-	rec, err := h.record(ctx, t.repo)
-	if err != nil {
-		return nil, err
-	}
-	trust := &signing.Trust{}
-	for _, p := range rec.Publishers {
-		if p.Key == "" {
-			trust.Identities = append(trust.Identities, signing.Identity{Subject: p.Identity, Issuer: p.Issuer})
-			continue
-		}
-		key, err := signing.LoadPublicKey([]byte(p.Key))
-		if err != nil {
-			return nil, fmt.Errorf("read publishers of %s: %w", t.ref.Name(), err)
-		}
-		trust.Keys = append(trust.Keys, key)
-	}
-	if len(trust.Identities) > 0 {
-		if trust.Roots, err = h.roots(ctx); err != nil {
-			h.warn("publishers of %s with certificates are not believed: %v", t.ref.Name(), err)
-			trust.Identities = nil
-		}
-	}
-	if len(trust.Keys)+len(trust.Identities) == 0 {
-		return nil, nil
-	}
-	return trust, nil
-}
-
-// roots are the authorities that this user believes certificates of.
-func (h *Hub) roots(ctx context.Context) (*signing.Roots, error) {
-	if h.opts.Rules == nil {
-		return nil, errors.New("no trusted root")
-	}
-	rules, err := h.opts.Rules(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if rules.Roots == nil {
-		return nil, errors.New("no trusted root")
-	}
-	return rules.Roots("")
-}
-
 // cardRevisions lists the revisions of t's card, the newest first, and what is
 // wrong with them.
 func (h *Hub) cardRevisions(ctx context.Context, t *target) ([]*CardRevision, []string, error) {

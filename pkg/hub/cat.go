@@ -140,6 +140,9 @@ func (h *Hub) openModel(ctx context.Context, r ref.Reference) (*target, *artifac
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := h.heed(ctx, r, t, nil); err != nil {
+		return nil, nil, err
+	}
 	if _, err := h.admit(ctx, r, t, admitOptions{}); err != nil {
 		return nil, nil, err
 	}

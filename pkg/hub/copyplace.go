@@ -10,6 +10,7 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2/content"
+	"oras.land/oras-go/v2/errdef"
 
 	"github.com/modelreg/modelreg/pkg/layout"
 	"github.com/modelreg/modelreg/pkg/ref"
@@ -147,6 +148,9 @@ func (h *Hub) lookUpSource(ctx context.Context, from *copyEnd, r ref.Reference) 
 	if from.remote != nil {
 		t, err := h.lookUp(ctx, from.remote, from.remote.WithMirrorTags(), r)
 		if err != nil {
+			if to, moved := h.movedTo(ctx, from.remote, r); moved == nil && to.Repository != "" && errors.Is(err, errdef.ErrNotFound) {
+				err = fmt.Errorf("%w: %s says that it has moved to %s: copy it from there", err, r.Name(), to.Name())
+			}
 			return r, copyStep{}, err
 		}
 		return t.ref, copyStep{reference: t.desc.Digest.String(), desc: t.desc, raw: t.raw, version: true}, nil

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -78,6 +79,10 @@ type Options struct {
 	// version that has but one.
 	Chose func(version ref.Reference, choice variant.Choice)
 
+	// Strict refuses versions that were deprecated, and those of which it cannot
+	// be found out whether they were withdrawn.
+	Strict bool
+
 	// Observe, if not nil, is told how blobs move, from several goroutines.
 	Observe transfer.Observer
 
@@ -115,6 +120,10 @@ type target struct {
 	ref  ref.Reference // as resolved: with a digest
 	desc ocispec.Descriptor
 	raw  []byte // the manifest, verified against desc
+
+	// asked is the repository that was asked for, if ref is in one that it has
+	// moved to.
+	asked string
 
 	// signed is what a signature is looked for on: desc, or the index that
 	// desc was chosen from.
@@ -157,7 +166,13 @@ func (h *Hub) resolve(ctx context.Context, r ref.Reference) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
-	return h.lookUp(ctx, repo, repo, r)
+	t, err := h.lookUp(ctx, repo, repo, r)
+	if errors.Is(err, errdef.ErrNotFound) {
+		if to, moved := h.movedTo(ctx, repo, r); moved == nil && to.Repository != "" {
+			return nil, fmt.Errorf("%w: %s says that it has moved to %s: what is changed is named there", err, r.Name(), to.Name())
+		}
+	}
+	return t, err
 }
 
 // find is resolve for those who only read: it takes a mirror's word for a tag
@@ -167,7 +182,11 @@ func (h *Hub) find(ctx context.Context, r ref.Reference) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
-	return h.lookUp(ctx, repo, repo.WithMirrorTags(), r)
+	t, err := h.lookUp(ctx, repo, repo.WithMirrorTags(), r)
+	if errors.Is(err, errdef.ErrNotFound) {
+		return h.follow(ctx, repo, r, err)
+	}
+	return t, err
 }
 
 // lookUp resolves r in repo, whose tags names knows.
@@ -183,7 +202,7 @@ func (h *Hub) lookUp(ctx context.Context, repo, names *remote.Repository, r ref.
 		}
 	}
 	if r.Range != "" {
-		if r, err = highest(ctx, repo, r); err != nil {
+		if r, err = h.highest(ctx, repo, r); err != nil {
 			return nil, err
 		}
 	}
@@ -199,7 +218,10 @@ func (h *Hub) lookUp(ctx context.Context, repo, names *remote.Repository, r ref.
 	}
 	desc, raw, err := names.Manifest(ctx, name)
 	if err != nil {
-		return nil, fmt.Errorf("resolve %s: %w", r, err)
+		return nil, lost(ctx, repo, r, fmt.Errorf("resolve %s: %w", r, err))
+	}
+	if err := goneError(r, raw); err != nil {
+		return nil, err
 	}
 	if r.Digest != "" && r.Tag != "" {
 		h.compareTag(ctx, names, r)
@@ -244,6 +266,7 @@ const maxPrefixTags = 2000
 // request.
 func expand(ctx context.Context, repo *remote.Repository, r ref.Reference) (ref.Reference, error) {
 	found := map[digest.Digest]bool{}
+	stone := "" // a keep-tag of such a version that holds something else
 	n := 0
 	for tag, err := range repo.Tags(ctx) {
 		if err != nil {
@@ -264,6 +287,13 @@ func expand(ctx context.Context, repo *remote.Repository, r ref.Reference) (ref.
 		}
 		if hasPrefix(desc.Digest, r.Prefix) {
 			found[desc.Digest] = true
+		} else if strings.HasPrefix(tag, keepPrefix) {
+			stone = tag
+		}
+	}
+	if len(found) == 0 && stone != "" {
+		if _, raw, err := repo.Manifest(ctx, stone); err == nil && goneError(r, raw) != nil {
+			return r, goneError(r, raw)
 		}
 	}
 	switch len(found) {

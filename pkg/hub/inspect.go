@@ -31,6 +31,7 @@ type Inspection struct {
 	Parents      []string          `json:"parents"`
 	Signatures   int               `json:"signatures"` // attached; whose they are, verify tells
 	Referrers    []ReferrerInfo    `json:"referrers"`
+	Status       *State            `json:"status,omitempty"`   // nil unless something was stated
 	Problems     []string          `json:"problems,omitempty"` // files that are not what they say
 
 	// Variants are those of a version that has several, the best first; then
@@ -110,7 +111,7 @@ func (h *Hub) Inspect(ctx context.Context, r ref.Reference) (*Inspection, error)
 	if err := h.attached(ctx, t, res); err != nil {
 		return nil, err
 	}
-	return res, nil
+	return res, h.tellStatus(ctx, t, res)
 }
 
 // describe looks into the files, if they may be used. What a policy refuses can

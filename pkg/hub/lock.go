@@ -102,6 +102,9 @@ func (h *Hub) lock(ctx context.Context, r ref.Reference, old lock.Entry, opts Lo
 	} else if r.Tag == "" && r.Range == "" && r.Digest == "" {
 		e.Reference = r.WithTag(t.ref.Tag)
 	}
+	if err := h.heed(ctx, r, t, opts.Trust); err != nil {
+		return lock.Entry{}, err
+	}
 	v, err := h.admit(ctx, r, t, admitOptions{trust: opts.Trust, downgrade: opts.AllowDowngrade})
 	if err != nil {
 		return lock.Entry{}, err

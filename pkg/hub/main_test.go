@@ -313,3 +313,13 @@ func tagsOf(versions []hub.VersionInfo) []string {
 	slices.Sort(tags)
 	return tags
 }
+
+// hostRef reads a reference with its host.
+func hostRef(t *testing.T, s string) ref.Reference {
+	t.Helper()
+	r, err := ref.Parse(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}

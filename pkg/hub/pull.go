@@ -180,6 +180,9 @@ func (h *Hub) pulled(ctx context.Context, r ref.Reference, opts PullOptions) (p 
 		t.witness = newWitness(t.repo)
 	}
 	admit := admitOptions{trust: opts.Trust, downgrade: opts.AllowDowngrade, checkOnly: opts.plan, raw: opts.Raw}
+	if err := h.heed(ctx, r, t, opts.Trust); err != nil {
+		return p, err
+	}
 	if p.verified, err = h.admit(ctx, r, t, admit); err != nil {
 		return p, err
 	}

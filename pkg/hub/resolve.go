@@ -33,6 +33,9 @@ func (h *Hub) Resolve(ctx context.Context, r ref.Reference) (*ResolveResult, err
 	if err != nil {
 		return nil, err
 	}
+	if err := h.heed(ctx, r, t, nil); err != nil {
+		return nil, err
+	}
 	res := &ResolveResult{
 		Reference: t.ref.String(), Repository: t.ref.Name(), Tag: t.ref.Tag, Digest: t.desc.Digest.String(),
 		MediaType: t.desc.MediaType, Variant: t.chosen(),

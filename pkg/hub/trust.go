@@ -177,12 +177,17 @@ func (h *Hub) accept(ctx context.Context, r ref.Reference, t *target, opts accep
 		return nil
 	}
 	v := signing.SeenVersion{Digest: t.signed.Digest, Created: t.made}
-	name := policy.Normal(t.ref.Name()) + ":" + t.ref.Tag
 	var err error
-	if opts.checkOnly {
-		err = h.opts.Seen.Check(name, v, opts.downgrade)
-	} else {
-		err = h.opts.Seen.Accept(ctx, name, v, opts.downgrade)
+	for _, repository := range t.names() {
+		name := policy.Normal(repository) + ":" + t.ref.Tag
+		if opts.checkOnly {
+			err = h.opts.Seen.Check(name, v, opts.downgrade)
+		} else {
+			err = h.opts.Seen.Accept(ctx, name, v, opts.downgrade)
+		}
+		if err != nil {
+			break
+		}
 	}
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
 		// Where nothing can be remembered there is nothing to compare with.

@@ -134,5 +134,9 @@ func (d *Document) AsksChosen() bool {
 	return m.Scan != nil || len(m.Evaluation) > 0 || m.Tests || m.asksStatus()
 }
 
+// AsksStatus tells whether the document decides about versions that were deprecated
+// or yanked.
+func (d *Document) AsksStatus() bool { return d.Model.asksStatus() }
+
 // asksStatus tells whether it matters what became of the version.
 func (m Model) asksStatus() bool { return m.Yanked != Unset || m.Deprecated != Unset }
