@@ -84,6 +84,7 @@ var Packages = []Package{
 	{Path: "internal/testhub", May: "internal/testreg", Why: "for tests"},
 	{Path: "internal/testsigstore", Why: "for tests"},
 	{Path: "internal/testmodel", Why: "for tests"},
+	{Path: "internal/testcards", May: "pkg/index", Why: "for tests"},
 	{Path: "internal/arch"},
 }
 

@@ -1,0 +1,230 @@
+package index
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+)
+
+// A reader is one search's view of the index: what was there when it began.
+type reader struct {
+	outer context.Context // may be cancelled
+	ctx   context.Context
+	tx    *sql.Tx
+	state state
+	cache *cache
+	body  bodyReader
+
+	getPost, getPair, getCol, getMetric, getDoc, getWords *sql.Stmt
+}
+
+// read runs f on what is there now.
+func (ix *Index) read(ctx context.Context, f func(*reader) error) error {
+	tx, err := ix.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	// As in a writer, cancelling is looked for between statements.
+	r := &reader{outer: ctx, ctx: context.WithoutCancel(ctx), tx: tx, cache: ix.cache}
+	if r.state, err = readState(ctx, tx); err != nil {
+		return err
+	}
+	return f(r)
+}
+
+// stmt prepares a statement when it is first used.
+func (r *reader) stmt(s **sql.Stmt, query string) (*sql.Stmt, error) {
+	if *s != nil {
+		return *s, nil
+	}
+	var err error
+	*s, err = r.tx.PrepareContext(r.ctx, query)
+	return *s, err
+}
+
+// chunks is how many chunks there are.
+func (r *reader) chunks() int { return int((r.state.next + chunkSize - 1) / chunkSize) }
+
+// A postings holds the postings of one term, by chunk.
+type postings []posting
+
+func (p postings) at(chunk int) posting {
+	if chunk < len(p) {
+		return p[chunk]
+	}
+	return posting{}
+}
+
+func (p postings) empty() bool {
+	for _, q := range p {
+		if q.bits != nil || len(q.list) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// term returns the postings of a term.
+func (r *reader) term(field byte, word string) (postings, error) {
+	return r.postings('p', hashOf(field, word), field == fieldLive)
+}
+
+// postings returns those of a term ('p') or a pair ('q'). Those that change in
+// old chunks too are read anew when anything changed; of the others only chunks
+// that were not full.
+func (r *reader) postings(table byte, hash int64, changes bool) (postings, error) {
+	key := cacheKey{table, hash}
+	if err := r.outer.Err(); err != nil {
+		return nil, err
+	}
+	from := 0
+	var list postings
+	if c := r.cache.get(key); c != nil && c.epoch == r.state.epoch && c.generation <= r.state.generation {
+		if c.generation == r.state.generation {
+			return c.value.(postings), nil
+		}
+		if !changes {
+			from = int(c.next / chunkSize)
+			old := c.value.(postings)
+			list = append(list, old[:min(from, len(old))]...)
+		}
+	}
+	if err := r.load(table, hash, from, &list); err != nil {
+		return nil, fmt.Errorf("read postings: %w", err)
+	}
+	size := int64(100)
+	for _, p := range list {
+		size += int64(p.bytes())
+	}
+	r.keep(key, list, size)
+	return list, nil
+}
+
+func (r *reader) keep(key cacheKey, value any, size int64) {
+	r.cache.put(&cached{key, r.state.epoch, r.state.generation, r.state.next, value, size})
+}
+
+// load reads the postings of a term from some chunk on.
+func (r *reader) load(table byte, hash int64, from int, list *postings) error {
+	into, query := &r.getPost, "SELECT id, bits FROM post WHERE id BETWEEN ? AND ?"
+	if table == 'q' {
+		into, query = &r.getPair, "SELECT id, bits FROM pair WHERE id BETWEEN ? AND ?"
+	}
+	stmt, err := r.stmt(into, query)
+	if err != nil {
+		return err
+	}
+	first := hash << chunkBits
+	rows, err := stmt.QueryContext(r.ctx, first|int64(from), first|(1<<chunkBits-1))
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id int64
+		var b sql.RawBytes
+		if err := rows.Scan(&id, &b); err != nil {
+			return err
+		}
+		chunk := int(id - first)
+		if chunk >= r.chunks() {
+			return errDamaged
+		}
+		p, err := decodePosting(b)
+		if err != nil {
+			return err
+		}
+		for len(*list) < chunk {
+			*list = append(*list, posting{})
+		}
+		*list = append(*list, p)
+	}
+	return rows.Err()
+}
+
+// column returns the block of a column with the numbers of a quarter of a chunk.
+func (r *reader) column(col, block int) ([]byte, error) {
+	key := cacheKey{'c', blockKey(col, int64(block))}
+	have := min(r.state.next-int64(block)*blockSize, blockSize) * int64(width(col))
+	if c := r.cache.get(key); c != nil && c.epoch == r.state.epoch {
+		if b := c.value.([]byte); int64(len(b)) >= have {
+			return b[:have], nil
+		}
+	}
+	stmt, err := r.stmt(&r.getCol, "SELECT data FROM col WHERE id = ?")
+	if err != nil {
+		return nil, err
+	}
+	var b []byte
+	if err := stmt.QueryRowContext(r.ctx, key.id).Scan(&b); err != nil {
+		return nil, fmt.Errorf("read column: %w", err)
+	}
+	if int64(len(b)) != have {
+		return nil, errDamaged
+	}
+	r.keep(key, b, int64(len(b))+100)
+	return b, nil
+}
+
+// A view is a column of one chunk.
+type view struct {
+	width  int
+	blocks [chunkSize / blockSize][]byte
+}
+
+func (r *reader) view(col, chunk int) (*view, error) {
+	v := &view{width: width(col)}
+	for i := range v.blocks {
+		block := chunk*len(v.blocks) + i
+		if int64(block)*blockSize >= r.state.next {
+			break
+		}
+		var err error
+		if v.blocks[i], err = r.column(col, block); err != nil {
+			return nil, err
+		}
+	}
+	return v, nil
+}
+
+func (v *view) at(i uint16) uint64 {
+	return valueAt(v.blocks[i/blockSize], v.width, int(i)%blockSize)
+}
+
+// words calls f for the words of a field that begin with prefix, in order, until
+// it returns false.
+func (r *reader) words(field byte, prefix string, f func(word string) bool) error {
+	stmt, err := r.stmt(&r.getWords, "SELECT word FROM word WHERE word >= ? AND word < ? ORDER BY word")
+	if err != nil {
+		return err
+	}
+	rows, err := stmt.QueryContext(r.ctx, string(field)+prefix, string(field)+prefix+"\U0010FFFF")
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var w string
+		if err := rows.Scan(&w); err != nil {
+			return err
+		}
+		if !f(w[1:]) {
+			return nil
+		}
+	}
+	return rows.Err()
+}
+
+// record returns the version with a number.
+func (r *reader) record(id int64) (Record, error) {
+	stmt, err := r.stmt(&r.getDoc, "SELECT body FROM doc WHERE id = ?")
+	if err != nil {
+		return Record{}, err
+	}
+	var b []byte
+	if err := stmt.QueryRowContext(r.ctx, id).Scan(&b); err != nil {
+		return Record{}, fmt.Errorf("read record: %w", err)
+	}
+	return r.body.decode(b)
+}
