@@ -128,7 +128,7 @@ var classes = []class{
 	{exitUsage, "usage", "", "", []error{ref.ErrSyntax, hub.ErrUsage, source.ErrName, lock.ErrMalformed, lock.ErrName, artifact.ErrNotModel, artifact.ErrTarget, artifact.ErrEmpty, glob.ErrPattern, ocilayout.ErrTaken}},
 	{exitConflict, "conflict", "what was to be changed has changed underneath", "look at both versions, then decide which tag should stay", []error{hub.ErrConflict, lock.ErrChanged}},
 	{exitUsage, "usage", "", "\"modelreg policy validate FILE\" checks a policy", []error{policy.ErrInvalid}},
-	{exitNoVariant, "no-variant", "no single variant fits", "", []error{hub.ErrNoVariant}},
+	{exitNoVariant, "no-variant", "no variant is what was asked for, or fits", "\"modelreg inspect REF\" lists the variants of a version; REF#NAME takes one whatever this machine has, and --fit SIZE is for another machine", []error{hub.ErrNoVariant}},
 	{exitAuth, "auth", "authentication required, or refused", "log in with \"modelreg login HOST\"", []error{remote.ErrUnauthorized}},
 	{exitForbidden, "forbidden", "", "look at what the service says; tokens are good for minutes, and a service may know another issuer or want another audience", []error{signing.ErrRefused}},
 	{exitForbidden, "forbidden", "the registry refuses this user", "ask the owner of the repository for access", []error{remote.ErrForbidden}},

@@ -27,12 +27,13 @@ type pushFlags struct {
 	signer      signerFlags
 	provenance  provenanceFlags
 	lineage     lineageFlags
+	forms       formFlags
 }
 
 func newPush(a *app) *cobra.Command {
 	var f pushFlags
 	cmd := &cobra.Command{
-		Use:   "push DIR REF",
+		Use:   "push DIR REF | push [DIR] REF --variant [NAME=]PATH...",
 		Short: "Pack a model directory and upload it as a version",
 		Long: `Pack the files of DIR as an OCI artifact, upload what the registry does not have,
 and point the tag of REF at it (latest, when REF has none).
@@ -43,13 +44,23 @@ change uploads nothing and makes nothing. Files named in .modelregignore
 
 Registries have a largest blob: ghcr.io takes 10 GB. With --reshard, safetensors
 and GGUF files over SIZE are uploaded as shards that every loader reads. DIR
-stays as it is, and no room on the disk is needed.`,
+stays as it is, and no room on the disk is needed.
+
+With --variant, several forms of one model are one version: safetensors, and GGUF in
+several quantisations. DIR is one of them, if it is given, and each PATH another; a
+PATH that is a file brings its shards, and the card, licence, configuration and
+tokenizer beside it. "modelreg pull" then takes the one that is asked for, or fits, and
+each can be had alone by the tag TAG-NAME. The version has these variants and no
+others, unless --add keeps those that it had.`,
 		Example: `  modelreg push ./model ghcr.io/acme/support:v1
   modelreg push ./model ghcr.io/acme/support:v1 --sign --key cosign.key
   modelreg push ./model ghcr.io/acme/support:v1 --base ghcr.io/acme/base:v3 --dataset ghcr.io/acme/tickets:v7
   modelreg push ./model ghcr.io/acme/support:v1 --reshard 4GB
+  modelreg push ./model ghcr.io/acme/support:v1 --variant ./gguf/support-Q4_K_M.gguf --variant ./gguf/support-Q8_0.gguf
+  modelreg push ./gguf ghcr.io/acme/support:v1 --variants-by-file
+  modelreg push ghcr.io/acme/support:v1 --add --variant onnx=./onnx
   modelreg push ./model ghcr.io/acme/support:v1 --dry-run --format json`,
-		Args:              exactArgs(2),
+		Args:              func(cmd *cobra.Command, args []string) error { return f.forms.pushArgs(cmd, args) },
 		ValidArgsFunction: positions(directories, a.references),
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.push(cmd, args, f) },
 	}
@@ -71,23 +82,26 @@ stays as it is, and no room on the disk is needed.`,
 	f.signer.add(cmd)
 	f.provenance.add(cmd)
 	f.lineage.add(cmd)
+	f.forms.add(cmd, &f.PushOptions)
 	return cmd
 }
 
 func (a *app) push(cmd *cobra.Command, args []string, f pushFlags) error {
-	if info, err := os.Stat(args[0]); err == nil && !info.IsDir() {
-		return usagef("push %s: it is a file: push its directory", args[0])
-	} else if err != nil && isDir(args[1]) {
-		return usagef("push %s: the directory comes first: push %s %s", args[0], args[1], args[0])
-	}
-	r, err := a.parse(args[1])
+	dir, reference, err := pushPlaces(args)
 	if err != nil {
+		return err
+	}
+	r, err := a.parse(reference)
+	if err != nil {
+		return err
+	}
+	if err := f.forms.check(f.PushOptions); err != nil {
 		return err
 	}
 	if err := a.pushOptions(cmd.Context(), &f); err != nil {
 		return err
 	}
-	if f.Provenance, err = a.provenance(cmd.Context(), f.provenance, args[0], f.parameters()); err != nil {
+	if f.Provenance, err = a.provenance(cmd.Context(), f.provenance, dir, f.parameters()); err != nil {
 		return err
 	}
 	progress := a.printer.Progress("push")
@@ -97,7 +111,7 @@ func (a *app) push(cmd *cobra.Command, args []string, f pushFlags) error {
 		return err
 	}
 	started := time.Now()
-	res, err := h.Push(cmd.Context(), args[0], r, f.PushOptions)
+	res, err := a.pushed(cmd.Context(), h, dir, r, f)
 	progress.Close()
 	if err != nil {
 		return err
@@ -105,6 +119,7 @@ func (a *app) push(cmd *cobra.Command, args []string, f pushFlags) error {
 	for _, n := range res.Notes {
 		a.printer.Note("note: %s", n)
 	}
+	a.notePushed(res)
 	a.printer.Note("%s", pushSummary(res, f.DryRun, time.Since(started)))
 	return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, res.Reference) })
 }

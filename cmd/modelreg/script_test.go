@@ -73,6 +73,7 @@ func TestScript(t *testing.T) {
 			"blob":  blob,
 			"exits": exits,
 			"large": large,
+			"gguf":  writeGGUF,
 
 			"attestation": attestationDigest,
 		},

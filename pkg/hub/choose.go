@@ -76,11 +76,16 @@ func (h *Hub) take(ctx context.Context, t *target, want variant.Want, fits func(
 	}
 	choice, err := variant.Choose([]variant.Variant{ofManifest(t.desc, t.raw)}, want)
 	if err != nil {
-		return nil, fmt.Errorf("choose from %s, which has no variants: %w: %w", t.ref, ErrNoVariant, err)
+		return nil, fmt.Errorf("choose from %s, which has no variants: %w", t.ref, noVariant{err})
 	}
 	t.choice = &choice
 	return t, nil
 }
+
+// A noVariant is an error of package variant, as one that wraps [ErrNoVariant].
+type noVariant struct{ error }
+
+func (e noVariant) Unwrap() []error { return []error{ErrNoVariant, e.error} }
 
 // wanted joins what the reference says with what everything is asked for.
 func (h *Hub) wanted(r ref.Reference) (variant.Want, error) {
@@ -136,7 +141,7 @@ func (h *Hub) pick(ctx context.Context, t *target, want variant.Want, fits func(
 	choice, err := variant.Choose(all, want)
 	switch {
 	case err != nil:
-		return nil, choice, fmt.Errorf("%w: %w", ErrNoVariant, err)
+		return nil, choice, noVariant{err}
 	case len(all) > 1 && want.IsZero() && !choice.Variant.IsKnown():
 		return nil, none, fmt.Errorf("%w: it holds %d models, of which nothing tells them apart; name one by digest", ErrNoVariant, len(all))
 	}

@@ -44,7 +44,7 @@ var (
 
 	// ErrNoVariant says that a version has no variant that is what is wanted.
 	// Where variants were looked at, it comes with a *[variant.NoneError].
-	ErrNoVariant = errors.New("no variant to take")
+	ErrNoVariant = errors.New("no variant fits")
 )
 
 // Options is what a [Hub] works with.

@@ -83,11 +83,7 @@ func (h *Hub) finish(ctx context.Context, t *target, signer *signing.Signer, m *
 	if m == nil {
 		return 0, nil
 	}
-	manifest, err := mediatypes.ParseManifest(t.raw)
-	if err != nil {
-		return 0, fmt.Errorf("provenance of %s: %w", t.ref, err)
-	}
-	m.build.Dependencies = append(m.build.Dependencies, ingredients(manifest.Annotations)...)
+	m.build.Dependencies = append(m.build.Dependencies, ingredients(annotationsOf(t.raw))...)
 	m.build.Finished = time.Now()
 	raw, err := m.build.Predicate()
 	if err != nil {

@@ -84,8 +84,13 @@ type PushOptions struct {
 	// DryRun packs and hashes, and sends nothing.
 	DryRun bool
 
-	gate   *gate          // nil without a scan
-	inputs []lineage.Edge // Inputs, resolved
+	// Add keeps, in [Hub.PushVariants], the variants that the version has
+	// already. Without it the version has those that are pushed, and no others.
+	Add bool
+
+	only   func(path string) bool // nil: all files of the directory
+	gate   *gate                  // nil without a scan
+	inputs []lineage.Edge         // Inputs, resolved
 	commit *commit
 }
 
@@ -104,6 +109,9 @@ type PushResult struct {
 	Signatures    int      `json:"signatures"`   // made by this push
 	Attestations  int      `json:"attestations"` // likewise
 	Notes         []string `json:"notes,omitempty"`
+
+	// Variants are those of a version that has several; see [Hub.PushVariants].
+	Variants []PushedVariant `json:"variants,omitempty"`
 
 	// Scan is what the files could do to who loads them; nil if nobody looked.
 	Scan *PushScan `json:"scan,omitempty"`
@@ -148,6 +156,9 @@ func (h *Hub) Push(ctx context.Context, dir string, r ref.Reference, opts PushOp
 		return nil, err
 	}
 	res := pushResult(packed, r, opts.gate)
+	if note := suggestVariants(packed.Files); note != "" {
+		res.Notes = append(res.Notes, note)
+	}
 	if opts.DryRun {
 		return res, nil
 	}
@@ -228,6 +239,7 @@ func (h *Hub) pack(ctx context.Context, dir string, r ref.Reference, repo *remot
 		Likely:    likely(opts.MountFrom, opts.commit),
 		Check:     opts.commit.check(ctx, h.preflight(r.Host, opts)),
 		Examine:   opts.gate.hook(),
+		Only:      opts.only,
 		Commit:    opts.commit.hook,
 	}
 	if s := h.opts.Store; s != nil {

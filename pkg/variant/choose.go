@@ -34,6 +34,9 @@ type NoneError struct {
 	Want Want
 }
 
+// notAsked is the reason of what is not looked at further.
+const notAsked = "not asked for"
+
 // maxTold bounds the variants that an error tells of.
 const maxTold = 6
 
@@ -42,18 +45,35 @@ func (e *NoneError) Error() string {
 	if len(e.Rows) == 0 {
 		return ErrNone.Error() + ": there is none"
 	}
-	told := make([]string, 0, maxTold)
-	for _, r := range e.Rows[:min(len(e.Rows), maxTold)] {
-		told = append(told, r.Variant.Label()+": "+r.Reason)
+	var told []string
+	for _, r := range e.Rows {
+		if r.Reason != notAsked {
+			told = append(told, r.Variant.Label()+": "+r.Reason)
+		}
 	}
-	if n := len(e.Rows) - maxTold; n > 0 {
-		told = append(told, fmt.Sprintf("and %d more", n))
+	if len(told) == 0 {
+		told = append(told, "none is what was asked for; there are "+e.labels())
+	}
+	if n := len(told) - maxTold; n > 0 {
+		told = append(told[:maxTold], fmt.Sprintf("and %d more", n))
 	}
 	s := ErrNone.Error() + ": " + strings.Join(told, "; ")
 	if next, ok := e.Next(); ok {
 		s += "; next: " + next.Label() + " " + FormatSize(next.Needs())
 	}
 	return s
+}
+
+// labels names the variants that there are.
+func (e *NoneError) labels() string {
+	all := make([]string, 0, maxTold)
+	for _, r := range e.Rows[:min(len(e.Rows), maxTold)] {
+		all = append(all, r.Variant.Label())
+	}
+	if n := len(e.Rows) - maxTold; n > 0 {
+		all = append(all, fmt.Sprintf("%d more", n))
+	}
+	return strings.Join(all, ", ")
 }
 
 // Unwrap returns [ErrNone].
@@ -99,7 +119,7 @@ func Choose(all []Variant, w Want) (Choice, error) {
 	c := Choice{Index: -1}
 	for i, at := range order {
 		v := all[at]
-		reason := "not asked for"
+		reason := notAsked
 		if slices.Contains(named, at) {
 			reason = w.against(v, alone)
 		}

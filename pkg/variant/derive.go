@@ -53,7 +53,7 @@ func Of(f Facts) Variant {
 	}
 	v.Bits = bitsOf(f, v)
 	v.Device = devices[v.Format]
-	v.Runtimes = loaders(v)
+	v.Runtimes = loaders(v, f.Formats)
 	v.MinMem = estimate(f)
 	v.Name = nameOf(v)
 	return v

@@ -83,11 +83,16 @@ func (r runtime) reads(v Variant) bool {
 	})
 }
 
-// loaders are the runtimes that are known to read v.
-func loaders(v Variant) []string {
+// loaders are the runtimes that are known to read v, or another of the formats
+// that lie beside its own.
+func loaders(v Variant, formats []string) []string {
+	all := []string{v.Format}
+	if v.Format != "mlx" {
+		all = append(all, formats...)
+	}
 	var out []string
 	for _, r := range runtimes {
-		if r.reads(v) {
+		if slices.ContainsFunc(all, func(format string) bool { v.Format = format; return r.reads(v) }) {
 			out = append(out, r.name)
 		}
 	}
