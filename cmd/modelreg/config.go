@@ -51,6 +51,9 @@ type config struct {
 	PolicyIdentity string   `yaml:"policy-identity,omitempty"`
 	PolicyIssuer   string   `yaml:"policy-issuer,omitempty"`
 
+	// Evaluations are repositories in which others keep what they have measured.
+	Evaluations []string `yaml:"evaluations,omitempty"`
+
 	// TrustRoots are files like TrustedRoot by the names that policies have
 	// for them.
 	TrustRoots map[string]string `yaml:"trust-roots,omitempty"`
@@ -162,6 +165,7 @@ func newConfig(a *app) *cobra.Command {
   policy-keys            public key files, separated by commas, of which one must have signed a policy at oci://REF
   policy-identity        or the identity that a certificate must have been issued to, by policy-issuer
   trust-roots.NAME       FILE like trusted-root, for what a policy calls NAME
+  evaluations            repositories, separated by commas, in which others keep what they have measured ("eval list")
 
 A file modelreg.yaml in the current directory may set the first two for a project. What
 MODELREG_REGISTRY and MODELREG_CACHE say goes before both files. A policy in MODELREG_POLICY
@@ -170,7 +174,7 @@ directory of what must outlive the cache (default: modelreg in XDG_STATE_HOME).`
 		Args: subcommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	settings := positions(words("default.registry", "registries.alias.", "cache", "realms.", mirrorKey, scannerKey, "certs.d", "trusted-root", "policy", "policy-keys", "policy-identity", "policy-issuer", trustRootKey))
+	settings := positions(words("default.registry", "registries.alias.", "cache", "realms.", mirrorKey, scannerKey, "certs.d", "trusted-root", "policy", "policy-keys", "policy-identity", "policy-issuer", trustRootKey, "evaluations"))
 	cmd.AddCommand(
 		&cobra.Command{
 			Use: "path", Short: "Print where the configuration is", Args: exactArgs(0),
@@ -224,6 +228,7 @@ func (c config) settings() map[string]string {
 	}
 	put("certs.d", c.HostsDir)
 	put("trusted-root", c.TrustedRoot)
+	put("evaluations", strings.Join(c.Evaluations, ","))
 	put("policy", c.Policy)
 	put("policy-keys", strings.Join(c.PolicyKeys, ","))
 	put("policy-identity", c.PolicyIdentity)
@@ -339,12 +344,17 @@ func (c *config) set(key, value string) error {
 		c.HostsDir = value
 	case key == "trusted-root":
 		c.TrustedRoot = value
+	case key == "evaluations":
+		c.Evaluations = nil
+		if value != "" {
+			c.Evaluations = strings.Split(value, ",")
+		}
 	case isRoot && root != "":
 		c.TrustRoots = with(c.TrustRoots, root, value, value != "")
 	case strings.HasPrefix(key, "policy"):
 		return c.setPolicy(key, value)
 	default:
-		return usagef("set %s: no such setting: use default.registry, registries.alias.NAME, cache, realms.HOST, mirrors.HOST, scanners.NAME, certs.d, trusted-root, trust-roots.NAME, policy, policy-keys, policy-identity or policy-issuer", key)
+		return usagef("set %s: no such setting: use default.registry, registries.alias.NAME, cache, realms.HOST, mirrors.HOST, scanners.NAME, certs.d, trusted-root, trust-roots.NAME, policy, policy-keys, policy-identity, policy-issuer or evaluations", key)
 	}
 	return nil
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/modelreg/modelreg/internal/ui"
 	"github.com/modelreg/modelreg/pkg/artifact"
+	"github.com/modelreg/modelreg/pkg/eval"
 	"github.com/modelreg/modelreg/pkg/format"
 	"github.com/modelreg/modelreg/pkg/glob"
 	"github.com/modelreg/modelreg/pkg/hub"
@@ -118,7 +119,7 @@ var classes = []class{
 	{
 		exitUnsafe, "unsafe", "unsafe content refused: a path, link, limit or malformed document",
 		"",
-		[]error{artifact.ErrUnsafe, mediatypes.ErrMalformed, ocilayout.ErrMalformed, format.ErrMalformed, errdef.ErrSizeExceedsLimit, errdef.ErrInvalidMediaType},
+		[]error{artifact.ErrUnsafe, mediatypes.ErrMalformed, ocilayout.ErrMalformed, format.ErrMalformed, eval.ErrMalformed, errdef.ErrSizeExceedsLimit, errdef.ErrInvalidMediaType},
 	},
 	{
 		exitUsage, "usage", "the command line, or a reference in it, cannot be used",

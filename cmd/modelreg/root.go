@@ -96,7 +96,7 @@ in the default registry of the configuration ("modelreg config").`,
 		newPush(a), newPull(a), newCopy(a), newBundle(a), newImport(a), newInspect(a), newLs(a), newResolve(a), newTag(a), newCat(a), newTensors(a),
 		newLogin(a), newLogout(a), newKeygen(a), newSign(a), newVerify(a), newLock(a), newCard(a), newAttest(a), newScan(a), newTree(a),
 		newDiff(a),
-		newPolicy(a),
+		newPolicy(a), newEval(a),
 		newCache(a), newServe(a), newDoctor(a), newConfig(a), newVersion(a), newExitCodes(),
 	)
 	root.CompletionOptions.HiddenDefaultCmd = false

@@ -2,6 +2,7 @@ package eval
 
 import (
 	"cmp"
+	"maps"
 	"math"
 	"slices"
 )
@@ -50,12 +51,13 @@ type Comparison struct {
 	OnlyB []Result `json:"onlyB"`
 }
 
-// measured is what two results must share to be compared. The state of a
+// A Measurement is what two results must share to be compared. The state of a
 // dataset is not in it, since it is often not known.
-type measured struct{ task, dataset, config, split, metric, filter string }
+type Measurement struct{ Task, Dataset, Config, Split, Metric, Filter string }
 
-func measuredBy(r Result) measured {
-	return measured{r.Task, r.Dataset.ID, r.Dataset.Config, r.Dataset.Split, r.Metric.Name, r.Metric.Filter}
+// Measurement is what r measures.
+func (r *Result) Measurement() Measurement {
+	return Measurement{r.Task, r.Dataset.ID, r.Dataset.Config, r.Dataset.Split, r.Metric.Name, r.Metric.Filter}
 }
 
 // Compare joins results on task, dataset with its state, configuration and
@@ -64,29 +66,50 @@ func measuredBy(r Result) measured {
 // these: callers put first what they trust most.
 func Compare(a, b []Result) Comparison {
 	c := Comparison{Rows: []Row{}, OnlyA: []Result{}, OnlyB: []Result{}}
-	of := make(map[measured]*group)
-	for i, r := range a {
-		g := groupOf(of, measuredBy(r))
-		g.a = append(g.a, i)
-	}
-	for i, r := range b {
-		g := groupOf(of, measuredBy(r))
-		g.b = append(g.b, i)
-	}
-	joinedA, joinedB := make([]bool, len(a)), make([]bool, len(b))
-	for _, g := range of {
-		for _, p := range g.pairs(a, b) {
-			if !joinedA[p.a] && !joinedB[p.b] {
-				joinedA[p.a], joinedB[p.b] = true, true
-				c.Rows = append(c.Rows, row(a[p.a], b[p.b]))
-			}
+	for _, m := range Join(a, b) {
+		switch {
+		case m.Row != nil:
+			c.Rows = append(c.Rows, *m.Row)
+		case m.A >= 0:
+			c.OnlyA = append(c.OnlyA, a[m.A])
+		default:
+			c.OnlyB = append(c.OnlyB, b[m.B])
 		}
 	}
-	c.OnlyA, c.OnlyB = rest(a, joinedA), rest(b, joinedB)
-	slices.SortStableFunc(c.Rows, func(x, y Row) int { return order(x.A, y.A) })
-	slices.SortStableFunc(c.OnlyA, order)
-	slices.SortStableFunc(c.OnlyB, order)
 	return c
+}
+
+// A Match is a result of each of two lists, by its place there, or -1 where the
+// list has none. Row is nil then.
+type Match struct {
+	A, B int
+	Row  *Row
+}
+
+// Join is [Compare] by the places of results. Matches are in the order of what
+// they measure.
+func Join(a, b []Result) []Match {
+	of := make(map[Measurement]*group)
+	for i := range a {
+		g := groupOf(of, a[i].Measurement())
+		g.a = append(g.a, i)
+	}
+	for i := range b {
+		g := groupOf(of, b[i].Measurement())
+		g.b = append(g.b, i)
+	}
+	var out []Match
+	for _, m := range slices.SortedFunc(maps.Keys(of), compareMeasurements) {
+		out = append(out, of[m].matches(a, b)...)
+	}
+	return out
+}
+
+func compareMeasurements(x, y Measurement) int {
+	return cmp.Or(
+		cmp.Compare(x.Task, y.Task), cmp.Compare(x.Dataset, y.Dataset), cmp.Compare(x.Config, y.Config),
+		cmp.Compare(x.Split, y.Split), cmp.Compare(x.Metric, y.Metric), cmp.Compare(x.Filter, y.Filter),
+	)
 }
 
 // maxAlike is how many results of one measurement are looked at, of each model.
@@ -95,7 +118,7 @@ const maxAlike = 32
 // A group are the results of one measurement, by their places in the two lists.
 type group struct{ a, b []int }
 
-func groupOf(of map[measured]*group, key measured) *group {
+func groupOf(of map[Measurement]*group, key Measurement) *group {
 	if of[key] == nil {
 		of[key] = &group{}
 	}
@@ -119,21 +142,28 @@ func (g *group) pairs(a, b []Result) []pair {
 	return out
 }
 
-func rest(list []Result, joined []bool) []Result {
-	out := []Result{}
-	for i, r := range list {
-		if !joined[i] {
-			out = append(out, r)
+// matches joins the results of a group.
+func (g *group) matches(a, b []Result) []Match {
+	var out []Match
+	joinedA, joinedB := map[int]bool{}, map[int]bool{}
+	for _, p := range g.pairs(a, b) {
+		if !joinedA[p.a] && !joinedB[p.b] {
+			joinedA[p.a], joinedB[p.b] = true, true
+			r := row(a[p.a], b[p.b])
+			out = append(out, Match{p.a, p.b, &r})
+		}
+	}
+	for _, i := range g.a {
+		if !joinedA[i] {
+			out = append(out, Match{i, -1, nil})
+		}
+	}
+	for _, j := range g.b {
+		if !joinedB[j] {
+			out = append(out, Match{-1, j, nil})
 		}
 	}
 	return out
-}
-
-func order(x, y Result) int {
-	return cmp.Or(
-		cmp.Compare(x.Task, y.Task), cmp.Compare(x.Dataset.ID, y.Dataset.ID), cmp.Compare(x.Dataset.Config, y.Dataset.Config),
-		cmp.Compare(x.Dataset.Split, y.Dataset.Split), cmp.Compare(x.Metric.Name, y.Metric.Name), cmp.Compare(x.Metric.Filter, y.Metric.Filter),
-	)
 }
 
 // likeness is how much two results were measured alike, and negative if they

@@ -3,8 +3,8 @@
 // ([Result]).
 //
 // [Parse] reads the files that people have: the model-index of a card, files of
-// .eval_results, the results of the Language Model Evaluation Harness, logs of
-// Inspect, and run directories of HELM. [Compare] joins the results of two
+// .eval_results, the results of the Language Model Evaluation Harness, and
+// logs of Inspect. [Compare] joins the results of two
 // models and says which differences mean something. A [Report] is what one run
 // has measured; as JSON it is the predicate of an in-toto statement of type
 // [PredicateType], with which anybody can vouch for a result and anybody else

@@ -1,12 +1,16 @@
 package eval
 
 import (
+	"archive/zip"
+	"bytes"
 	"cmp"
+	"io"
 	"maps"
 	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
+	"github.com/klauspost/compress/zstd"
 )
 
 // inspectLog is a log of Inspect, as far as it is about results. The samples,
@@ -63,6 +67,10 @@ type inspectMetric struct {
 }
 
 func parseInspect(raw []byte) (*Report, error) {
+	raw, err := inspectHeader(raw)
+	if err != nil {
+		return nil, err
+	}
 	var f inspectLog
 	if err := unmarshal(tolerant(raw), &f); err != nil {
 		return nil, err
@@ -83,6 +91,43 @@ func parseInspect(raw []byte) (*Report, error) {
 		s.add(r, common)
 	}
 	return r, nil
+}
+
+const (
+	maxHeader = 32 << 20 // bytes of the header in an archive
+	zipZstd   = 93       // the compression method of newer archives
+)
+
+// inspectHeader returns the JSON of a log: of an archive (.eval) the one file that
+// holds the log without its samples.
+func inspectHeader(raw []byte) ([]byte, error) {
+	if !bytes.HasPrefix(raw, []byte("PK")) {
+		return raw, nil
+	}
+	z, err := zip.NewReader(bytes.NewReader(raw), int64(len(raw)))
+	if err != nil {
+		return nil, malformed("%v", err)
+	}
+	z.RegisterDecompressor(zipZstd, zstd.ZipDecompressor(zstd.WithDecoderMaxMemory(maxHeader), zstd.WithDecoderMaxWindow(8<<20), zstd.WithDecoderConcurrency(1)))
+	for _, f := range z.File {
+		if f.Name != "header.json" {
+			continue
+		}
+		in, err := f.Open()
+		if err != nil {
+			return nil, malformed("header.json: %v", err)
+		}
+		defer in.Close()
+		header, err := io.ReadAll(io.LimitReader(in, maxHeader+1))
+		if err != nil {
+			return nil, malformed("header.json: %v", err)
+		}
+		if len(header) > maxHeader {
+			return nil, malformed("header.json of more than %d bytes", maxHeader)
+		}
+		return header, nil
+	}
+	return nil, malformed("an archive without header.json: only a log of a run that ended has one")
 }
 
 // common is what all results of a log share.

@@ -53,7 +53,7 @@ func metrics() map[string]known {
 			"recall roc_auc average_precision mean_average_precision mrr mean_iou dice ssim rouge1 rouge2 rougeL rougeLsum " +
 			"meteor mc1 mc2 mmlu win_rate",
 		plain:     "acc_mutual_info bleu sacrebleu chrf chrf++ matthews_correlation pearsonr spearmanr r_squared likelihood throughput bertscore",
-		less:      "perplexity word_perplexity byte_perplexity loss cross_entropy wer cer ter mer mse rmse mae mape fid lpips latency time_to_first_token",
+		less:      "perplexity word_perplexity byte_perplexity loss log_loss cross_entropy wer cer ter mer mse rmse mae mape fid lpips latency time_to_first_token",
 		lessRatio: "brier_score expected_calibration_error equal_error_rate error_rate toxicity hallucination_rate",
 	} {
 		for name := range strings.FieldsSeq(names) {

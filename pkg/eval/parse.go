@@ -58,6 +58,9 @@ func Parse(raw []byte, format Format) (*Report, error) {
 
 // detect tells which format a file is in.
 func detect(raw []byte) Format {
+	if bytes.HasPrefix(raw, []byte("PK")) {
+		return FormatInspect
+	}
 	trimmed := bytes.TrimLeft(raw, " \t\r\n\ufeff")
 	switch {
 	case bytes.HasPrefix(trimmed, []byte("{")):

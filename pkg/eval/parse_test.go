@@ -130,6 +130,10 @@ func TestParseInspect(t *testing.T) {
 	if diff := cmp.Diff([]eval.Result{match, includes}, r.Results); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
+	archive := parse(t, "inspect.eval") // the same by another run, header.json and one sample of it
+	if len(archive.Results) != 2 || archive.Results[0].Value != 0.7 || archive.Results[0].Harness.Version != "0.3.285" {
+		t.Errorf("archive: %+v", archive.Results)
+	}
 	raw := []byte(`{"version":1,"status":"success","eval":{"task":"t","dataset":{"location":"/home/alice/secret/data.csv"},"model":"hf/acme/m"},
 		"results":{"scorer":{"name":"match"},"metrics":{"accuracy":{"name":"accuracy","value":0.5},"bootstrap_std":{"name":"bootstrap_std","value":0.1}}}}`)
 	old, err := eval.Parse(raw, "")
@@ -187,6 +191,7 @@ func TestParseRejects(t *testing.T) {
 		"no results":      {`{"results":{}}`, "no results"},
 		"no number":       {`{"results":{"a":{"acc,none":"x"}}}`, "no results"},
 		"results a list":  {`{"results":[]}`, "no results"},
+		"archive":         {"PK\x03\x04", "zip"},
 		"failed run":      {`{"eval":{"task":"t"},"status":"error","results":{"scores":[{"metrics":{"accuracy":{"value":1}}}]}}`, `status "error"`},
 		"declared wrong":  {`{"eval":{"task":"t"},"status":"success","invalidated":true,"results":{"scores":[{"metrics":{"accuracy":{"value":1}}}]}}`, "invalid"},
 		"card without":    {"---\nlicense: mit\n---\n", "no results"},
@@ -269,7 +274,7 @@ func TestNewMetric(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	for _, name := range []string{"lm-eval-0.4.json", "lm-eval-0.3.json", "eval-results.yaml", "card.md", "inspect.json"} {
+	for _, name := range []string{"lm-eval-0.4.json", "lm-eval-0.3.json", "eval-results.yaml", "card.md", "inspect.json", "inspect.eval"} {
 		f.Add(read(f, name))
 	}
 	f.Add([]byte(`{"results":[{"metric":{"name":"a"},"dataset":{"id":"d"},"value":1}]}`))

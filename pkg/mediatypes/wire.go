@@ -28,6 +28,10 @@ const (
 	AnnotationPrev = "dev.modelreg.prev"
 )
 
+// ArtifactEvaluation is the type of a referrer that holds measurements which nobody
+// has signed, and of its one layer: the predicate that a statement of them has.
+const ArtifactEvaluation = "application/vnd.modelreg.eval.v1+json"
+
 // Types of config blobs.
 const (
 	ConfigModel       = "application/vnd.cncf.model.config.v1+json"

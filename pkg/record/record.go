@@ -63,6 +63,10 @@ type Record struct {
 	// Evaluators are those whose measurements are trusted besides.
 	Evaluators []Party `json:"evaluators,omitempty"`
 
+	// Evaluations are repositories, host/name, in which others keep what they have
+	// measured of the versions.
+	Evaluations []string `json:"evaluations,omitempty"`
+
 	// Redirect is the repository, host/name, that this one has moved to.
 	Redirect string `json:"redirect,omitzero"`
 
@@ -128,6 +132,14 @@ func (r *Record) Check() error {
 			}
 		}
 	}
+	if len(r.Evaluations) > maxParties {
+		return fmt.Errorf("evaluations: more than %d", maxParties)
+	}
+	for _, name := range r.Evaluations {
+		if err := checkName(name); err != nil {
+			return fmt.Errorf("evaluations: %w", err)
+		}
+	}
 	if len(r.Notice) > maxText {
 		return fmt.Errorf("notice of %d bytes, more than %d", len(r.Notice), maxText)
 	}
@@ -148,12 +160,19 @@ func checkRedirect(name string) error {
 	if name == "" {
 		return nil
 	}
-	r, err := ref.Parse(name)
-	if err != nil {
+	if err := checkName(name); err != nil {
 		return fmt.Errorf("redirect: %w", err)
 	}
+	return nil
+}
+
+func checkName(name string) error {
+	r, err := ref.Parse(name)
+	if err != nil {
+		return err
+	}
 	if r.Name() != name || r.Scheme != "" {
-		return fmt.Errorf("redirect %.300q is not the name of a repository, HOST/NAME", name)
+		return fmt.Errorf("%.300q is not the name of a repository, HOST/NAME", name)
 	}
 	return nil
 }

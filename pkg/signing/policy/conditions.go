@@ -106,6 +106,8 @@ type fileScan struct {
 
 type fileEvaluation struct {
 	Metric  string   `yaml:"metric"`
+	Filter  string   `yaml:"filter"`
+	Task    string   `yaml:"task"`
 	Dataset string   `yaml:"dataset"`
 	Min     *float64 `yaml:"min"`
 	Max     *float64 `yaml:"max"`

@@ -87,6 +87,9 @@ func TestDecideConditions(t *testing.T) {
 	const safe, bad = `{"verdict":"safe","files":1,"findings":[]}`, `{"verdict":"dangerous"}`
 	sarif := func(run string) string { return `{"version":"2.1.0","runs":[` + run + `]}` }
 	evaluate := withModel("evaluations: [{metric: accuracy, dataset: mmlu, min: 0.7, max: 1}]")
+	inUnit := func(unit, value string) string {
+		return `{"results":[{"task":"t","metric":{"name":"accuracy","filter":"strict","unit":"` + unit + `"},"dataset":{"id":"mmlu"},"value":` + value + `}]}`
+	}
 	result := func(metric, dataset, value string) string {
 		return `{"metric":{"name":"` + metric + `"},"dataset":{"id":"` + dataset + `"},"value":` + value + `}`
 	}
@@ -165,6 +168,19 @@ func TestDecideConditions(t *testing.T) {
 		"one of two is bad":     {evaluate, both(says(policy.TypeEvaluation, result("accuracy", "mmlu", "0.9")), says(policy.TypeEvaluation, result("accuracy", "mmlu", "0.1"))), "evaluation"},
 		"other metric":          {evaluate, says(policy.TypeEvaluation, result("f1", "mmlu", "0.9")), "evaluation"},
 		"other dataset":         {evaluate, says(policy.TypeEvaluation, result("accuracy", "arc", "0.9")), "evaluation"},
+		"in percent":            {evaluate, says(policy.TypeEvaluation, inUnit("percent", "71.2")), ""},
+		"too few percent":       {evaluate, says(policy.TypeEvaluation, inUnit("percent", "45")), "evaluation"},
+		"unit not said":         {evaluate, says(policy.TypeEvaluation, result("accuracy", "mmlu", "71.2")), "evaluation"},
+		"bounds in percent":     {withModel("evaluations: [{metric: accuracy, max: 5}]"), says(policy.TypeEvaluation, inUnit("fraction", "0.9")), "evaluation"},
+		"and met":               {withModel("evaluations: [{metric: accuracy, max: 5}]"), says(policy.TypeEvaluation, inUnit("fraction", "0.04")), ""},
+		"task and filter":       {withModel("evaluations: [{metric: accuracy, task: t, filter: strict, min: 0.7}]"), says(policy.TypeEvaluation, inUnit("fraction", "0.71")), ""},
+		"other task":            {withModel("evaluations: [{metric: accuracy, task: u, min: 0.7}]"), says(policy.TypeEvaluation, inUnit("fraction", "0.71")), "evaluation"},
+		"other filter":          {withModel("evaluations: [{metric: accuracy, filter: loose, min: 0.7}]"), says(policy.TypeEvaluation, inUnit("fraction", "0.71")), "evaluation"},
+		"filter bad beside":     {withModel("evaluations: [{metric: accuracy, filter: strict, min: 0.7}]"), both(says(policy.TypeEvaluation, inUnit("fraction", "0.71")), says(policy.TypeEvaluation, result("accuracy", "mmlu", "0.1"))), ""},
+		"value as text":         {evaluate, both(says(policy.TypeEvaluation, result("accuracy", "mmlu", "0.8")), says(policy.TypeEvaluation, result("accuracy", "mmlu", `"0.8"`))), "evaluation"},
+		"metric twice":          {evaluate, says(policy.TypeEvaluation, `{"metric":{"name":"f1"},"metric":{"name":"accuracy"},"dataset":{"id":"mmlu"},"value":0.8}`), "evaluation"},
+		"no results":            {evaluate, says(policy.TypeEvaluation, `{"results":[]}`), "evaluation"},
+		"results of null":       {evaluate, says(policy.TypeEvaluation, `{"results":[null]}`), "evaluation"},
 		"no value":              {evaluate, says(policy.TypeEvaluation, result("accuracy", "mmlu", "null")), "evaluation"},
 		"no evaluation":         {evaluate, nil, "evaluation"},
 		"passed":                {withModel("tests: passed"), says(policy.TypeTests, `{"result":"PASSED"}`), ""},

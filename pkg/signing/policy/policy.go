@@ -213,7 +213,9 @@ type Scan struct {
 // within the bounds, and there must be one.
 type Evaluation struct {
 	Metric  string
-	Dataset string // empty is any
+	Filter  string // empty is any, and so are the next two
+	Task    string
+	Dataset string
 	Min     *float64
 	Max     *float64
 }

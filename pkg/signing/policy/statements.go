@@ -3,6 +3,7 @@ package policy
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -138,11 +139,14 @@ func readScan(raw jsontext.Value) scanReport {
 
 // evalRecord is one result of an evaluation.
 type evalRecord struct {
+	Task    string `json:"task"`
 	Dataset struct {
 		ID string `json:"id"`
 	} `json:"dataset"`
 	Metric struct {
-		Name string `json:"name"`
+		Name   string `json:"name"`
+		Filter string `json:"filter"`
+		Unit   string `json:"unit"`
 	} `json:"metric"`
 	Value *float64 `json:"value"`
 }
@@ -169,15 +173,16 @@ func (e Evaluation) results(all []signing.Attestation) (found []string, used []s
 		}
 		before := len(found)
 		for _, r := range records {
-			if r.Metric.Name != e.Metric || e.Dataset != "" && r.Dataset.ID != e.Dataset {
+			if !e.asksFor(r) {
 				continue
 			}
 			if r.Value == nil {
 				ok, found = false, append(found, "no value")
 				continue
 			}
-			ok = ok && (e.Min == nil || *r.Value >= *e.Min) && (e.Max == nil || *r.Value <= *e.Max)
-			found = append(found, fmt.Sprintf("%v", *r.Value))
+			value := e.inUnit(r)
+			ok = ok && (e.Min == nil || value >= *e.Min) && (e.Max == nil || value <= *e.Max)
+			found = append(found, fmt.Sprintf("%v", value))
 		}
 		if len(found) > before {
 			used = append(used, at)
@@ -186,11 +191,41 @@ func (e Evaluation) results(all []signing.Attestation) (found []string, used []s
 	return found, used, ok
 }
 
-func (e Evaluation) name() string {
-	if e.Dataset != "" {
-		return e.Metric + " on " + e.Dataset
+// asksFor tells whether a result is one of those that are bounded.
+func (e Evaluation) asksFor(r evalRecord) bool {
+	is := func(wanted, has string) bool { return wanted == "" || wanted == has }
+	return r.Metric.Name == e.Metric && is(e.Filter, r.Metric.Filter) && is(e.Task, r.Task) && is(e.Dataset, r.Dataset.ID)
+}
+
+// inUnit is the value of a result in the unit of the bounds, so that 45 percent is
+// not above 0.7: bounds of which one is above 1 are percentages. A result that
+// does not state its unit is compared as it is.
+func (e Evaluation) inUnit(r evalRecord) float64 {
+	percent := false
+	for _, bound := range []*float64{e.Min, e.Max} {
+		percent = percent || bound != nil && math.Abs(*bound) > 1
 	}
-	return e.Metric
+	switch {
+	case r.Metric.Unit == "percent" && !percent:
+		return *r.Value / 100
+	case r.Metric.Unit == "fraction" && percent:
+		return *r.Value * 100
+	}
+	return *r.Value
+}
+
+func (e Evaluation) name() string {
+	name := e.Metric
+	if e.Filter != "" {
+		name += " (" + e.Filter + ")"
+	}
+	if e.Task != "" {
+		name += " of " + e.Task
+	}
+	if e.Dataset != "" {
+		name += " on " + e.Dataset
+	}
+	return name
 }
 
 func (e Evaluation) wanted() string {

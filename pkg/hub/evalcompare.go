@@ -1,0 +1,125 @@
+package hub
+
+import (
+	"context"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/modelreg/modelreg/pkg/eval"
+	"github.com/modelreg/modelreg/pkg/ref"
+)
+
+// A ComparedRow is one measurement that two versions share, as [eval.Row] has it.
+type ComparedRow struct {
+	A           Evaluation   `json:"a"`
+	B           Evaluation   `json:"b"`
+	Delta       float64      `json:"delta"`
+	Verdict     eval.Verdict `json:"verdict"` // of B
+	P           *float64     `json:"p"`       // null where it cannot be told
+	Significant bool         `json:"significant"`
+	Flags       []string     `json:"flags"`
+}
+
+// An EvalComparison joins the results of two versions.
+type EvalComparison struct {
+	From     string        `json:"from"` // reference of A
+	To       string        `json:"to"`   // reference of B
+	Rows     []ComparedRow `json:"rows"`
+	OnlyA    []Evaluation  `json:"onlyA"`
+	OnlyB    []Evaluation  `json:"onlyB"`
+	Problems []string      `json:"problems"`
+}
+
+// CompareEvaluations joins the results of two versions. Of several results of one
+// measurement the most believable is compared.
+func (h *Hub) CompareEvaluations(ctx context.Context, a, b ref.Reference, opts EvaluationsOptions) (*EvalComparison, error) {
+	var of [2]*Evaluations
+	g, gctx := errgroup.WithContext(ctx)
+	for i, r := range []ref.Reference{a, b} {
+		g.Go(func() (err error) {
+			of[i], err = h.Evaluations(gctx, r, opts)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	return compareEvaluations(of[0], of[1]), nil
+}
+
+func compareEvaluations(a, b *Evaluations) *EvalComparison {
+	res := &EvalComparison{From: a.Reference, To: b.Reference, Rows: []ComparedRow{}, OnlyA: []Evaluation{}, OnlyB: []Evaluation{}}
+	res.Problems = append(append([]string{}, a.Problems...), b.Problems...)
+	listA, listB := mostBelievable(a.Evaluations), mostBelievable(b.Evaluations)
+	for _, m := range eval.Join(resultsOf(listA), resultsOf(listB)) {
+		switch {
+		case m.Row == nil && m.A >= 0:
+			res.OnlyA = append(res.OnlyA, listA[m.A])
+		case m.Row == nil:
+			res.OnlyB = append(res.OnlyB, listB[m.B])
+		default:
+			row := ComparedRow{
+				A: listA[m.A], B: listB[m.B], Delta: m.Row.Delta, Verdict: m.Row.Verdict,
+				P: m.Row.P, Significant: m.Row.Significant, Flags: m.Row.Flags,
+			}
+			if row.A.Class != row.B.Class {
+				row.Flags = append(row.Flags, "class")
+			}
+			if len(row.A.Disputed)+len(row.B.Disputed) > 0 {
+				row.Flags = append(row.Flags, "disputed")
+			}
+			res.Rows = append(res.Rows, row)
+		}
+	}
+	return res
+}
+
+// mostBelievable leaves out results of measurements that a more believable party
+// has made too, with the same settings.
+func mostBelievable(list []Evaluation) []Evaluation {
+	list = slices.Clone(list)
+	slices.SortStableFunc(list, func(a, b Evaluation) int { return a.Class.rank() - b.Class.rank() })
+	var out []Evaluation
+	seen := map[eval.Measurement]Class{}
+	for _, e := range list {
+		m := e.Measurement()
+		if class, ok := seen[m]; ok && class != e.Class {
+			continue
+		}
+		seen[m] = e.Class
+		out = append(out, e)
+	}
+	return out
+}
+
+func resultsOf(list []Evaluation) []eval.Result {
+	out := make([]eval.Result, len(list))
+	for i, e := range list {
+		out[i] = e.Result
+	}
+	return out
+}
+
+// Vouched are the results that a known party has signed and that nobody disputes
+// whose word counts.
+func (e *Evaluations) Vouched() []eval.Result {
+	var out []Evaluation
+	for _, ev := range e.Evaluations {
+		if ev.Class.rank() < ClassCommunity.rank() && len(ev.Disputed) == 0 {
+			out = append(out, ev)
+		}
+	}
+	return resultsOf(mostBelievable(out))
+}
+
+// Pick keeps the results of one statement, given by its digest or the beginning
+// of that.
+func (e *Evaluations) Pick(statement string) error {
+	of, err := pickStatement(e.Evaluations, statement)
+	if err != nil {
+		return err
+	}
+	e.Evaluations = slices.DeleteFunc(e.Evaluations, func(ev Evaluation) bool { return ev.Statement != of || ev.Class == ClassClaimed })
+	return nil
+}

@@ -1,0 +1,538 @@
+package hub
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+	"oras.land/oras-go/v2/content"
+	"oras.land/oras-go/v2/errdef"
+
+	"github.com/modelreg/modelreg/pkg/eval"
+	"github.com/modelreg/modelreg/pkg/mediatypes"
+	"github.com/modelreg/modelreg/pkg/record"
+	"github.com/modelreg/modelreg/pkg/ref"
+	"github.com/modelreg/modelreg/pkg/remote"
+	"github.com/modelreg/modelreg/pkg/signing"
+)
+
+// A Class says whose word a result is.
+type Class string
+
+// The classes, from the most to the least. Those from Community on are nobody's
+// word that is known here, whatever they say of themselves.
+const (
+	ClassTrusted   Class = "trusted"   // signed by a key or an identity that the reader names
+	ClassPublisher Class = "publisher" // signed by a publisher that the repository names
+	ClassEvaluator Class = "evaluator" // signed by an evaluator that the repository names
+	ClassCommunity Class = "community" // signed by somebody else
+	ClassUnsigned  Class = "unsigned"  // attached by whoever can push there
+	ClassClaimed   Class = "claimed"   // written in the card of the version
+)
+
+// rank orders classes, the most believable first.
+func (c Class) rank() int {
+	return slices.Index([]Class{ClassTrusted, ClassPublisher, ClassEvaluator, ClassCommunity, ClassUnsigned, ClassClaimed}, c)
+}
+
+// An Evaluation is one result, and whose word it is.
+type Evaluation struct {
+	eval.Result
+
+	Class Class `json:"class"`
+
+	// Signer is who has signed the statement. It is nil where that could not be
+	// checked, as with keys that nobody here knows.
+	Signer *Signer `json:"signer"`
+
+	// Claims is who the statement says has signed it: anybody can say anything.
+	Claims *Signer `json:"claims,omitempty"`
+
+	// Repository is where the statement is, and Statement the digest of the
+	// manifest that holds it, there. Both are of the version for what its card
+	// claims.
+	Repository string `json:"repository"`
+	Statement  string `json:"statement"`
+
+	// Format is what the result was read from, and File the digest of that.
+	Format eval.Format `json:"format,omitempty"`
+	File   string      `json:"file,omitempty"`
+
+	// Disputed are the doubts that count: those of publishers, and of those whom
+	// the reader trusts.
+	Disputed []Dispute `json:"disputed,omitempty"`
+}
+
+// Evaluations are the results that are known of a version.
+type Evaluations struct {
+	Reference   string       `json:"reference"`
+	Digest      string       `json:"digest"`
+	Evaluations []Evaluation `json:"evaluations"`
+
+	// Problems tell what could not be looked at, and what cannot be read.
+	Problems []string `json:"problems"`
+}
+
+// EvaluationsOptions says which results are wanted, and whom to trust.
+type EvaluationsOptions struct {
+	// Trust are those whom the reader believes; nil for nobody.
+	Trust *signing.Trust
+
+	// From are repositories that are looked into besides the model's own and
+	// those that its record names on the same host.
+	From []ref.Reference
+
+	// Signer is who states something, of [Hub.Dispute].
+	Signer *signing.Signer
+}
+
+// Limits of what is looked at.
+const (
+	// MaxEvaluations bounds the statements that are looked at in one repository.
+	MaxEvaluations = 256
+
+	maxEvaluationRepos = 16
+	evalWorkers        = 8
+)
+
+// Evaluations returns the results that are known of the version that r resolves to:
+// those stated in its repository and in others, joined by its digest, and those that
+// its card claims. The most believable come first.
+func (h *Hub) Evaluations(ctx context.Context, r ref.Reference, opts EvaluationsOptions) (*Evaluations, error) {
+	t, err := h.measured(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	return h.evaluations(ctx, t, opts)
+}
+
+// measured resolves r: an index as a whole, unless a variant of it is named.
+func (h *Hub) measured(ctx context.Context, r ref.Reference) (*target, error) {
+	want, err := h.wanted(r)
+	if err != nil {
+		return nil, err
+	}
+	r.Variant = ""
+	t, err := h.find(ctx, r)
+	if err != nil || want.IsZero() {
+		return t, err
+	}
+	return h.take(ctx, t, want, isModel)
+}
+
+func (h *Hub) evaluations(ctx context.Context, t *target, opts EvaluationsOptions) (*Evaluations, error) {
+	res := &Evaluations{Reference: t.ref.String(), Digest: t.desc.Digest.String(), Evaluations: []Evaluation{}, Problems: []string{}}
+	rec, err := h.record(ctx, t.repo)
+	if err != nil {
+		res.problem("%s: %v", t.ref.Name(), err)
+		rec = &record.Record{}
+	}
+	w := &evalWitness{target: t}
+	if w.trusts, err = h.evalTrusts(ctx, rec, opts.Trust); err != nil {
+		return nil, err
+	}
+	repos, problems := h.evalRepositories(t, rec, opts.From)
+	res.Problems = append(res.Problems, problems...)
+	found := make([]evalFound, len(repos))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(evalWorkers)
+	for i, repo := range repos {
+		g.Go(func() error {
+			found[i] = w.look(gctx, repo)
+			if err := found[i].err; err != nil && (i == 0 || gctx.Err() != nil) {
+				return fmt.Errorf("list results of %s: %w", t.ref, err)
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	for i, f := range found {
+		if f.err != nil {
+			res.problem("%s: %v", repos[i].Name(), f.err)
+		}
+		res.Evaluations = append(res.Evaluations, f.evaluations...)
+		res.Problems = append(res.Problems, f.problems...)
+	}
+	res.dispute(found[0].disputes) // only the model's own repository is its owner's
+	if err := h.claimedResults(ctx, t, opts, res); err != nil {
+		return nil, err
+	}
+	slices.SortStableFunc(res.Evaluations, func(a, b Evaluation) int {
+		return cmp.Or(
+			cmp.Compare(a.Task, b.Task), cmp.Compare(a.Dataset.ID, b.Dataset.ID), cmp.Compare(a.Metric.Name, b.Metric.Name),
+			cmp.Compare(a.Metric.Filter, b.Metric.Filter), cmp.Compare(a.Class.rank(), b.Class.rank()), cmp.Compare(a.Statement, b.Statement),
+		)
+	})
+	return res, nil
+}
+
+func (e *Evaluations) problem(format string, args ...any) {
+	e.Problems = append(e.Problems, fmt.Sprintf(format, args...))
+}
+
+// dispute puts doubts beside the statements that they are about.
+func (e *Evaluations) dispute(doubts []Dispute) {
+	for i := range e.Evaluations {
+		for _, d := range doubts {
+			if d.Statement == e.Evaluations[i].Statement {
+				e.Evaluations[i].Disputed = append(e.Evaluations[i].Disputed, d)
+			}
+		}
+	}
+}
+
+// claimedResults adds what the card of the version claims.
+func (h *Hub) claimedResults(ctx context.Context, t *target, opts EvaluationsOptions, res *Evaluations) error {
+	rev, err := h.effectiveCard(ctx, t, opts.Trust)
+	if errors.Is(err, errdef.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("list results of %s: %w", t.ref, err)
+	}
+	doc, err := rev.Card()
+	if err != nil {
+		res.problem("the card was not looked at: %v", err)
+		return nil
+	}
+	for _, r := range eval.FromCard(doc.Meta.Results) {
+		res.Evaluations = append(res.Evaluations, Evaluation{
+			Result: r, Class: ClassClaimed, Repository: t.ref.Name(), Statement: t.desc.Digest.String(), Format: eval.FormatCard,
+		})
+	}
+	return nil
+}
+
+// An evalTrust are those whose statements are of a class.
+type evalTrust struct {
+	class Class
+	signing.Trust
+}
+
+// evalTrusts are those who are known here, by class, and last whoever a certificate
+// names.
+func (h *Hub) evalTrusts(ctx context.Context, rec *record.Record, given *signing.Trust) ([]evalTrust, error) {
+	var out []evalTrust
+	if given != nil {
+		out = append(out, evalTrust{ClassTrusted, *given})
+	}
+	for class, parties := range map[Class][]record.Party{ClassPublisher: rec.Publishers, ClassEvaluator: rec.Evaluators} {
+		trust, err := h.evalParties(ctx, parties)
+		if err != nil {
+			return nil, err
+		}
+		if trust != nil {
+			out = append(out, evalTrust{class, *trust})
+		}
+	}
+	anybody, err := h.evalParties(ctx, []record.Party{{Identity: "a", Issuer: "b"}})
+	if err != nil {
+		return nil, err
+	}
+	if anybody != nil {
+		anybody.Identities = []signing.Identity{{SubjectRegexp: "^.*$", IssuerRegexp: "^.*$"}}
+		out = append(out, evalTrust{ClassCommunity, *anybody})
+	}
+	slices.SortFunc(out, func(a, b evalTrust) int { return a.class.rank() - b.class.rank() })
+	return out, nil
+}
+
+// evalParties are those of a record as somebody to trust. Without a trusted root
+// identities are left out; nil means that nobody is left.
+func (h *Hub) evalParties(ctx context.Context, list []record.Party) (*signing.Trust, error) {
+	trust := &signing.Trust{}
+	for _, p := range list {
+		if p.Key == "" {
+			trust.Identities = append(trust.Identities, signing.Identity{Subject: p.Identity, Issuer: p.Issuer})
+			continue
+		}
+		key, err := signing.LoadPublicKey([]byte(p.Key))
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", record.ErrMalformed, err)
+		}
+		trust.Keys = append(trust.Keys, key)
+	}
+	if len(trust.Identities) > 0 {
+		rules, err := h.rules(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if rules.Roots != nil {
+			trust.Roots, err = rules.Roots("")
+		}
+		if trust.Roots == nil || err != nil {
+			trust.Identities, trust.Roots = nil, nil
+		}
+	}
+	if len(trust.Keys)+len(trust.Identities) == 0 {
+		return nil, nil
+	}
+	return trust, trust.Check()
+}
+
+// evalRepositories are those that are looked into: the model's own, those of from,
+// and those on its host that its record names. A record must not send its readers
+// to other hosts.
+func (h *Hub) evalRepositories(t *target, rec *record.Record, from []ref.Reference) ([]*remote.Repository, []string) {
+	repos, problems := []*remote.Repository{t.repo}, []string{}
+	add := func(r ref.Reference) {
+		if slices.ContainsFunc(repos, func(o *remote.Repository) bool { return o.Name() == r.Name() }) {
+			return
+		}
+		repo, err := h.repository(ref.Reference{Scheme: r.Scheme, Host: r.Host, Repository: r.Repository})
+		if err != nil {
+			problems = append(problems, fmt.Sprintf("%s: %v", r.Name(), err))
+			return
+		}
+		repos = append(repos, repo)
+	}
+	for _, r := range from {
+		add(r)
+	}
+	for _, name := range rec.Evaluations {
+		r, err := ref.Parse(name)
+		if err != nil || r.Host != t.ref.Host {
+			problems = append(problems, fmt.Sprintf("%s: named by the record, and on another host: --from looks into it", name))
+			continue
+		}
+		if len(repos) == maxEvaluationRepos {
+			problems = append(problems, fmt.Sprintf("more than %d repositories: the rest was not looked into", maxEvaluationRepos))
+			break
+		}
+		add(r)
+	}
+	return repos, problems
+}
+
+// evalWitness reads statements about one version.
+type evalWitness struct {
+	target *target
+	trusts []evalTrust
+}
+
+// evalFound is what one repository says of the version.
+type evalFound struct {
+	evaluations []Evaluation
+	disputes    []Dispute
+	problems    []string
+	err         error // the repository could not be asked
+}
+
+// look reads the statements in one repository.
+func (w *evalWitness) look(ctx context.Context, repo *remote.Repository) evalFound {
+	var out evalFound
+	listed, err := repo.Referrers(ctx, w.target.desc, "")
+	if err != nil {
+		if !errors.Is(err, errdef.ErrNotFound) {
+			out.err = err
+		}
+		return out
+	}
+	listed = slices.DeleteFunc(listed, func(d ocispec.Descriptor) bool { return !mayEvaluate(d) })
+	if n := len(listed); n > MaxEvaluations {
+		out.problems = append(out.problems, fmt.Sprintf("%s: %d statements; %d were looked at", repo.Name(), n, MaxEvaluations))
+		listed = listed[:MaxEvaluations]
+	}
+	each := make([]evalFound, len(listed))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(evalWorkers)
+	for i, desc := range listed {
+		g.Go(func() error {
+			each[i] = w.statement(gctx, repo, desc)
+			return each[i].err
+		})
+	}
+	out.err = g.Wait()
+	for _, f := range each {
+		out.evaluations = append(out.evaluations, f.evaluations...)
+		out.disputes = append(out.disputes, f.disputes...)
+		out.problems = append(out.problems, f.problems...)
+	}
+	return out
+}
+
+// mayEvaluate tells whether a referrer says in the list that it is about results.
+// That is not signed; who lies there hides what he could as well have removed.
+func mayEvaluate(d ocispec.Descriptor) bool {
+	if d.ArtifactType == mediatypes.ArtifactEvaluation {
+		return true
+	}
+	t := d.Annotations[predicateTypeAnnotation]
+	return t == eval.PredicateType || t == disputeType
+}
+
+// predicateTypeAnnotation is where a bundle's referrer repeats what it is about.
+const predicateTypeAnnotation = "dev.sigstore.bundle.predicateType"
+
+// statement reads one referrer.
+func (w *evalWitness) statement(ctx context.Context, repo *remote.Repository, desc ocispec.Descriptor) evalFound {
+	var out evalFound
+	var err error
+	if desc.ArtifactType == mediatypes.ArtifactEvaluation {
+		err = w.unsigned(ctx, repo, desc, &out)
+	} else {
+		err = w.signed(ctx, repo, desc, &out)
+	}
+	if err == nil {
+		return out
+	}
+	if errors.Is(err, eval.ErrMalformed) || errors.Is(err, errdef.ErrNotFound) || errors.Is(err, mediatypes.ErrMalformed) || errors.Is(err, content.ErrMismatchedDigest) {
+		out.problems = append(out.problems, fmt.Sprintf("%s@%s: %v", repo.Name(), desc.Digest, err))
+		return out
+	}
+	out.err = err
+	return out
+}
+
+// unsigned reads results that nobody vouches for.
+func (w *evalWitness) unsigned(ctx context.Context, repo *remote.Repository, desc ocispec.Descriptor, out *evalFound) error {
+	_, raw, err := repo.Manifest(ctx, desc.Digest.String())
+	if err != nil {
+		return err
+	}
+	m, err := mediatypes.ParseManifest(raw)
+	if err != nil {
+		return err
+	}
+	if m.Subject == nil || m.Subject.Digest != w.target.desc.Digest || m.ArtifactType != mediatypes.ArtifactEvaluation || len(m.Layers) != 1 {
+		return fmt.Errorf("%w: a referrer that is listed here and is none of this version", eval.ErrMalformed)
+	}
+	if m.Layers[0].Size > eval.MaxPredicateBytes {
+		return fmt.Errorf("%w: results of %d bytes", eval.ErrMalformed, m.Layers[0].Size)
+	}
+	predicate, err := content.FetchAll(ctx, repo, m.Layers[0])
+	if err != nil {
+		return err
+	}
+	return w.results(predicate, Evaluation{Class: ClassUnsigned, Repository: repo.Name(), Statement: desc.Digest.String()}, out)
+}
+
+// signed reads a statement in a bundle, and finds out who has signed it.
+func (w *evalWitness) signed(ctx context.Context, repo *remote.Repository, desc ocispec.Descriptor, out *evalFound) error {
+	one := newOneReader(repo, desc)
+	about := signing.Target{Repository: w.target.ref.Name(), Descriptor: w.target.desc}
+	of := Evaluation{Class: ClassCommunity, Repository: repo.Name(), Statement: desc.Digest.String()}
+	for _, trust := range w.trusts {
+		report, err := signing.Attestations(ctx, one, about, trust.Trust)
+		if err != nil {
+			return err
+		}
+		if len(report.Attestations) == 0 {
+			continue
+		}
+		at := report.Attestations[0]
+		of.Class, of.Signer = trust.class, signerOf(at.Signer)
+		return w.said(at.Type, at.Raw, of, out)
+	}
+	list, err := signing.ListAttached(ctx, one, about, []ocispec.Descriptor{desc}, nil)
+	if err != nil {
+		return err
+	}
+	if len(list) == 1 && list[0].Claim.Kind != "" {
+		of.Claims = signerOf(list[0].Claim)
+	}
+	for _, predicateType := range []string{eval.PredicateType, disputeType} {
+		for raw, err := range signing.DetachedOf(ctx, one, about, predicateType) {
+			if err != nil {
+				return err
+			}
+			said, predicate, err := unverified(raw, w.target.desc.Digest)
+			if err != nil {
+				return err
+			}
+			return w.said(said, predicate, of, out)
+		}
+	}
+	return fmt.Errorf("%w: a referrer that holds no statement about this version", eval.ErrMalformed)
+}
+
+// said takes what a statement says.
+func (w *evalWitness) said(predicateType string, predicate jsontext.Value, of Evaluation, out *evalFound) error {
+	switch predicateType {
+	case eval.PredicateType:
+		return w.results(predicate, of, out)
+	case disputeType:
+		return w.doubt(predicate, of, out)
+	}
+	return fmt.Errorf("%w: listed as results, and signed as %q", eval.ErrMalformed, predicateType)
+}
+
+func (w *evalWitness) results(predicate []byte, of Evaluation, out *evalFound) error {
+	report, err := eval.ParsePredicate(predicate)
+	if err != nil {
+		return err
+	}
+	of.Format, of.File = report.Format, report.Source
+	for _, r := range report.Results {
+		of.Result = r
+		out.evaluations = append(out.evaluations, of)
+	}
+	return nil
+}
+
+// doubt takes a dispute, if it is by somebody whose word counts.
+func (w *evalWitness) doubt(predicate []byte, of Evaluation, out *evalFound) error {
+	var d Dispute
+	if err := json.Unmarshal(predicate, &d); err != nil {
+		return fmt.Errorf("%w: %w", eval.ErrMalformed, err)
+	}
+	if of.Class != ClassTrusted && of.Class != ClassPublisher || len(d.Reason) > maxReason {
+		return nil
+	}
+	out.disputes = append(out.disputes, Dispute{Statement: d.Statement, Reason: d.Reason, Signer: of.Signer})
+	return nil
+}
+
+// unverified is what a bundle states that nobody has checked, if it is about a
+// version.
+func unverified(bundle []byte, about digest.Digest) (string, jsontext.Value, error) {
+	raw, err := signing.UnverifiedStatement(bundle)
+	if err != nil {
+		return "", nil, fmt.Errorf("%w: %w", eval.ErrMalformed, err)
+	}
+	var st struct {
+		Subject []struct {
+			Digest map[string]string `json:"digest"`
+		} `json:"subject"`
+		PredicateType string         `json:"predicateType"`
+		Predicate     jsontext.Value `json:"predicate"`
+	}
+	if err := json.Unmarshal(raw, &st); err != nil {
+		return "", nil, fmt.Errorf("%w: %w", eval.ErrMalformed, err)
+	}
+	for _, s := range st.Subject {
+		if s.Digest[about.Algorithm().String()] == about.Encoded() {
+			return st.PredicateType, st.Predicate, nil
+		}
+	}
+	return "", nil, fmt.Errorf("%w: a statement about another artifact", eval.ErrMalformed)
+}
+
+// pickStatement finds the one statement whose digest begins with text.
+func pickStatement(list []Evaluation, text string) (string, error) {
+	found := map[string]bool{}
+	for _, e := range list {
+		if e.Class != ClassClaimed && (strings.HasPrefix(e.Statement, text) || strings.HasPrefix(strings.TrimPrefix(e.Statement, "sha256:"), text)) {
+			found[e.Statement] = true
+		}
+	}
+	switch len(found) {
+	case 0:
+		return "", fmt.Errorf("no statement %s: %w", text, errdef.ErrNotFound)
+	case 1:
+		for d := range found {
+			return d, nil
+		}
+	}
+	return "", fmt.Errorf("%w: %d statements begin with %s: give more digits", ErrUsage, len(found), text)
+}
