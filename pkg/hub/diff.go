@@ -111,52 +111,43 @@ func (t *diffTarget) digest() string {
 	return t.desc.Digest.String()
 }
 
-// diffTargets resolves a side: all models of an index, if it holds some.
+// diffTargets resolves a side: all models of an index, unless one is wanted.
 func (h *Hub) diffTargets(ctx context.Context, s DiffSide) ([]*diffTarget, error) {
 	if s.Directory != "" {
 		return []*diffTarget{{dir: s.Directory}}, nil
 	}
+	want, err := h.wanted(s.Reference)
+	if err != nil {
+		return nil, err
+	}
+	s.Reference.Variant = ""
 	t, err := h.find(ctx, s.Reference)
 	if err != nil {
 		return nil, err
 	}
-	if !isIndex(t.desc) {
-		return []*diffTarget{{target: t, asked: s.Reference}}, nil
+	if !isIndex(t.desc) || !want.IsZero() {
+		t, err = h.take(ctx, t, want, isModel)
+		return []*diffTarget{{target: t, asked: s.Reference}}, err
 	}
 	index, err := mediatypes.ParseIndex(t.raw)
 	if err != nil {
 		return nil, fmt.Errorf("read index %s: %w", t.ref, err)
 	}
-	var out []*diffTarget
-	for _, m := range index.Manifests {
-		if !isModel(m) {
-			continue
-		}
-		child := *t
-		child.desc, child.raw, child.ref = m, nil, t.ref.WithDigest(m.Digest)
-		out = append(out, &diffTarget{target: &child, asked: s.Reference, variant: variantName(m), index: t.desc.Digest.String()})
-	}
-	if len(out) == 0 {
+	found := listed(index, isModel)
+	if len(found) == 0 {
 		return nil, fmt.Errorf("choose from index %s: it holds no models: %w", t.ref, ErrNoVariant)
 	}
+	called, err := variantsOf(ctx, t, found)
+	if err != nil {
+		return nil, fmt.Errorf("read index %s: %w", t.ref, err)
+	}
+	out := make([]*diffTarget, len(found))
+	for i, m := range found {
+		child := *t
+		child.desc, child.raw, child.ref = m, nil, t.ref.WithDigest(m.Digest)
+		out[i] = &diffTarget{target: &child, asked: s.Reference, variant: called[i].Label(), index: t.desc.Digest.String()}
+	}
 	return out, nil
-}
-
-// variantName is what an index calls one of its models.
-func variantName(m ocispec.Descriptor) string {
-	for _, key := range []string{"dev.modelreg.variant.name", "dev.modelreg.variant", ocispec.AnnotationTitle, ocispec.AnnotationRefName} {
-		if name := m.Annotations[key]; name != "" {
-			return name
-		}
-	}
-	name := m.Annotations["dev.modelreg.variant.format"]
-	if quant := m.Annotations["dev.modelreg.variant.quant"]; quant != "" {
-		name += "-" + quant
-	}
-	if name == "" {
-		name = m.Digest.Encoded()[:12]
-	}
-	return name
 }
 
 // diffTwo compares two models.
@@ -322,7 +313,7 @@ func evidenceOf(n TreeNode) (diff.Evidence, bool) {
 func (h *Hub) diffVariants(ctx context.Context, from, to []*diffTarget, opts DiffOptions) (*DiffResult, error) {
 	for _, s := range [][]*diffTarget{from, to} {
 		if s[0].index == "" {
-			return nil, fmt.Errorf("compare one model with an index of several: name one of them by its digest: %w", ErrNoVariant)
+			return nil, fmt.Errorf("compare one model with an index of several: name one of them, as in REF#NAME: %w", ErrNoVariant)
 		}
 	}
 	v := &VariantsDiff{Added: []string{}, Removed: []string{}, Changed: []VariantDiff{}, Identical: []string{}}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/modelreg/modelreg/internal/testmodel"
 	"github.com/modelreg/modelreg/pkg/diff"
 	"github.com/modelreg/modelreg/pkg/hub"
+	"github.com/modelreg/modelreg/pkg/variant"
 )
 
 // shards writes a model of two shards of over 8 MiB, of which the second may
@@ -109,4 +111,39 @@ func TestDiffCard(t *testing.T) {
 	if len(res.Card) != 1 || !strings.HasPrefix(res.Card[0].Field, "model-index") {
 		t.Errorf("card = %+v", res.Card)
 	}
+}
+
+// Two indexes are compared by what they call their models.
+func TestDiffVariants(t *testing.T) {
+	w := newWorld(t)
+	w.quants("org/m", "v1", "")
+	same := w.push("org/m:v1-q8", "large").Digest
+	other := w.push("org/m:v2-q4", "another").Digest
+	w.push("org/m:v2-f16", "whole")
+	w.putVariants("org/m", "v2", map[string]variant.Variant{
+		"v1-q8": {Name: "q8", Format: "gguf"}, "v2-q4": {Name: "q4", Format: "gguf"}, "v2-f16": {Name: "f16", Format: "gguf"},
+	})
+	from, to := hub.DiffSide{Reference: w.ref("org/m:v1")}, hub.DiffSide{Reference: w.ref("org/m:v2")}
+	res, err := w.Diff(t.Context(), from, to, hub.DiffOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := res.Variants
+	if v == nil || !res.Different || !slices.Equal(v.Added, []string{"f16"}) || len(v.Removed) != 0 || !slices.Equal(v.Identical, []string{"q8"}) {
+		t.Fatalf("variants = %+v (q8 is %s)", v, same)
+	}
+	if len(v.Changed) != 1 || v.Changed[0].Variant != "q4" || len(v.Changed[0].Files.Changed) != 1 || !strings.HasSuffix(v.Changed[0].To, other) {
+		t.Errorf("changed = %+v", v.Changed)
+	}
+	t.Run("one of them", func(t *testing.T) {
+		res, err := w.Diff(t.Context(), hub.DiffSide{Reference: w.ref("org/m:v1#q4")}, hub.DiffSide{Reference: w.ref("org/m:v2#q4")}, hub.DiffOptions{})
+		if err != nil || res.Variants != nil || res.ToDigest != other || len(res.Files.Changed) != 1 {
+			t.Errorf("result = %+v, %v", res, err)
+		}
+	})
+	t.Run("one with several", func(t *testing.T) {
+		if _, err := w.Diff(t.Context(), hub.DiffSide{Reference: w.ref("org/m:v2-q4")}, to, hub.DiffOptions{}); !errors.Is(err, hub.ErrNoVariant) {
+			t.Errorf("error = %v", err)
+		}
+	})
 }
