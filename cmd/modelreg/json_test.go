@@ -180,6 +180,16 @@ func TestJSONKeys(t *testing.T) {
 			under("tree.attached[]", append(treeKeys(), "predicateType", "layout", "created", "claims", "verified")),
 			under("tree.attached[].claims", signerKeys()), under("tree.attached[].verified", signerKeys()),
 		)},
+		{"lineage", json("lineage", reg.Host+"/acme/imported:v1", "--key", public), slices.Concat(
+			[]string{"reference", "digest", "nodes", "edges", "warnings", "truncated"},
+			under("nodes[]", []string{
+				"id", "reference", "digest", "kind", "read", "licenses", "architecture", "parameters",
+				"signatures", "signers",
+			}),
+			under("nodes[].signers[]", signerKeys()),
+			under("edges[]", []string{"input", "output", "relation", "inferred", "said", "pinned", "claim", "claim.verdict", "claim.reason"}),
+			under("warnings[]", []string{"kind", "node", "message"}),
+		)},
 		{"policy init", json("policy", "init", rules, "--key", public), []string{"policy"}},
 		{"policy validate", json("policy", "validate", rules), append(
 			under("documents[]", []string{"name", "mode", "globs", "authorities"}), "policy", "digest", "documents",

@@ -13,6 +13,7 @@ import (
 	"oras.land/oras-go/v2/content"
 	"oras.land/oras-go/v2/errdef"
 
+	"github.com/modelreg/modelreg/pkg/lineage"
 	"github.com/modelreg/modelreg/pkg/mediatypes"
 	"github.com/modelreg/modelreg/pkg/ref"
 )
@@ -321,6 +322,12 @@ func (n *copyNode) lineage(a map[string]string) {
 			name += "@" + dgst
 		}
 		n.bases = append(n.bases, name)
+	}
+	inputs, _ := lineage.ParseInputs(a[mediatypes.AnnotationInputs])
+	for _, e := range inputs {
+		if r, ok := e.Registry(); ok && e.Relation.OfModels() {
+			n.bases = append(n.bases, r.String())
+		}
 	}
 	for name := range strings.SplitSeq(a[mediatypes.AnnotationBaseModel], ",") {
 		if name != "" {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/modelreg/modelreg/pkg/artifact"
 	"github.com/modelreg/modelreg/pkg/card"
+	"github.com/modelreg/modelreg/pkg/lineage"
 	"github.com/modelreg/modelreg/pkg/mediatypes"
 	"github.com/modelreg/modelreg/pkg/signing/policy"
 )
@@ -172,6 +173,15 @@ func saidFacts(ctx context.Context, t *target, a *artifact.Artifact, f *policy.M
 	an := a.Manifest.Annotations
 	licences := split(an[ocispec.AnnotationLicenses])
 	bases := append(split(an[mediatypes.AnnotationBaseModel]), split(an[ocispec.AnnotationBaseImageName])...)
+	inputs, err := lineage.ParseInputs(an[mediatypes.AnnotationInputs])
+	if err != nil {
+		bases = append(bases, "(inputs that cannot be read)")
+	}
+	for _, e := range inputs {
+		if e.Relation.OfModels() {
+			bases = append(bases, strings.TrimPrefix(e.Reference, "hf:"))
+		}
+	}
 	var config struct {
 		Descriptor struct {
 			Licenses []string `json:"licenses"`

@@ -316,7 +316,7 @@ func (l edges) know(e Edge) bool {
 		if have.Relation.OfModels() != e.Relation.OfModels() || (have.Relation == Code) != (e.Relation == Code) || (have.Relation == Origin) != (e.Relation == Origin) {
 			continue
 		}
-		if have.same(e) {
+		if have.Same(e) {
 			if have.Digest == "" && e.Digest != "" {
 				have.Digest, have.Reference = e.Digest, e.Reference
 			}
@@ -326,8 +326,8 @@ func (l edges) know(e Edge) bool {
 	return false
 }
 
-// same tells whether two edges lead to the same thing, as far as both say.
-func (e Edge) same(o Edge) bool {
+// Same tells whether two edges lead to the same thing, as far as both say.
+func (e Edge) Same(o Edge) bool {
 	if e.Digest != "" && o.Digest != "" {
 		return e.Digest == o.Digest
 	}

@@ -1,0 +1,255 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/modelreg/modelreg/internal/ui"
+	"github.com/modelreg/modelreg/pkg/hub"
+	"github.com/modelreg/modelreg/pkg/lineage"
+)
+
+func newLineage(a *app) *cobra.Command {
+	var opts hub.LineageOptions
+	var trust trustFlags
+	var up bool
+	var format string
+	cmd := &cobra.Command{
+		Use:   "lineage REF",
+		Short: "Show what a version was made of, and what was made of it",
+		Long: `Show what a version was made of, through all registries that it names: base models,
+datasets, code. With --down, what was made of it too.
+
+What a version says of its bases is compared with the headers of the weights of
+both: a quantised model has the base's names and shapes, the targets of an adapter
+are in the base and fit, a fine-tune is shaped alike. Then it is "checked", else
+"claimed", or "contradicted". Weights are not fetched.
+
+Warnings tell what is passed on: a licence that promises more than the base's, a
+base that was yanked, has no signature, or was found unsafe by a scan.`,
+		Example: `  modelreg lineage ghcr.io/acme/support-gguf:v1
+  modelreg lineage ghcr.io/acme/base:v3 --down --in ghcr.io/acme --in ghcr.io/labs
+  modelreg lineage ghcr.io/acme/support:v1 --format dot | dot -Tsvg -o lineage.svg`,
+		Args:              exactArgs(1),
+		ValidArgsFunction: positions(a.references),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			opts.Both = up && opts.Down
+			return a.lineage(cmd, args[0], lineageRun{opts, trust, format})
+		},
+	}
+	fl := cmd.Flags()
+	fl.BoolVar(&up, "up", false, "show what it was made of (the default; with --down, both)")
+	fl.BoolVar(&opts.Down, "down", false, "show what was made of it")
+	fl.StringArrayVar(&opts.In, "in", nil, "look for what was made of it in the repositories of `HOST/PREFIX` (repeatable; default: the version's own organisation)")
+	fl.IntVar(&opts.Depth, "depth", hub.DefaultLineageDepth, "take `N` steps each way")
+	fl.BoolVar(&opts.NoCheck, "no-check", false, "do not compare weights")
+	choose(cmd, choiceFlag{value: &format, name: "format", usage: "shape of the result on standard output: `text|json|dot`; dot is for Graphviz"}, "text", "json", "dot")
+	trust.add(fl)
+	a.addPolicyFlags(cmd)
+	return cmd
+}
+
+// lineageRun is how a lineage was asked for.
+type lineageRun struct {
+	opts   hub.LineageOptions
+	trust  trustFlags
+	format string
+}
+
+func (a *app) lineage(cmd *cobra.Command, arg string, run lineageRun) error {
+	if run.opts.Depth < 1 || run.opts.Depth > 64 {
+		return usagef("--depth %d: use 1 to 64", run.opts.Depth)
+	}
+	if len(run.opts.In) > 0 && !run.opts.Down {
+		return usagef("--in is used with --down")
+	}
+	h, r, err := a.open(arg)
+	if err != nil {
+		return err
+	}
+	if run.trust.used() {
+		if run.opts.Trust, err = a.trusted(cmd.Context(), run.trust); err != nil {
+			return err
+		}
+	}
+	res, err := h.Lineage(cmd.Context(), r, run.opts)
+	if err != nil {
+		return err
+	}
+	if res.Truncated {
+		a.printer.Warn("there is more than is shown")
+	}
+	if run.format == "dot" {
+		_, err := io.WriteString(a.out, lineageDOT(res))
+		return err
+	}
+	a.printer.Format = ui.Format(run.format)
+	return a.printer.Result(res, func(w io.Writer) { printLineage(w, res, run.opts) })
+}
+
+// printLineage draws what a version was made of as a tree below it, and then what
+// was made of it, and what there is to say about all of them.
+func printLineage(w io.Writer, res *hub.Lineage, opts hub.LineageOptions) {
+	d := drawing{w: w, res: res, nodes: map[string]hub.LineageNode{}}
+	for _, n := range res.Nodes {
+		d.nodes[n.ID] = n
+	}
+	root := res.Nodes[0]
+	d.drawn = map[string]bool{}
+	fmt.Fprintln(w, nodeLine(root))
+	if !opts.Down || opts.Both {
+		d.branches(root.ID, "")
+	}
+	if opts.Down {
+		d.down, d.drawn = true, map[string]bool{}
+		fmt.Fprintln(w, "\nmade of it")
+		if !d.branches(root.ID, "") {
+			fmt.Fprintln(w, "└── nothing that was found")
+		}
+	}
+	if len(res.Warnings) > 0 {
+		fmt.Fprintln(w)
+	}
+	for _, warning := range res.Warnings {
+		fmt.Fprintf(w, "! %s: %s\n", warning.Kind, ui.Line(warning.Message))
+	}
+}
+
+// A drawing is a lineage on its way to the terminal.
+type drawing struct {
+	w     io.Writer
+	res   *hub.Lineage
+	nodes map[string]hub.LineageNode
+	down  bool
+	drawn map[string]bool
+}
+
+// branches draws what is next to a node, each line after the branches that lead
+// to it, and tells whether there was something.
+func (d *drawing) branches(id, before string) bool {
+	d.drawn[id] = true
+	var edges []hub.LineageEdge
+	for _, e := range d.res.Edges {
+		if !d.down && e.Output == id || d.down && e.Input == id {
+			edges = append(edges, e)
+		}
+	}
+	for i, e := range edges {
+		branch, further := "├── ", "│   "
+		if i == len(edges)-1 {
+			branch, further = "└── ", "    "
+		}
+		next := e.Input
+		if d.down {
+			next = e.Output
+		}
+		again := ""
+		if d.drawn[next] {
+			again = "  (as above)"
+		}
+		fmt.Fprintf(d.w, "%s%s%s  %s%s\n", before, branch, relationWords(e), nodeLine(d.nodes[next]), again)
+		if e.Relation.OfModels() {
+			fmt.Fprintf(d.w, "%s%s%s %s: %s\n", before, further, verdictMark(e.Claim.Verdict), e.Claim.Verdict, ui.Line(e.Claim.Reason))
+		}
+		if again == "" {
+			d.branches(next, before+further)
+		}
+	}
+	return len(edges) > 0
+}
+
+func verdictMark(v lineage.Verdict) string {
+	return map[lineage.Verdict]string{lineage.Checked: "✓", lineage.Contradicted: "✗", lineage.Claimed: "·"}[v]
+}
+
+// relationWords are the relation and what is known of it.
+func relationWords(e hub.LineageEdge) string {
+	s := string(e.Relation)
+	if e.Inferred {
+		s += "?"
+	}
+	if e.Weight != 0 {
+		s += fmt.Sprintf(" %g", e.Weight)
+	}
+	return s
+}
+
+// nodeLine is a node in one line.
+func nodeLine(n hub.LineageNode) string {
+	s := ui.Line(n.Reference)
+	if hex := strings.TrimPrefix(n.Digest, "sha256:"); hex != "" {
+		s += "@" + ui.Line(hex[:min(len(hex), 12)])
+	}
+	var words []string
+	if len(n.Licenses) > 0 {
+		words = append(words, ui.Line(strings.Join(n.Licenses, ", ")))
+	}
+	switch {
+	case len(n.Signers) > 0:
+		words = append(words, "signed by "+signedBy(n.Signers[0]))
+	case n.Signatures == 1:
+		words = append(words, "1 signature")
+	case n.Signatures > 1:
+		words = append(words, fmt.Sprintf("%d signatures", n.Signatures))
+	case n.Read && n.Kind == "model":
+		words = append(words, "unsigned")
+	}
+	if n.State != "" {
+		words = append(words, strings.ToUpper(ui.Line(n.State)))
+	}
+	if len(words) > 0 {
+		s += "  " + strings.Join(words, " · ")
+	}
+	return s
+}
+
+// lineageDOT writes a lineage in the language of Graphviz.
+func lineageDOT(res *hub.Lineage) string {
+	var b strings.Builder
+	b.WriteString("digraph lineage {\n  rankdir=LR;\n  node [shape=box, fontname=\"sans-serif\"];\n  edge [fontname=\"sans-serif\", fontsize=10];\n")
+	for i, n := range res.Nodes {
+		label := n.Reference
+		if n.Digest != "" {
+			label += "\n" + strings.TrimPrefix(n.Digest, "sha256:")[:12]
+		}
+		if len(n.Licenses) > 0 {
+			label += "\n" + strings.Join(n.Licenses, ", ")
+		}
+		attributes := "label=" + dotQuote(label)
+		switch {
+		case i == 0:
+			attributes += ", style=bold"
+		case n.Kind != "model":
+			attributes += ", shape=cylinder"
+		case !n.Read:
+			attributes += ", style=dashed"
+		}
+		if n.State != "" {
+			attributes += ", color=red"
+		}
+		fmt.Fprintf(&b, "  %s [%s];\n", dotQuote(n.ID), attributes)
+	}
+	for _, e := range res.Edges {
+		label, style := relationWords(e), ""
+		if e.Relation.OfModels() {
+			label += "\n" + string(e.Claim.Verdict)
+			style = map[lineage.Verdict]string{lineage.Claimed: ", style=dashed", lineage.Contradicted: ", color=red, style=bold"}[e.Claim.Verdict]
+		}
+		fmt.Fprintf(&b, "  %s -> %s [label=%s%s];\n", dotQuote(e.Input), dotQuote(e.Output), dotQuote(label), style)
+	}
+	b.WriteString("}\n")
+	return b.String()
+}
+
+// dotQuote writes text as a string of DOT. A line end becomes one in the label;
+// a backslash of the text stays one.
+func dotQuote(s string) string {
+	lines := strings.Split(s, "\n")
+	for i, l := range lines {
+		lines[i] = strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(ui.Line(l))
+	}
+	return `"` + strings.Join(lines, `\n`) + `"`
+}

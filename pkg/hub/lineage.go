@@ -1,0 +1,412 @@
+package hub
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/modelreg/modelreg/pkg/card"
+	"github.com/modelreg/modelreg/pkg/lineage"
+	"github.com/modelreg/modelreg/pkg/mediatypes"
+	"github.com/modelreg/modelreg/pkg/ref"
+	"github.com/modelreg/modelreg/pkg/signing"
+)
+
+// Limits of one lineage.
+const (
+	DefaultLineageDepth = 8
+	MaxLineageNodes     = 500
+	lineageWorkers      = 8 // versions that are read at once
+)
+
+// LineageOptions adjusts [Hub.Lineage]. The zero value goes up, to what the
+// version was made of, and compares weights.
+type LineageOptions struct {
+	// Down goes to what was made of the version; Both goes both ways.
+	Down, Both bool
+
+	// In names where to look for what was made of it, as HOST/PREFIX: the
+	// repository of that name and those below it. Without any it is the
+	// version's own organisation.
+	In []string
+
+	// Depth is how many steps are taken each way; 0 means
+	// [DefaultLineageDepth].
+	Depth int
+
+	// Trust, if not nil, is whose signatures and statements count. Without it
+	// signatures are counted and not judged.
+	Trust *signing.Trust
+
+	// NoCheck compares no weights: everything is claimed.
+	NoCheck bool
+}
+
+// A Lineage is what a version was made of, and what was made of it.
+type Lineage struct {
+	Reference string `json:"reference"`
+	Digest    string `json:"digest"`
+
+	// Nodes are the versions and whatever else is named, each once, the
+	// version itself first.
+	Nodes []LineageNode `json:"nodes"`
+
+	// Edges lead from what went in to what was made of it.
+	Edges []LineageEdge `json:"edges"`
+
+	// Warnings are what is passed on along the edges.
+	Warnings []LineageWarning `json:"warnings"`
+
+	// Truncated says that there is more than the limits let us look at.
+	Truncated bool `json:"truncated"`
+}
+
+// A LineageNode is a version in a registry, or something that is only named.
+type LineageNode struct {
+	// ID is the name in this lineage: repository@digest of a version, else the
+	// reference.
+	ID        string `json:"id"`
+	Reference string `json:"reference"`
+	Digest    string `json:"digest"` // "" if it is not known
+	Kind      string `json:"kind"`   // "model", "dataset" or "code"
+
+	// Read says that the version was found; the rest is known only then.
+	Read         bool     `json:"read"`
+	Licenses     []string `json:"licenses"`
+	Architecture string   `json:"architecture,omitempty"`
+	Parameters   string   `json:"parameters,omitempty"`
+	Quantization string   `json:"quantization,omitempty"`
+
+	Signatures int      `json:"signatures"`        // attached, judged by nobody
+	Signers    []Signer `json:"signers,omitempty"` // those that are trusted
+
+	// State is "yanked" or "deprecated" with the reason that was given, and
+	// empty otherwise.
+	State  string `json:"state,omitempty"`
+	Reason string `json:"reason,omitempty"`
+
+	// Scan is the verdict of the newest scan that a trusted party has attested.
+	Scan string `json:"scan,omitempty"`
+
+	// Problem is why it could not be read.
+	Problem string `json:"problem,omitempty"`
+}
+
+// A LineageEdge leads from what went into a version to the version.
+type LineageEdge struct {
+	Input    string           `json:"input"`  // the ID of a node
+	Output   string           `json:"output"` // likewise
+	Relation lineage.Relation `json:"relation"`
+	Inferred bool             `json:"inferred,omitempty"` // nobody has named the relation
+	Weight   float64          `json:"weight,omitzero"`    // its part in a merge
+	Said     string           `json:"said"`               // where it is said: inputs, base, annotation, card, origin
+	Pinned   bool             `json:"pinned"`             // by a digest or a commit
+	Claim    lineage.Claim    `json:"claim"`
+}
+
+// A LineageWarning is something about a version that matters to what was made of
+// it.
+type LineageWarning struct {
+	// Kind is "licence", "yanked", "deprecated", "unsigned", "unsafe",
+	// "contradicted", "unpinned", "unread" or "provenance".
+	Kind    string `json:"kind"`
+	Node    string `json:"node"` // the ID of the node that it is about
+	Message string `json:"message"`
+}
+
+// Lineage finds out what the version that r resolves to was made of, through
+// all registries that it names, and on request what was made of it. Claims are
+// compared with headers of weights, which are read by range.
+//
+// What cannot be read is in the result, with the reason; the error is about the
+// version itself.
+func (h *Hub) Lineage(ctx context.Context, r ref.Reference, opts LineageOptions) (*Lineage, error) {
+	t, err := h.find(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	g := &genealogy{hub: h, opts: opts, known: map[string]*relative{}}
+	root := g.add(t.ref.Name()+"@"+t.desc.Digest.String(), "model")
+	root.node.Reference, root.node.Digest = nameOf(t), t.desc.Digest.String()
+	root.target = t
+	if err := g.describe(ctx, root); err != nil {
+		return nil, fmt.Errorf("read %s: %w", t.ref, err)
+	}
+	if !opts.Down || opts.Both {
+		if err := g.up(ctx, root); err != nil {
+			return nil, err
+		}
+	}
+	if opts.Down || opts.Both {
+		if err := g.down(ctx, root); err != nil {
+			return nil, err
+		}
+	}
+	if err := g.check(ctx); err != nil {
+		return nil, err
+	}
+	g.warnings(ctx, root)
+	return g.result(t), nil
+}
+
+// nameOf is a version as people name it: with its tag, and without its digest.
+func nameOf(t *target) string {
+	if t.ref.Tag == "" {
+		return t.ref.Name()
+	}
+	return t.ref.Name() + ":" + ref.DecodeBranch(t.ref.Tag)
+}
+
+// A genealogy is one call of Lineage.
+type genealogy struct {
+	hub       *Hub
+	opts      LineageOptions
+	order     []*relative // as they were found
+	known     map[string]*relative
+	edges     []LineageEdge
+	mu        sync.Mutex // of warned
+	warned    []LineageWarning
+	truncated bool
+
+	// unadmitted reads headers of what policies refuse: it is they who ask.
+	unadmitted bool
+}
+
+// A relative is a node while the lineage is found out.
+type relative struct {
+	node    LineageNode
+	target  *target // nil if it is in no registry, or cannot be read
+	edges   []lineage.Edge
+	weights *weighing
+}
+
+// add returns the node of this name.
+func (g *genealogy) add(id, kind string) *relative {
+	if r, ok := g.known[id]; ok {
+		return r
+	}
+	r := &relative{node: LineageNode{ID: id, Kind: kind, Licenses: []string{}}, weights: &weighing{}}
+	g.known[id] = r
+	g.order = append(g.order, r)
+	return r
+}
+
+func (g *genealogy) depth() int { return cmp.Or(g.opts.Depth, DefaultLineageDepth) }
+
+// An ascent is a step from a version to something that it was made of.
+type ascent struct {
+	from *relative
+	edge lineage.Edge
+	at   *target // what it leads to, if that could be read
+	err  error
+}
+
+// up goes to what a version was made of, all that is equally far at once.
+func (g *genealogy) up(ctx context.Context, root *relative) error {
+	level := []*relative{root}
+	for depth := 0; len(level) > 0; depth++ {
+		var steps []*ascent
+		for _, r := range level {
+			for _, e := range r.edges {
+				steps = append(steps, &ascent{from: r, edge: e})
+			}
+		}
+		if depth >= g.depth() && len(steps) > 0 || len(g.order)+len(steps) > MaxLineageNodes {
+			g.truncated = true
+			return nil
+		}
+		if err := g.take(ctx, steps); err != nil {
+			return err
+		}
+		level = nil
+		for _, s := range steps {
+			if r, fresh := g.arrive(s); fresh {
+				level = append(level, r)
+			}
+		}
+		if err := g.describeAll(ctx, level); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// take resolves what steps lead to.
+func (g *genealogy) take(ctx context.Context, steps []*ascent) error {
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(lineageWorkers)
+	for _, s := range steps {
+		r, ok := s.edge.Registry()
+		if !ok {
+			continue
+		}
+		if !mayAsk(s.from.target.ref.Host, r.Host) {
+			s.err = errors.New("it is an address within a network, and the version that names it is not from there: not asked")
+			continue
+		}
+		group.Go(func() error {
+			s.at, s.err = g.hub.find(gctx, r)
+			return gctx.Err()
+		})
+	}
+	return group.Wait()
+}
+
+// mayAsk tells whether what a version of one registry names may be looked for in
+// another: whoever pushes a version is not to make its readers ask around in
+// their own networks.
+func mayAsk(from, to string) bool {
+	return from == to || !inner(to) || inner(from)
+}
+
+// inner tells whether a host is named by its address, or is this machine.
+func inner(host string) bool {
+	name := host
+	if i := strings.LastIndex(host, ":"); i > strings.LastIndex(host, "]") {
+		name = host[:i]
+	}
+	name = strings.Trim(name, "[]")
+	_, err := netip.ParseAddr(name)
+	return err == nil || strings.EqualFold(name, "localhost") || strings.HasSuffix(strings.ToLower(name), ".localhost")
+}
+
+// arrive notes what a step led to, and tells whether nobody was there before.
+func (g *genealogy) arrive(s *ascent) (r *relative, fresh bool) {
+	kind := "model"
+	if !s.edge.Relation.OfModels() {
+		kind = string(s.edge.Relation)
+	}
+	id := s.edge.Reference
+	if s.at != nil {
+		id = s.at.ref.Name() + "@" + s.at.desc.Digest.String()
+	} else if s.edge.Digest != "" {
+		id = strings.TrimSuffix(id, "@"+s.edge.Digest.String()) + "@" + s.edge.Digest.String()
+	}
+	_, there := g.known[id]
+	r = g.add(id, kind)
+	if !there {
+		r.node.Reference, r.node.Digest = s.edge.Reference, s.edge.Digest.String()
+		if s.at != nil {
+			r.target, r.node.Digest = s.at, s.at.desc.Digest.String()
+		}
+		if s.err != nil {
+			r.node.Problem = s.err.Error()
+		}
+	}
+	g.edges = append(g.edges, edgeBetween(r, s.from, s.edge))
+	return r, !there && s.at != nil
+}
+
+func edgeBetween(input, output *relative, e lineage.Edge) LineageEdge {
+	return LineageEdge{
+		Input: input.node.ID, Output: output.node.ID, Relation: e.Relation, Inferred: e.Inferred, Weight: e.Weight,
+		Said: e.Said, Pinned: e.Pinned(), Claim: lineage.Claim{Verdict: lineage.Claimed, Reason: "not compared"},
+	}
+}
+
+func (g *genealogy) describeAll(ctx context.Context, list []*relative) error {
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(lineageWorkers)
+	for _, r := range list {
+		group.Go(func() error {
+			if err := g.describe(gctx, r); err != nil {
+				r.node.Problem = err.Error()
+			}
+			return gctx.Err()
+		})
+	}
+	return group.Wait()
+}
+
+// describe finds out what matters of a version to what was made of it.
+func (g *genealogy) describe(ctx context.Context, r *relative) error {
+	t := r.target
+	an := annotationsOf(t.raw)
+	meta, err := g.said(ctx, t, an, r)
+	if err != nil {
+		return err
+	}
+	r.edges = lineage.Edges(an, meta)
+	r.node.Read = true
+	r.node.Architecture, r.node.Parameters, r.node.Quantization = an[mediatypes.AnnotationArchitecture], an[mediatypes.AnnotationParameters], an[mediatypes.AnnotationQuantization]
+	if _, err := lineage.ParseInputs(an[mediatypes.AnnotationInputs]); err != nil {
+		r.node.Problem = err.Error()
+	}
+	return g.trusted(ctx, r)
+}
+
+// check compares what edges claim with the weights of both ends.
+func (g *genealogy) check(ctx context.Context) error {
+	if g.opts.NoCheck {
+		return nil
+	}
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(lineageWorkers)
+	for i := range g.edges {
+		e := &g.edges[i]
+		input, output := g.known[e.Input], g.known[e.Output]
+		switch {
+		case !e.Relation.OfModels() || e.Relation == lineage.Distilled:
+			e.Claim = lineage.Check(e.Relation, lineage.Weights{}, lineage.Weights{})
+		case input.target == nil:
+			e.Claim.Reason = "what it was made of could not be read"
+			if input.node.Problem == "" {
+				e.Claim.Reason = "what it was made of is in no registry"
+			}
+		case output.target == nil:
+			e.Claim.Reason = "it could not be read"
+		default:
+			group.Go(func() error {
+				e.Claim = g.compare(gctx, e.Relation, output, input)
+				if e.Inferred && e.Claim.Verdict == lineage.Contradicted {
+					e.Claim = lineage.Claim{Verdict: lineage.Claimed, Reason: "nobody says what for, and it is no " + string(e.Relation) + ": " + e.Claim.Reason}
+				}
+				return gctx.Err()
+			})
+		}
+	}
+	return group.Wait()
+}
+
+func (g *genealogy) result(t *target) *Lineage {
+	res := &Lineage{
+		Reference: t.ref.String(), Digest: t.desc.Digest.String(), Nodes: make([]LineageNode, len(g.order)),
+		Edges: g.edges, Warnings: g.warned, Truncated: g.truncated,
+	}
+	if res.Edges == nil {
+		res.Edges = []LineageEdge{}
+	}
+	if res.Warnings == nil {
+		res.Warnings = []LineageWarning{}
+	}
+	for i, r := range g.order {
+		res.Nodes[i] = r.node
+	}
+	return res
+}
+
+// said reads what a card says, if the manifest's annotations do not tell: those
+// that modelreg writes do. A revised card counts for the licence.
+func (g *genealogy) said(ctx context.Context, t *target, an map[string]string, r *relative) (card.Metadata, error) {
+	r.node.Licenses = append(r.node.Licenses, split(an[licensesKey])...)
+	if isIndex(t.desc) || len(r.node.Licenses) > 0 && an[mediatypes.AnnotationFormats] != "" {
+		return card.Metadata{}, nil
+	}
+	meta, err := g.cardOf(ctx, t)
+	if err != nil {
+		return meta, err
+	}
+	for _, l := range cardLicences(meta) {
+		if !slices.ContainsFunc(r.node.Licenses, func(o string) bool { return strings.EqualFold(o, l) }) {
+			r.node.Licenses = append(r.node.Licenses, l)
+		}
+	}
+	return meta, nil
+}
