@@ -2,6 +2,8 @@ package main
 
 import (
 	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -10,6 +12,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/modelreg/modelreg/internal/testmodel"
+	"github.com/modelreg/modelreg/internal/testreg"
 	"github.com/modelreg/modelreg/pkg/variant"
 )
 
@@ -84,6 +87,66 @@ func TestSplitVariant(t *testing.T) {
 		name, path := splitVariant(arg)
 		if name != want[0] || path != want[1] {
 			t.Errorf("%s is %q, %q", arg, name, path)
+		}
+	}
+}
+
+// TestJSONKeysOfVariants is [TestJSONKeys] for versions that have several.
+func TestJSONKeysOfVariants(t *testing.T) {
+	u := newUser(t)
+	reg := testreg.New(t, testreg.Options{})
+	model := filepath.Join(u.home, "model")
+	testmodel.Write(t, model)
+	q8 := filepath.Join(u.home, "gguf")
+	if err := os.Mkdir(q8, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	testmodel.GGUF(t, q8)
+	ref := reg.Host + "/acme/tiny:v1"
+	one := []string{
+		"name", "format", "quant", "dtype", "bits", "digest", "size", "minMem", "device", "runtimes", "chosen", "fits", "reason",
+	}
+	chosen := slices.Concat(under("variant", one), under("variant.considered[]", one), []string{"variant", "variant.index", "variant.considered"})
+	inspected := under("model", []string{
+		"architecture", "parameters", "dtypes", "formats", "contextLength", "quantization", "library", "task", "customCode",
+	})
+	steps := []struct {
+		args []string
+		want []string
+	}{
+		{[]string{"push", model, ref, "--no-scan", "--variant", filepath.Join(q8, "model-Q8_0.gguf")}, slices.Concat(
+			under("variants[]", append(one, "reference", "kept")), []string{
+				"reference", "digest", "revision", "tag", "created", "files", "size", "uploadedBytes", "mountedBytes", "skippedBytes",
+				"signatures", "attestations", "variants", "notes",
+			},
+		)},
+		{[]string{"pull", ref + "#q8_0", filepath.Join(u.home, "out")}, append(chosen,
+			"reference", "digest", "directory", "files", "size", "fetchedBytes", "reusedBytes", "skippedFiles", "verified",
+		)},
+		{[]string{"resolve", ref, "--for", "llama.cpp"}, append(chosen,
+			"reference", "repository", "tag", "digest", "mediaType", "artifactType", "size",
+		)},
+		{[]string{"inspect", ref}, slices.Concat(inspected, under("variants[]", one), []string{
+			"reference", "digest", "artifactType", "format", "size", "files", "model", "card", "annotations", "parents", "signatures",
+			"referrers", "variants",
+		})},
+		{[]string{"ls", reg.Host + "/acme/tiny"}, []string{"[].tag", "[].digest", "[].size", "[].created", "[].variants"}},
+	}
+	for _, s := range steps {
+		got := slices.DeleteFunc(keys(t, u.ok(append(s.args, "--format", "json")...)), func(key string) bool {
+			return strings.HasPrefix(key, "annotations.")
+		})
+		for i := range got {
+			got[i] = strings.TrimPrefix(got[i], ".")
+		}
+		want := slices.Sorted(slices.Values(s.want))
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: %s", s.args[0], diff)
+		}
+		for _, key := range want {
+			if name := key[strings.LastIndex(key, ".")+1:]; !documented(t, name) {
+				t.Errorf("%s: docs/json.md says nothing of %s", s.args[0], key)
+			}
 		}
 	}
 }
