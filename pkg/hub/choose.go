@@ -31,6 +31,31 @@ func (h *Hub) model(ctx context.Context, r ref.Reference) (*target, error) {
 	return h.choose(ctx, r, isModel)
 }
 
+// named is model for what must not depend on the machine that does it, such as a
+// report that is going to be signed: of several variants one must be asked for.
+func (h *Hub) named(ctx context.Context, r ref.Reference) (*target, error) {
+	want, err := h.wanted(r)
+	if err != nil {
+		return nil, err
+	}
+	whole := r
+	whole.Variant = ""
+	t, err := h.find(ctx, whole)
+	if err != nil {
+		return nil, err
+	}
+	if isIndex(t.desc) && want.IsZero() {
+		index, err := mediatypes.ParseIndex(t.raw)
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", t.ref, err)
+		}
+		if n := len(listed(index, isModel)); n > 1 {
+			return nil, fmt.Errorf("choose from %s: %w: it has %d variants: say which, as %s#NAME", t.ref, ErrNoVariant, n, r)
+		}
+	}
+	return h.take(ctx, t, want, isModel)
+}
+
 // any resolves r to one manifest of whatever kind.
 func (h *Hub) any(ctx context.Context, r ref.Reference) (*target, error) {
 	return h.choose(ctx, r, func(ocispec.Descriptor) bool { return true })

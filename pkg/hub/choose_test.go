@@ -106,6 +106,21 @@ func TestChooseVariant(t *testing.T) {
 	}
 }
 
+// A report, or a base, is of a variant that somebody has named: the machine does
+// not choose it.
+func TestNamedVariant(t *testing.T) {
+	w := newWorld(t)
+	_, small, _ := w.quants("org/m", "v1", "")
+	_, err := w.Scan(t.Context(), w.ref("org/m:v1"), hub.ScanOptions{})
+	wantErr(t, err, hub.ErrNoVariant)
+	res, err := w.Scan(t.Context(), w.ref("org/m:v1#q4"), hub.ScanOptions{})
+	if err != nil || res.Digest != small {
+		t.Errorf("scanned %+v, %v; want %s", res, err, small)
+	}
+	_, err = w.Import(t.Context(), "oci://"+w.srv.Host+"/org/m:v1", w.ref("org/n:v1"), hub.ImportOptions{})
+	wantErr(t, err, hub.ErrNoVariant)
+}
+
 // What is asked of a version that has no variants must be true of it.
 func TestChooseWithoutVariants(t *testing.T) {
 	w := newWorld(t)

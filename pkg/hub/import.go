@@ -172,7 +172,7 @@ func (h *Hub) openImport(ctx context.Context, name string, r ref.Reference, opts
 
 // openForeign opens an artifact in a registry.
 func (h *Hub) openForeign(ctx context.Context, name string, at, r ref.Reference) (*importing, error) {
-	t, err := h.model(ctx, at)
+	t, err := h.named(ctx, at)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", name, err)
 	}

@@ -98,7 +98,7 @@ func (e *ScanError) Unwrap() error { return artifact.ErrUnsafe }
 // is no error: the result says what.
 func (h *Hub) Scan(ctx context.Context, r ref.Reference, opts ScanOptions) (*ScanResult, error) {
 	started := time.Now()
-	t, err := h.model(ctx, r)
+	t, err := h.named(ctx, r)
 	if err != nil {
 		return nil, err
 	}

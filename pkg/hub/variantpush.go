@@ -106,7 +106,10 @@ func (p *variantPush) keep(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("read %s: %w", t.ref, err)
 		}
-		listed = slices.DeleteFunc(index.Manifests, func(m ocispec.Descriptor) bool { return !isModel(m) })
+		if slices.ContainsFunc(index.Manifests, func(m ocispec.Descriptor) bool { return !isModel(m) }) {
+			return fmt.Errorf("%w: %s holds what is no model, and would lose it: push all variants to another tag", ErrUsage, t.ref)
+		}
+		listed = index.Manifests
 	}
 	kept := make([]member, len(listed))
 	g, gctx := errgroup.WithContext(ctx)
@@ -149,7 +152,7 @@ func (p *variantPush) pack(ctx context.Context, form PushedForm) error {
 	opts.only, opts.gate = form.Only, newGate("push", form.Dir, opts)
 	opts.commit = &commit{explicit: true, look: func(context.Context) error { return nil }} // the history is that of the index
 	if form.Name != "" {
-		if err := variant.CheckName(form.Name); err != nil {
+		if err := cmp.Or(variant.CheckName(form.Name), checkTag(variantTag(p.ref.Tag, form.Name))); err != nil {
 			return fmt.Errorf("%w: %w", ErrUsage, err)
 		}
 		opts.commit.raw = p.previous(ctx, form.Name)

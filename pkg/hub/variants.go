@@ -57,7 +57,7 @@ func (h *Hub) variants(ctx context.Context, repo *remote.Repository, asked []Var
 		if v.Base == nil {
 			continue
 		}
-		t, err := h.model(ctx, *v.Base)
+		t, err := h.named(ctx, *v.Base)
 		if err != nil {
 			return nil, err
 		}
