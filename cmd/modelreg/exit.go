@@ -83,7 +83,7 @@ var classes = []class{
 	{
 		exitUnverified, "unverified", "verification failed: no signature, an untrusted one, or one for something else",
 		"check the key, and that this very version was signed with it; nothing was fetched or written",
-		[]error{signing.ErrNoSignature, signing.ErrNoAttestation, signing.ErrUntrusted, signing.ErrTooMany, hub.ErrBundleTrust},
+		[]error{signing.ErrNoSignature, signing.ErrNoAttestation, signing.ErrUntrusted, signing.ErrTooMany, hub.ErrBundleTrust, hub.ErrBrokenLog},
 	},
 	{
 		exitPolicy, "policy", "a policy says no, or a tag went back to an older version",
@@ -192,6 +192,9 @@ func hint(err error) string {
 	}
 	if state, ok := errors.AsType[*hub.StateError](err); ok && state.Replacement != "" {
 		return "take " + state.Replacement + " in its place, as they say who withdrew it"
+	}
+	if errors.Is(err, hub.ErrBrokenLog) {
+		return "somebody moved the alias with another tool, or removed entries; \"modelreg resolve --at\" tells what the log says all the same"
 	}
 	if errors.Is(err, hub.ErrImmutable) {
 		return "give the version another tag; \"modelreg repo show REPOSITORY\" lists what is immutable there"

@@ -83,6 +83,9 @@ func printInspection(w io.Writer, res *hub.Inspection) {
 	if m.CustomCode {
 		row("custom code", "yes: loading it may run Python from this model")
 	}
+	if res.Status != nil {
+		row("status", statusLine(res.Status))
+	}
 	row("signatures", fmt.Sprintf("%d attached (\"modelreg verify\" tells whose)", res.Signatures))
 	_ = t.Flush() // errors are kept by the writer below
 	fmt.Fprintln(w)

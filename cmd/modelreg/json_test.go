@@ -190,6 +190,28 @@ func TestJSONKeys(t *testing.T) {
 			under("edges[]", []string{"input", "output", "relation", "inferred", "said", "pinned", "claim", "claim.verdict", "claim.reason"}),
 			under("warnings[]", []string{"kind", "node", "message"}),
 		)},
+		{"tag", json("tag", name+":v1", "next"), append(under("moves[]", moveKeys()), "reference", "digest", "tags", "moves")},
+		{"repo protect", json("repo", "protect", name, "prod"), []string{
+			"repository", "digest", "changed", "signatures", "record", "record.protected",
+		}},
+		{"promote", json("promote", name+":v1", "--to", "prod", "--signed-by", public, "--key", private), slices.Concat(
+			[]string{"source", "reference", "digest", "move", "verified", "summary"}, under("move", moveKeys()),
+			under("verified", append(signers, "policy", "attestations")),
+		)},
+		{"tag list", json("tag", "list", name), under("[]", []string{"tag", "digest", "immutable", "protected", "default"})},
+		{"tag log", json("tag", "log", name+":prod", "--key", public), slices.Concat(
+			[]string{"reference", "entries", "whole", "problems"},
+			under("entries[]", append(signers, "seq", "time", "from", "to", "message", "author", "digest")),
+		)},
+		{"promote again", json("promote", reg.Host+"/acme/imported:v1", "--to", name+":prod"), slices.Concat(
+			[]string{"source", "reference", "digest", "move", "verified", "summary", "copied"}, under("move", moveKeys()),
+			under("copied", []string{
+				"source", "reference", "digest", "tags", "versions", "manifests", "attached", "blobs", "size",
+				"copiedBytes", "mountedBytes", "skippedBytes", "checked", "verified",
+			}),
+		)},
+		{"rollback", json("rollback", name+":prod"), append(under("move", moveKeys()), "reference", "digest", "move", "skipped")},
+		{"tag delete", json("tag", "delete", name+":next"), append(under("move", moveKeys()), "reference", "digest", "move")},
 		{"policy init", json("policy", "init", rules, "--key", public), []string{"policy"}},
 		{"policy validate", json("policy", "validate", rules), append(
 			under("documents[]", []string{"name", "mode", "globs", "authorities"}), "policy", "digest", "documents",
@@ -209,6 +231,9 @@ func TestJSONKeys(t *testing.T) {
 			under("error", []string{"code", "kind", "message", "hint", "decision"}), []string{"error"},
 			under("error.decision", append([]string{"policy", "repository", "digest", "allowed", "rules"}, decided...)),
 		)},
+		{"deprecate", json("deprecate", reg.Host+"/acme/imported:v1", "--reason", "old", "--key", private), []string{
+			"reference", "digest", "state", "reason", "since", "replacement", "signer", "ignored", "changed", "statement",
+		}},
 		{"an error with a hint", failing("resolve", name+":v9"), append(
 			under("error", []string{"code", "kind", "message", "hint"}), "error",
 		)},
@@ -225,6 +250,8 @@ func TestJSONKeys(t *testing.T) {
 		}
 	}
 }
+
+func moveKeys() []string { return []string{"tag", "from", "to", "changed", "logged", "signed"} }
 
 func treeKeys() []string {
 	return []string{"kind", "digest", "mediaType", "artifactType", "size"}

@@ -62,6 +62,7 @@ stays with it.`,
 	f.addTrust(cmd)
 	a.addVariantFlags(cmd)
 	a.addPolicyFlags(cmd)
+	a.addStrictFlag(cmd)
 	cmd.Flags().BoolVar(&f.force, "force", false, "replace what is locked as NAME, whatever that is")
 	return cmd
 }
@@ -80,6 +81,7 @@ model that was locked with a signature is only locked with one again.`,
 	}
 	f.addTrust(cmd)
 	a.addPolicyFlags(cmd)
+	a.addStrictFlag(cmd)
 	return cmd
 }
 
@@ -123,6 +125,7 @@ good and by the locked signer. Where tags lead is not looked at.`,
 	}
 	f.addKeys(cmd)
 	a.addPolicyFlags(cmd)
+	a.addStrictFlag(cmd)
 	return cmd
 }
 

@@ -25,6 +25,7 @@ type policyFlags struct {
 	policy string
 	roots  []string
 	skip   bool
+	strict bool
 }
 
 // policySigners say who must have signed a policy in a registry: one of them.
@@ -55,6 +56,12 @@ func (a *app) addPolicyFlags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&a.policies.policy, "policy", "", policyUsage)
 	cmd.Flags().BoolVar(&a.policies.skip, "insecure-skip-verify", false, "use the version whatever policies say; warns, and is recorded")
 	a.addPolicyTrust(cmd)
+}
+
+// addStrictFlag gives a command the flag of those who use nothing that was
+// deprecated.
+func (a *app) addStrictFlag(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&a.policies.strict, "strict", false, "refuse a version that was deprecated, or of which it is not known whether it was withdrawn")
 }
 
 // addPolicyTrust gives a command the flags that say whom policies are believed

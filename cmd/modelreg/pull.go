@@ -94,6 +94,7 @@ that another program wrote moves with --force only.`,
 	f.add(cmd)
 	a.addVariantFlags(cmd)
 	a.addPolicyFlags(cmd)
+	a.addStrictFlag(cmd)
 	return cmd
 }
 

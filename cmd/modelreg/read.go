@@ -11,20 +11,33 @@ import (
 
 	"github.com/modelreg/modelreg/internal/ui"
 	"github.com/modelreg/modelreg/pkg/hub"
+	"github.com/modelreg/modelreg/pkg/ref"
 )
 
 func newResolve(a *app) *cobra.Command {
+	var at string
 	cmd := &cobra.Command{
 		Use:   "resolve REF",
 		Short: "Print the digest that a reference stands for now",
 		Long: `Print the digest that REF stands for now. A version that has several variants is
-known by the digest of its index; REF#VARIANT, --variant, --for and --fit choose one.`,
+known by the digest of its index; REF#VARIANT, --variant, --for and --fit choose one.
+
+With --at, print what it stood for at a time: of a protected alias by its log
+("modelreg tag log"), of a branch by what its versions say of when they were made. A
+date means its end, in UTC. REF@{TIME} is the same.
+
+A version that was yanked is refused (exit 11), unless REF names its digest or a time; of
+a range the highest version that was not is taken. One that was deprecated is a warning.`,
 		Example: `  modelreg resolve ghcr.io/acme/support:v1
+  modelreg resolve ghcr.io/acme/support:prod --at 2026-05-03
   modelreg pull "ghcr.io/acme/support@$(modelreg resolve ghcr.io/acme/support:v1)" ./model`,
 		Args:              exactArgs(1),
 		ValidArgsFunction: positions(a.references),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			h, r, err := a.open(args[0])
+			if err == nil && at != "" {
+				r, err = atTime(r, at)
+			}
 			if err != nil {
 				return err
 			}
@@ -36,30 +49,21 @@ known by the digest of its index; REF#VARIANT, --variant, --for and --fit choose
 		},
 	}
 	a.addVariantFlags(cmd)
+	cmd.Flags().StringVar(&at, "at", "", "what it stood for at `TIME`: a date, or RFC 3339")
+	a.addStrictFlag(cmd)
 	return cmd
 }
 
-func newTag(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use:               "tag REF TAG...",
-		Short:             "Point tags at a version",
-		Long:              "Point each TAG at the version that REF resolves to, in the same repository. Nothing is\nuploaded. A tag that exists moves.",
-		Example:           "  modelreg tag ghcr.io/acme/support@sha256:… v1.2.0 prod",
-		Args:              rangeArgs(2, -1),
-		ValidArgsFunction: positions(a.references),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			h, r, err := a.open(args[0])
-			if err != nil {
-				return err
-			}
-			res, err := h.Tag(cmd.Context(), r, args[1:]...)
-			if err != nil {
-				return err
-			}
-			a.printer.Note("tagged %s", strings.Join(args[1:], ", "))
-			return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, res.Reference) })
-		},
+// atTime is a reference to what r stood for at a time.
+func atTime(r ref.Reference, at string) (ref.Reference, error) {
+	if r.Digest != "" || r.Prefix != "" || r.Range != "" || r.Revision != "" {
+		return r, usagef("--at %s: %s does not name a tag, and only tags move", at, r)
 	}
+	r.Revision = "@{" + at + "}"
+	if _, err := ref.ParseRevision(r.Revision); err != nil {
+		return r, usagef("--at %s: give a date or a time, such as 2026-05-03 or 2026-05-03T10:00:00Z", at)
+	}
+	return r, nil
 }
 
 func newLs(a *app) *cobra.Command {

@@ -97,6 +97,7 @@ in the default registry of the configuration ("modelreg config").`,
 		newLogin(a), newLogout(a), newKeygen(a), newSign(a), newVerify(a), newLock(a), newCard(a), newLineage(a), newAttest(a), newScan(a), newTree(a),
 		newDiff(a),
 		newPolicy(a), newEval(a),
+		newRepo(a), newPromote(a), newRollback(a), newYank(a), newDeprecate(a), newRestore(a),
 		newCache(a), newServe(a), newDoctor(a), newConfig(a), newVersion(a), newExitCodes(),
 	)
 	root.CompletionOptions.HiddenDefaultCmd = false
@@ -185,7 +186,7 @@ func (a *app) hubUnder(observe transfer.Observer, policies []policySource) (*hub
 		return nil, err
 	}
 	opts := hub.Options{
-		Remote: client, Store: s, Seen: seen, Observe: observe, Want: want, Machine: machine, Chose: a.noteChoice,
+		Remote: client, Store: s, Seen: seen, Observe: observe, Strict: a.policies.strict, Want: want, Machine: machine, Chose: a.noteChoice,
 		Warn: func(m string) { a.printer.Warn("%s", m) },
 	}
 	opts.Rules = a.rules(hub.New(opts), policies)

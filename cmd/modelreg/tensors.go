@@ -47,6 +47,7 @@ the offset of each tensor too.`,
 	}
 	a.addVariantFlags(cmd)
 	a.addPolicyFlags(cmd)
+	a.addStrictFlag(cmd)
 	choose(cmd, choiceFlag{value: &order, name: "sort", usage: "order of the list: `file|name|size`; file is as they lie in the files, size the largest first"}, "file", "name", "size")
 	return cmd
 }

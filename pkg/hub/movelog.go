@@ -258,6 +258,15 @@ func readEntries(ctx context.Context, repo *remote.Repository, alias string, tag
 		slices.DeleteFunc(bad, func(s string) bool { return s == "" }), nil
 }
 
+// protectedAt is aliasAt for the tag of t, if moves of it are logged.
+func (h *Hub) protectedAt(ctx context.Context, t *target, at time.Time) (digest.Digest, bool, error) {
+	r, err := h.record(ctx, t.repo)
+	if err != nil || t.ref.Tag == "" || !r.IsProtected(t.ref.Tag) {
+		return "", false, err
+	}
+	return h.aliasAt(ctx, t.repo, t.ref.Tag, at)
+}
+
 // aliasAt tells where a tag was at a time, by its log. False means that no log is
 // kept of it. A time before the log begins, or at which the tag was not there,
 // wraps errdef.ErrNotFound.

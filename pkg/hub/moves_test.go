@@ -14,7 +14,7 @@ import (
 )
 
 // rules makes tags of org/m immutable or protected.
-func (w *world) rules(change func(*record.Record)) *hub.RecordResult {
+func (w *world) says(change func(*record.Record)) *hub.RecordResult {
 	w.t.Helper()
 	res, err := w.SetRecord(w.t.Context(), w.ref("org/m"), nil, func(r *record.Record) error { change(r); return nil })
 	if err != nil {
@@ -44,11 +44,11 @@ func TestRecord(t *testing.T) {
 	if _, err := w.Resolve(t.Context(), w.ref("org/m")); err == nil {
 		t.Error("latest resolves, and nobody set it")
 	}
-	first := w.rules(func(r *record.Record) { r.DefaultBranch, r.Immutable = "dev", []string{"v*"} })
+	first := w.says(func(r *record.Record) { r.DefaultBranch, r.Immutable = "dev", []string{"v*"} })
 	if !first.Changed || first.Digest == "" {
 		t.Errorf("SetRecord = %+v, want one that changed", first)
 	}
-	again := w.rules(func(r *record.Record) { r.DefaultBranch = "dev" })
+	again := w.says(func(r *record.Record) { r.DefaultBranch = "dev" })
 	if again.Changed || again.Digest != first.Digest {
 		t.Errorf("the same record again = %+v", again)
 	}
@@ -95,7 +95,7 @@ func TestImmutableTags(t *testing.T) {
 	w := newWorld(t)
 	one := w.push("org/m:v1", "one")
 	w.push("org/m:main", "two")
-	w.rules(func(r *record.Record) { r.Immutable = []string{"v*"} })
+	w.says(func(r *record.Record) { r.Immutable = []string{"v*"} })
 	_, err := w.Tag(t.Context(), w.ref("org/m:main"), "v1")
 	wantErr(t, err, hub.ErrImmutable)
 	wantErr(t, err, hub.ErrConflict)
@@ -116,7 +116,7 @@ func TestProtectedTagsAreLogged(t *testing.T) {
 	w := newWorld(t)
 	w.push("org/m:v1", "one")
 	w.push("org/m:v2", "two")
-	w.rules(func(r *record.Record) { r.Protected = []string{"prod"} })
+	w.says(func(r *record.Record) { r.Protected = []string{"prod"} })
 	for _, v := range []string{"v1", "v2", "v2"} {
 		if _, err := w.Tag(t.Context(), w.ref("org/m:"+v), "prod", "free"); err != nil {
 			t.Fatal(err)
@@ -144,7 +144,7 @@ func TestProtectedTagsOfTwoMovers(t *testing.T) {
 	w := newWorld(t)
 	w.push("org/m:v1", "one")
 	w.push("org/m:v2", "two")
-	w.rules(func(r *record.Record) { r.Protected = []string{"prod"} })
+	w.says(func(r *record.Record) { r.Protected = []string{"prod"} })
 	var once atomic.Bool
 	w.srv.Add(testreg.Rule{Method: "PUT", Path: "/manifests/prod$", Do: func(x testreg.Exchange) {
 		if once.CompareAndSwap(false, true) {
@@ -165,7 +165,7 @@ func TestProtectedTagsOfTwoMovers(t *testing.T) {
 func TestMoveWhenTheLogCannotBeWritten(t *testing.T) {
 	w := newWorld(t)
 	w.push("org/m:v1", "one")
-	w.rules(func(r *record.Record) { r.Protected = []string{"prod"} })
+	w.says(func(r *record.Record) { r.Protected = []string{"prod"} })
 	w.srv.Add(testreg.Rule{Method: "PUT", Path: "/manifests/_l", Do: testreg.Status(http.StatusForbidden, nil, "")})
 	if _, err := w.Tag(t.Context(), w.ref("org/m:v1"), "prod"); err == nil {
 		t.Error("an alias was moved without its log")

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2/content"
@@ -77,7 +78,10 @@ type RecordResult struct {
 	Digest     string         `json:"digest"`     // of its manifest; empty if there is none
 	Changed    bool           `json:"changed"`    // by this call
 	Signatures int            `json:"signatures"` // made now
-	Record     *record.Record `json:"record"`
+	Document   jsontext.Value `json:"record"`
+
+	// Record is Document, read.
+	Record *record.Record `json:"-"`
 }
 
 // Record shows what the repository of r says about itself.
@@ -90,7 +94,7 @@ func (h *Hub) Record(ctx context.Context, r ref.Reference) (*RecordResult, error
 	if err != nil {
 		return nil, err
 	}
-	return &RecordResult{Repository: repo.Name(), Digest: now.desc.Digest.String(), Record: &now.Record}, nil
+	return &RecordResult{Repository: repo.Name(), Digest: now.desc.Digest.String(), Record: &now.Record, Document: now.Encode()}, nil
 }
 
 // SetRecord changes what the repository of r says about itself: change is called
@@ -117,7 +121,7 @@ func (h *Hub) SetRecord(ctx context.Context, r ref.Reference, s *signing.Signer,
 	if err := next.Check(); err != nil {
 		return nil, fmt.Errorf("%w: change record of %s: %w", ErrUsage, repo.Name(), err)
 	}
-	res := &RecordResult{Repository: repo.Name(), Digest: was.desc.Digest.String(), Record: &next}
+	res := &RecordResult{Repository: repo.Name(), Digest: was.desc.Digest.String(), Record: &next, Document: next.Encode()}
 	if was.desc.Digest != "" && next.Same(&was.Record) && s == nil {
 		return res, nil
 	}

@@ -33,7 +33,7 @@ func (h *Hub) Resolve(ctx context.Context, r ref.Reference) (*ResolveResult, err
 	if err != nil {
 		return nil, err
 	}
-	if err := h.heed(ctx, r, t, nil); err != nil {
+	if err := h.heed(ctx, asked(r, t), t, nil); err != nil {
 		return nil, err
 	}
 	res := &ResolveResult{

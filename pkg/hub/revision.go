@@ -76,6 +76,9 @@ func short(d digest.Digest) string { return d.Encoded()[:min(12, len(d.Encoded()
 // at is the version that a branch pointed to at a time: the first in its line
 // that says it was made by then.
 func (h *Hub) at(ctx context.Context, t *target, when time.Time) (digest.Digest, error) {
+	if d, logged, err := h.protectedAt(ctx, t, when); logged || err != nil {
+		return d, err
+	}
 	read := reader(t.repo)
 	dated := false
 	for d, n := t.desc.Digest, 0; n < lineage.MaxCommits; n++ {

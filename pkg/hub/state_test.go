@@ -27,7 +27,7 @@ func (w *world) state(ref string, p party, s record.State, reason string) *hub.S
 
 // publish names those whose statements count.
 func (w *world) publish(parties ...party) {
-	w.rules(func(r *record.Record) {
+	w.says(func(r *record.Record) {
 		r.Publishers = nil
 		for _, p := range parties {
 			r.Publishers = append(r.Publishers, record.Party{Key: string(p.signer.Public().PEM())})
@@ -208,7 +208,7 @@ func TestRedirect(t *testing.T) {
 	w := newWorld(t)
 	v1 := w.push("org/new:v1", "one")
 	w.push("org/m:v0", "zero")
-	w.rules(func(r *record.Record) { r.Redirect = w.srv.Host + "/org/new" })
+	w.says(func(r *record.Record) { r.Redirect = w.srv.Host + "/org/new" })
 	res, err := w.Resolve(t.Context(), w.ref("org/m:v1"))
 	if err != nil || res.Digest != v1.Digest || res.Repository != w.srv.Host+"/org/new" {
 		t.Fatalf("Resolve = %+v, %v", res, err)
@@ -239,7 +239,7 @@ func TestRedirectToAnotherRegistry(t *testing.T) {
 	if _, err := w.Copy(t.Context(), w.ref("org/new:v1"), hostRef(t, there.Host+"/org/m:v1"), hub.CopyOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	w.rules(func(r *record.Record) { r.Redirect = there.Host + "/org/m" })
+	w.says(func(r *record.Record) { r.Redirect = there.Host + "/org/m" })
 	_, err := w.Resolve(t.Context(), w.ref("org/m:v1"))
 	wantErr(t, err, errdef.ErrNotFound)
 	if err == nil || !strings.Contains(err.Error(), "in another registry") {
@@ -255,7 +255,7 @@ func TestRedirectInACircle(t *testing.T) {
 	w := newWorld(t)
 	w.push("org/m:v0", "zero")
 	w.push("org/new:v0", "zero")
-	w.rules(func(r *record.Record) { r.Redirect = w.srv.Host + "/org/new" })
+	w.says(func(r *record.Record) { r.Redirect = w.srv.Host + "/org/new" })
 	if _, err := w.SetRecord(t.Context(), w.ref("org/new"), nil, func(r *record.Record) error {
 		r.Redirect = w.srv.Host + "/org/m"
 		return nil

@@ -77,12 +77,21 @@ func (h *Hub) heed(ctx context.Context, r ref.Reference, t *target, trust *signi
 		return found
 	case s.State == record.Deprecated:
 		h.warn("%v%s", found, s.advice())
-	case r.Digest == "" && !rules.Skip:
+	case r.Digest == "" && r.Prefix == "" && !rules.Skip:
 		return found
 	default:
 		h.warn("%v (IT WAS WITHDRAWN, and is used all the same)%s", found, s.advice())
 	}
 	return nil
+}
+
+// asked is r for those who only want to know what it stands for. Where it was at
+// some time is a question about the past, which is answered whatever became of it.
+func asked(r ref.Reference, t *target) ref.Reference {
+	if r.Revision != "" {
+		return t.ref
+	}
+	return r
 }
 
 // problem is a state that is not active as an error.

@@ -73,25 +73,13 @@ type TagResult struct {
 	Reference string   `json:"reference"`
 	Digest    string   `json:"digest"`
 	Tags      []string `json:"tags"`
+	Moves     []Move   `json:"moves"` // one for each tag
 }
 
 // Tag points tags at the version that r resolves to, in the same repository.
 // Existing tags move; one that points there already is not written.
 func (h *Hub) Tag(ctx context.Context, r ref.Reference, tags ...string) (*TagResult, error) {
-	encoded, err := encodeTags(tags)
-	if err != nil {
-		return nil, err
-	}
-	t, err := h.resolve(ctx, r)
-	if err != nil {
-		return nil, err
-	}
-	for _, tag := range encoded {
-		if _, err := h.move(ctx, t, tag, moving{}); err != nil {
-			return nil, err
-		}
-	}
-	return &TagResult{Reference: t.ref.String(), Digest: t.desc.Digest.String(), Tags: encoded}, nil
+	return h.SetTags(ctx, r, tags, TagOptions{Move: true})
 }
 
 // encodeTags checks tags that a user typed, and writes branch names with

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -250,6 +251,18 @@ func (r *Repository) Delete(ctx context.Context, desc ocispec.Descriptor) error 
 		return err
 	}
 	return r.delete(ctx, where(desc))
+}
+
+// Untag removes a tag and leaves the manifest that it points to. Many registries
+// do not let anybody, and some cannot.
+func (r *Repository) Untag(ctx context.Context, tag string) error {
+	if strings.Contains(tag, ":") {
+		return fmt.Errorf("%w: tag %q", errdef.ErrInvalidReference, tag)
+	}
+	if err := r.checkReference(tag); err != nil {
+		return err
+	}
+	return r.delete(ctx, "/manifests/"+tag)
 }
 
 func (r *Repository) delete(ctx context.Context, path string) error {

@@ -1,0 +1,267 @@
+package hub
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+	"oras.land/oras-go/v2/errdef"
+
+	"github.com/modelreg/modelreg/pkg/record"
+	"github.com/modelreg/modelreg/pkg/ref"
+	"github.com/modelreg/modelreg/pkg/signing"
+)
+
+// TagOptions adjusts [Hub.SetTags] and [Hub.Untag]. The zero value makes tags
+// that are new.
+type TagOptions struct {
+	// Move lets tags that stand for another version be moved.
+	Move bool
+
+	// Protect makes the tags aliases whose moves are logged, from this one on.
+	Protect bool
+
+	// Message and Author go into the logs of aliases, and Signer signs these
+	// entries unless it is nil.
+	Message, Author string
+	Signer          *signing.Signer
+}
+
+func (o TagOptions) moving() moving {
+	return moving{message: o.Message, author: o.Author, signer: o.Signer}
+}
+
+// SetTags points tags at the version that r resolves to, in the same repository.
+// One that points there already is not written; without opts.Move one that points
+// elsewhere is an error that wraps [ErrTaken], before any is set.
+func (h *Hub) SetTags(ctx context.Context, r ref.Reference, tags []string, opts TagOptions) (*TagResult, error) {
+	encoded, err := encodeTags(tags)
+	if err != nil {
+		return nil, err
+	}
+	t, err := h.resolve(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	if !opts.Move {
+		if err := free(ctx, t, encoded); err != nil {
+			return nil, err
+		}
+	}
+	if opts.Protect {
+		if err := h.protect(ctx, t.ref, encoded, opts.Signer); err != nil {
+			return nil, err
+		}
+	}
+	res := &TagResult{Reference: t.ref.String(), Digest: t.desc.Digest.String(), Tags: encoded, Moves: []Move{}}
+	for _, tag := range encoded {
+		done, err := h.moveTo(ctx, t, tag, opts.moving())
+		if err != nil {
+			return nil, err
+		}
+		res.Moves = append(res.Moves, *done)
+	}
+	return res, nil
+}
+
+// free is an error if one of the tags stands for another version than t.
+func free(ctx context.Context, t *target, tags []string) error {
+	for _, tag := range tags {
+		now, err := t.repo.Resolve(ctx, tag)
+		if errors.Is(err, errdef.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("look at tag %s: %w", tag, err)
+		}
+		if now.Digest != t.desc.Digest {
+			return fmt.Errorf("tag %s points to %s: %w", tag, now.Digest, errSet)
+		}
+	}
+	return nil
+}
+
+// errSet says that a tag is to be made that is there.
+var errSet = fmt.Errorf("it is set already: %w", ErrConflict)
+
+// protect adds tags to those whose moves are logged.
+func (h *Hub) protect(ctx context.Context, r ref.Reference, tags []string, s *signing.Signer) error {
+	_, err := h.SetRecord(ctx, r, s, func(rec *record.Record) error {
+		for _, tag := range tags {
+			if !rec.IsProtected(tag) {
+				rec.Protected = append(rec.Protected, tag)
+			}
+		}
+		return nil
+	})
+	return err
+}
+
+// An UntagResult says what [Hub.Untag] did.
+type UntagResult struct {
+	Reference string `json:"reference"` // with the digest that the tag stood for
+	Digest    string `json:"digest"`
+	Move      Move   `json:"move"`
+}
+
+// Untag removes the tag of r. The version stays: a tag of its own holds it.
+func (h *Hub) Untag(ctx context.Context, r ref.Reference, opts TagOptions) (*UntagResult, error) {
+	if r.Tag == "" || r.Digest != "" || r.Prefix != "" || r.Range != "" || r.Revision != "" {
+		return nil, fmt.Errorf("%w: delete tag of %s: name the tag alone", ErrUsage, r)
+	}
+	if err := checkTag(r.Tag); err != nil {
+		return nil, err
+	}
+	repo, err := h.repository(r)
+	if err != nil {
+		return nil, err
+	}
+	desc, err := repo.Resolve(ctx, r.Tag)
+	if err != nil {
+		return nil, fmt.Errorf("delete tag of %s: %w", r, err)
+	}
+	t := &target{repo: repo, ref: r.WithDigest(desc.Digest), desc: desc, signed: desc}
+	rules, err := h.record(ctx, repo)
+	if err != nil {
+		return nil, err
+	}
+	if rules.IsImmutable(r.Tag) {
+		return nil, immutable(t, r.Tag, desc.Digest)
+	}
+	if err := h.hold(ctx, t); err != nil {
+		return nil, err
+	}
+	res := &UntagResult{Reference: t.ref.String(), Digest: desc.Digest.String(), Move: Move{Tag: r.Tag, From: desc.Digest.String()}}
+	log := aliasLog{h: h, repo: repo, alias: r.Tag}
+	logged := rules.IsProtected(r.Tag)
+	if logged {
+		if err := log.write(ctx, opts.moving(), &res.Move); err != nil {
+			return nil, err
+		}
+	}
+	if err := repo.Untag(ctx, r.Tag); err != nil {
+		return nil, fmt.Errorf("delete tag %s: %w", r, err)
+	}
+	res.Move.Changed = true
+	if logged {
+		return res, log.alone(ctx, &res.Move)
+	}
+	return res, nil
+}
+
+// A TagInfo is a tag that people gave, and what the repository says about it.
+type TagInfo struct {
+	Tag       string `json:"tag"`
+	Digest    string `json:"digest"`
+	Immutable bool   `json:"immutable"` // it is never moved
+	Protected bool   `json:"protected"` // its moves are logged
+	Default   bool   `json:"default"`   // a reference without a tag means it
+}
+
+// ListTags lists the tags of the repository of r, by name.
+func (h *Hub) ListTags(ctx context.Context, r ref.Reference) ([]TagInfo, error) {
+	repo, err := h.repository(r)
+	if err != nil {
+		return nil, err
+	}
+	names, err := tags(ctx, repo, false)
+	if err != nil {
+		return nil, fmt.Errorf("list %s: %w", r.Name(), err)
+	}
+	rules, err := h.record(ctx, repo)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]TagInfo, len(names))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(listWorkers)
+	for i, tag := range names {
+		g.Go(func() error {
+			desc, err := repo.Resolve(ctx, tag)
+			if errors.Is(err, errdef.ErrNotFound) {
+				return nil
+			}
+			list[i] = TagInfo{
+				Tag: ref.DecodeBranch(tag), Digest: desc.Digest.String(), Immutable: rules.IsImmutable(tag), Protected: rules.IsProtected(tag),
+				Default: tag == cmp.Or(rules.DefaultBranch, DefaultTag),
+			}
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, fmt.Errorf("list %s: %w", r.Name(), err)
+	}
+	return slices.DeleteFunc(list, func(t TagInfo) bool { return t.Digest == "" }), nil
+}
+
+// ErrBrokenLog says that the log of an alias does not tell all.
+var ErrBrokenLog = errors.New("something is wrong with the log")
+
+// A LogEntry is one move of an alias.
+type LogEntry struct {
+	Seq     int       `json:"seq"`
+	Time    time.Time `json:"time"`
+	From    string    `json:"from"` // empty if it was new
+	To      string    `json:"to"`   // empty if it was deleted
+	Message string    `json:"message"`
+	Author  string    `json:"author"`  // a claim
+	Digest  string    `json:"digest"`  // of the entry
+	Signers []Signer  `json:"signers"` // trusted parties that have signed it; empty without somebody to trust
+}
+
+// An AliasLog is where an alias was, the newest first.
+type AliasLog struct {
+	Reference string     `json:"reference"`
+	Entries   []LogEntry `json:"entries"`
+	Whole     bool       `json:"whole"` // the entries go back to the first move
+	Problems  []string   `json:"problems"`
+}
+
+// AliasLog reads the log of the alias that r names, no more than limit entries if
+// that is not zero. With a trust it tells which entries trusted parties have signed.
+func (h *Hub) AliasLog(ctx context.Context, r ref.Reference, trust *signing.Trust, limit int) (*AliasLog, error) {
+	if r.Tag == "" || r.Digest != "" || r.Prefix != "" || r.Range != "" || r.Revision != "" {
+		return nil, fmt.Errorf("%w: log of %s: name the alias, as a tag", ErrUsage, r)
+	}
+	repo, err := h.repository(r)
+	if err != nil {
+		return nil, err
+	}
+	log, err := readLog(ctx, repo, r.Tag, time.Time{}, limit)
+	if err != nil {
+		return nil, err
+	}
+	if len(log.Entries) == 0 && len(log.Problems) == 0 {
+		return nil, fmt.Errorf("log of %s: %w: %w", r, errNoLog, errdef.ErrNotFound)
+	}
+	res := &AliasLog{Reference: r.String(), Entries: make([]LogEntry, len(log.Entries)), Whole: log.Whole, Problems: append([]string{}, log.Problems...)}
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(listWorkers)
+	for i, e := range log.Entries {
+		res.Entries[i] = LogEntry{
+			Seq: e.Seq, Time: e.Time, From: e.From.String(), To: e.To.String(), Message: e.Message, Author: e.Author,
+			Digest: e.Digest.String(), Signers: []Signer{},
+		}
+		if trust == nil {
+			continue
+		}
+		g.Go(func() error {
+			desc := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: e.Digest}
+			report, err := signing.Verify(gctx, repo, signing.Target{Repository: r.Name(), Descriptor: desc}, *trust)
+			switch {
+			case errors.Is(err, signing.ErrNoSignature), errors.Is(err, signing.ErrUntrusted), errors.Is(err, signing.ErrTooMany):
+				return nil
+			case err != nil:
+				return fmt.Errorf("verify entry %d of the log of %s: %w", e.Seq, r, err)
+			}
+			res.Entries[i].Signers = signers(report)
+			return nil
+		})
+	}
+	return res, g.Wait()
+}
