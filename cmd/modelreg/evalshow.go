@@ -79,6 +79,24 @@ func printEvaluations(w io.Writer, list []hub.Evaluation) {
 	}
 }
 
+// printInspected prints the first results, for those who look at the whole version.
+func printInspected(w io.Writer, list []hub.Evaluation) {
+	const most = 8
+	if len(list) == 0 {
+		return
+	}
+	fmt.Fprintln(w)
+	t := ui.Table(w)
+	fmt.Fprintln(t, "MEASURED\tVALUE\tDATASET\tCLASS")
+	for _, e := range list[:min(most, len(list))] {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", ui.Line(metricName(e.Result)), evalValue(e.Result), ui.Line(datasetName(e.Result)), evalClass(e))
+	}
+	_ = t.Flush()
+	if n := len(list) - most; n > 0 {
+		fmt.Fprintf(w, "and %d more: \"modelreg eval list\" shows all, and whose they are\n", n)
+	}
+}
+
 func taskName(r eval.Result) string {
 	if r.Task == "" {
 		return "-"

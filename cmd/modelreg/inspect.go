@@ -94,6 +94,7 @@ func printInspection(w io.Writer, res *hub.Inspection) {
 	} else {
 		printFiles(w, res.Files)
 	}
+	printInspected(w, res.Evaluations)
 	for _, p := range res.Problems {
 		fmt.Fprintf(w, "\nproblem: %s\n", ui.Line(p))
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/modelreg/modelreg/pkg/eval"
@@ -121,5 +122,23 @@ func (e *Evaluations) Pick(statement string) error {
 		return err
 	}
 	e.Evaluations = slices.DeleteFunc(e.Evaluations, func(ev Evaluation) bool { return ev.Statement != of || ev.Class == ClassClaimed })
+	return nil
+}
+
+// inspectEvaluations adds the results that are stated beside a version. Where none
+// are, it asks for nothing.
+func (h *Hub) inspectEvaluations(ctx context.Context, t *target, refs []ocispec.Descriptor, res *Inspection) error {
+	if !slices.ContainsFunc(refs, mayEvaluate) {
+		return nil
+	}
+	all, err := h.stated(ctx, t, EvaluationsOptions{})
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		h.warn("what %s was measured to do is not known: %v", t.ref, err)
+		return nil
+	}
+	res.Evaluations = all.Evaluations
 	return nil
 }

@@ -128,7 +128,21 @@ func (h *Hub) measured(ctx context.Context, r ref.Reference) (*target, error) {
 	return h.take(ctx, t, want, isModel)
 }
 
+// evaluations are the results that are stated of t, and those that its card claims.
 func (h *Hub) evaluations(ctx context.Context, t *target, opts EvaluationsOptions) (*Evaluations, error) {
+	res, err := h.stated(ctx, t, opts)
+	if err != nil {
+		return nil, err
+	}
+	if err := h.claimedResults(ctx, t, opts, res); err != nil {
+		return nil, err
+	}
+	res.sort()
+	return res, nil
+}
+
+// stated are the results that are stated of t.
+func (h *Hub) stated(ctx context.Context, t *target, opts EvaluationsOptions) (*Evaluations, error) {
 	res := &Evaluations{Reference: t.ref.String(), Digest: t.desc.Digest.String(), Evaluations: []Evaluation{}, Problems: []string{}}
 	rec, err := h.record(ctx, t.repo)
 	if err != nil {
@@ -164,16 +178,18 @@ func (h *Hub) evaluations(ctx context.Context, t *target, opts EvaluationsOption
 		res.Problems = append(res.Problems, f.problems...)
 	}
 	res.dispute(found[0].disputes) // only the model's own repository is its owner's
-	if err := h.claimedResults(ctx, t, opts, res); err != nil {
-		return nil, err
-	}
-	slices.SortStableFunc(res.Evaluations, func(a, b Evaluation) int {
+	res.sort()
+	return res, nil
+}
+
+// sort puts results of one measurement together, the most believable first.
+func (e *Evaluations) sort() {
+	slices.SortStableFunc(e.Evaluations, func(a, b Evaluation) int {
 		return cmp.Or(
 			cmp.Compare(a.Task, b.Task), cmp.Compare(a.Dataset.ID, b.Dataset.ID), cmp.Compare(a.Metric.Name, b.Metric.Name),
 			cmp.Compare(a.Metric.Filter, b.Metric.Filter), cmp.Compare(a.Class.rank(), b.Class.rank()), cmp.Compare(a.Statement, b.Statement),
 		)
 	})
-	return res, nil
 }
 
 func (e *Evaluations) problem(format string, args ...any) {
@@ -227,7 +243,7 @@ func (h *Hub) evalTrusts(ctx context.Context, rec *record.Record, given *signing
 		out = append(out, evalTrust{ClassTrusted, *given})
 	}
 	for class, parties := range map[Class][]record.Party{ClassPublisher: rec.Publishers, ClassEvaluator: rec.Evaluators} {
-		trust, err := h.evalParties(ctx, parties)
+		trust, err := h.parties(ctx, parties)
 		if err != nil {
 			return nil, err
 		}
@@ -235,7 +251,7 @@ func (h *Hub) evalTrusts(ctx context.Context, rec *record.Record, given *signing
 			out = append(out, evalTrust{class, *trust})
 		}
 	}
-	anybody, err := h.evalParties(ctx, []record.Party{{Identity: "a", Issuer: "b"}})
+	anybody, err := h.parties(ctx, []record.Party{{Identity: "a", Issuer: "b"}})
 	if err != nil {
 		return nil, err
 	}
@@ -245,39 +261,6 @@ func (h *Hub) evalTrusts(ctx context.Context, rec *record.Record, given *signing
 	}
 	slices.SortFunc(out, func(a, b evalTrust) int { return a.class.rank() - b.class.rank() })
 	return out, nil
-}
-
-// evalParties are those of a record as somebody to trust. Without a trusted root
-// identities are left out; nil means that nobody is left.
-func (h *Hub) evalParties(ctx context.Context, list []record.Party) (*signing.Trust, error) {
-	trust := &signing.Trust{}
-	for _, p := range list {
-		if p.Key == "" {
-			trust.Identities = append(trust.Identities, signing.Identity{Subject: p.Identity, Issuer: p.Issuer})
-			continue
-		}
-		key, err := signing.LoadPublicKey([]byte(p.Key))
-		if err != nil {
-			return nil, fmt.Errorf("%w: %w", record.ErrMalformed, err)
-		}
-		trust.Keys = append(trust.Keys, key)
-	}
-	if len(trust.Identities) > 0 {
-		rules, err := h.rules(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if rules.Roots != nil {
-			trust.Roots, err = rules.Roots("")
-		}
-		if trust.Roots == nil || err != nil {
-			trust.Identities, trust.Roots = nil, nil
-		}
-	}
-	if len(trust.Keys)+len(trust.Identities) == 0 {
-		return nil, nil
-	}
-	return trust, trust.Check()
 }
 
 // evalRepositories are those that are looked into: the model's own, those of from,
@@ -367,12 +350,9 @@ func mayEvaluate(d ocispec.Descriptor) bool {
 	if d.ArtifactType == mediatypes.ArtifactEvaluation {
 		return true
 	}
-	t := d.Annotations[predicateTypeAnnotation]
+	t := d.Annotations[predicateAnnotation]
 	return t == eval.PredicateType || t == disputeType
 }
-
-// predicateTypeAnnotation is where a bundle's referrer repeats what it is about.
-const predicateTypeAnnotation = "dev.sigstore.bundle.predicateType"
 
 // statement reads one referrer.
 func (w *evalWitness) statement(ctx context.Context, repo *remote.Repository, desc ocispec.Descriptor) evalFound {

@@ -34,6 +34,9 @@ type Inspection struct {
 	Status       *State            `json:"status,omitempty"`   // nil unless something was stated
 	Problems     []string          `json:"problems,omitempty"` // files that are not what they say
 
+	// Evaluations are the results that are stated in the version's repository.
+	Evaluations []Evaluation `json:"evaluations,omitempty"`
+
 	// Variants are those of a version that has several, the best first; then
 	// there are no files, and Size is that of all variants.
 	Variants []VariantInfo `json:"variants,omitempty"`
@@ -180,7 +183,7 @@ func (h *Hub) attached(ctx context.Context, t *target, res *Inspection) error {
 	if err != nil {
 		h.warn("signatures of %s could not be counted: %v", t.ref, err)
 	}
-	return nil
+	return h.inspectEvaluations(ctx, t, refs, res)
 }
 
 func fileInfos(files []artifact.File) []FileInfo {
