@@ -31,7 +31,7 @@ the model's owner cannot remove what others have measured. docs/evaluations.md t
 		Args: subcommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newEvalAdd(a), newEvalImport(a), newEvalList(a), newEvalShow(a), newEvalCompare(a), newEvalExport(a), newEvalDispute(a))
+	cmd.AddCommand(newEvalAdd(a), newEvalImport(a), newEvalList(a), newEvalShow(a), newEvalCompare(a), newEvalExport(a), newEvalDispute(a), newEvalAdopt(a))
 	return cmd
 }
 

@@ -166,3 +166,39 @@ whom the reader trusts.`,
 	cmd.Flags().StringVar(&reason, "reason", "", "why, as `TEXT` for people")
 	return cmd
 }
+
+func newEvalAdopt(a *app) *cobra.Command {
+	var who evalWho
+	cmd := &cobra.Command{
+		Use:   "adopt REF STATEMENT",
+		Short: "Copy somebody's result into the model's repository",
+		Long: `Copy the STATEMENT about REF (its digest, or the beginning of that) from the repository
+that its measurer keeps it in, named with --from, into the model's own. It stays the
+word of whoever signed it, and policies, which look into the model's repository alone,
+can count it. Only what somebody known has signed is taken: name the key.`,
+		Example: `  modelreg eval adopt ghcr.io/acme/support:v1 4f0c8e2a --from ghcr.io/lab/evals --key lab.pub`,
+		Args:    exactArgs(2), ValidArgsFunction: positions(a.references),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			opts, err := who.options(cmd.Context(), a)
+			if err != nil {
+				return err
+			}
+			h, r, err := a.open(args[0])
+			if err != nil {
+				return err
+			}
+			res, err := h.AdoptEvaluation(cmd.Context(), r, args[1], opts)
+			if err != nil {
+				return err
+			}
+			if res.Made == 0 {
+				a.printer.Note("it is there: nothing to do")
+			}
+			return a.printer.Result(res, func(w io.Writer) {
+				fmt.Fprintf(w, "%s signed by %s\n", res.Statement, signedBy(res.Signer))
+			})
+		},
+	}
+	who.add(cmd)
+	return cmd
+}

@@ -38,8 +38,8 @@ func (h *Hub) attachments(ctx context.Context, t *target, s *openSide, opts Diff
 	if err := h.currentCard(ctx, t, refs, s, opts.Trust); err != nil || !opts.Levels.Metrics {
 		return err
 	}
-	s.Metrics = claimedMetrics(s.Card)
-	return nil
+	s.Metrics, err = h.knownMetrics(ctx, t, refs, claimedMetrics(s.Card), opts.Trust)
+	return err
 }
 
 // currentCard reads the card of a version that counts now. Without a revision it

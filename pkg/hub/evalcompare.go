@@ -7,8 +7,10 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/modelreg/modelreg/pkg/diff"
 	"github.com/modelreg/modelreg/pkg/eval"
 	"github.com/modelreg/modelreg/pkg/ref"
+	"github.com/modelreg/modelreg/pkg/signing"
 )
 
 // A ComparedRow is one measurement that two versions share, as [eval.Row] has it.
@@ -100,6 +102,38 @@ func resultsOf(list []Evaluation) []eval.Result {
 		out[i] = e.Result
 	}
 	return out
+}
+
+// knownMetrics are the results that are stated of t, and of those that its card
+// claims the ones that nobody more believable has measured.
+func (h *Hub) knownMetrics(ctx context.Context, t *target, refs []ocispec.Descriptor, claimed []diff.Metric, trust *signing.Trust) ([]diff.Metric, error) {
+	if t.desc.Digest == t.signed.Digest && !slices.ContainsFunc(refs, mayEvaluate) {
+		return claimed, nil
+	}
+	all, err := h.stated(ctx, t, EvaluationsOptions{Trust: trust})
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	if err != nil {
+		h.warn("what %s was measured to do is not known: %v", t.ref, err)
+		return claimed, nil
+	}
+	list := all.Evaluations
+	for _, c := range claimed {
+		list = append(list, Evaluation{Result: c.Result, Class: ClassClaimed})
+	}
+	var out []diff.Metric
+	for _, e := range mostBelievable(list) {
+		by := string(e.Class)
+		if e.Class == ClassClaimed {
+			by = "card"
+		}
+		if len(e.Disputed) > 0 {
+			by += ", disputed"
+		}
+		out = append(out, diff.Metric{Result: e.Result, By: by})
+	}
+	return out, nil
 }
 
 // Vouched are the results that a known party has signed and that nobody disputes

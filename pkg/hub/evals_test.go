@@ -237,3 +237,37 @@ func TestEvaluateRefuses(t *testing.T) {
 		t.Errorf("something was attached: %+v", got)
 	}
 }
+
+// TestEvaluationsInDiff has diff and inspect know what is stated, before what cards claim.
+func TestEvaluationsInDiff(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for tag, value := range map[string]float64{"v1": 0.5, "v2": 0.4} {
+		readme := "---\nlicense: mit\nmodel-index:\n- name: m\n  results:\n  - task: {type: t}\n    dataset: {name: d, type: d}\n    metrics: [{type: accuracy, value: 0.99}]\n---\n# M " + tag + "\n"
+		if _, err := w.Push(t.Context(), dir(t, files{"README.md": readme}), w.ref("org/m:"+tag), hub.PushOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		w.evaluate("org/m:"+tag, measured("accuracy", value), hub.EvaluateOptions{Signer: alice().signer})
+	}
+	res, err := w.Diff(t.Context(), hub.DiffSide{Reference: w.ref("org/m:v1")}, hub.DiffSide{Reference: w.ref("org/m:v2")}, hub.DiffOptions{Trust: alice().trust})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(res.Metrics) != 1 || *res.Metrics[0].From != 0.5 || *res.Metrics[0].To != 0.4 || res.Metrics[0].Verdict != "worse" || res.Metrics[0].ToBy != "trusted" {
+		t.Errorf("metrics = %+v, want what alice has measured", res.Metrics)
+	}
+	seen, err := w.Inspect(t.Context(), w.ref("org/m:v1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(seen.Evaluations) != 1 || seen.Evaluations[0].Value != 0.5 || seen.Evaluations[0].Class != hub.ClassCommunity {
+		t.Errorf("inspect shows %+v", seen.Evaluations)
+	}
+	compared, err := w.CompareEvaluations(t.Context(), w.ref("org/m:v1"), w.ref("org/m:v2"), hub.EvaluationsOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(compared.Rows) != 1 || compared.Rows[0].Verdict != eval.Worse || compared.Rows[0].B.Class != hub.ClassCommunity {
+		t.Errorf("compared %+v", compared.Rows)
+	}
+}
