@@ -172,3 +172,7 @@ func near(lines []string) []string {
 	}
 	return out
 }
+
+// Field is the value of a key of the front matter, as YAML on one line; empty if it
+// is not there.
+func (c *Card) Field(key string) string { return inline(c.matter, key) }

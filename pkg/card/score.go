@@ -195,3 +195,39 @@ func (c *Card) metaScore() SectionScore {
 	}
 	return s
 }
+
+// Topic returns the Markdown below the first heading about a topic, one of the IDs
+// of [SectionScore], with the headings inside it; empty if there is none, or only a
+// placeholder.
+func (c *Card) Topic(id string) string {
+	sections, err := c.Sections()
+	if err != nil {
+		return ""
+	}
+	for _, t := range topics() {
+		if t.id != id {
+			continue
+		}
+		for i, sec := range sections {
+			if text := t.below(sections[i:]); t.names(sec.Title) && withoutPlaceholders(text) > 0 {
+				return strings.TrimSpace(text)
+			}
+		}
+	}
+	return ""
+}
+
+// below is the text of the first section with those inside it.
+func (t topic) below(sections []Section) string {
+	var b strings.Builder
+	for j, sub := range sections {
+		if j > 0 && sub.Level <= sections[0].Level {
+			break
+		}
+		if j > 0 {
+			b.WriteString(strings.Repeat("#", sub.Level) + " " + sub.Title + "\n\n")
+		}
+		b.WriteString(sub.Text)
+	}
+	return b.String()
+}
