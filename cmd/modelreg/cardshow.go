@@ -76,20 +76,11 @@ func (a *app) cardShow(ctx context.Context, arg string, f cardFlags, raw bool) e
 		_, err = a.out.Write(html)
 		return err
 	}
-	res := cardShown{
-		Reference: s.name(), Digest: s.Digest, Problems: append([]string{}, s.Problems...), Card: s.card.JSON(),
-		SPDX: s.card.Meta.SPDX(), Summary: s.card.Summary(), Body: string(bytes.ToValidUTF8(s.card.Body, []byte("\ufffd"))),
-	}
-	if s.path == "" {
-		res.Revision = &s.Revision
-	}
-	report, err := s.card.Lint(card.LintOptions{Pinned: s.Pinned})
+	res, err := s.shown()
 	if err != nil {
-		return fmt.Errorf("show card of %s: %w", s.name(), err)
+		return err
 	}
-	res.Score = report.Score
 	if s.card.Problem != nil {
-		res.Problems = append(res.Problems, s.card.Problem.Error())
 		a.printer.Warn("%v", s.card.Problem)
 	}
 	look := lookOf(a.out)
@@ -99,6 +90,26 @@ func (a *app) cardShow(ctx context.Context, arg string, f cardFlags, raw bool) e
 		textErr = s.card.Text(w, card.TextOptions{Width: look.width, Color: look.color})
 	})
 	return cmp.Or(err, textErr)
+}
+
+// shown is all that there is to show of a card.
+func (s *shownCard) shown() (cardShown, error) {
+	res := cardShown{
+		Reference: s.name(), Digest: s.Digest, Problems: append([]string{}, s.Problems...), Card: s.card.JSON(),
+		SPDX: s.card.Meta.SPDX(), Summary: s.card.Summary(), Body: string(bytes.ToValidUTF8(s.card.Body, []byte("\ufffd"))),
+	}
+	if s.path == "" {
+		res.Revision = &s.Revision
+	}
+	report, err := s.card.Lint(card.LintOptions{Pinned: s.Pinned})
+	if err != nil {
+		return res, fmt.Errorf("show card of %s: %w", s.name(), err)
+	}
+	res.Score = report.Score
+	if s.card.Problem != nil {
+		res.Problems = append(res.Problems, s.card.Problem.Error())
+	}
+	return res, nil
 }
 
 // A look is what the place that text goes to can show.

@@ -56,6 +56,13 @@ func TestJSONKeysOfCards(t *testing.T) {
 			[]string{"from", "to", "fields", "sections"},
 		)},
 		{"card lint", run("card", "lint", name), findings},
+		{"bom attach", run("bom", "attach", name, "--key", private), []string{
+			"reference", "digest", "bom", "mediaType", "size", "created", "signatures", "attestation",
+		}},
+		{"bom show", run("bom", "show", name, "--key", public), slices.Concat(
+			under("bills[].signers[]", signerKeys()), under("bills[]", []string{"bom", "mediaType", "size", "verified", "signers"}),
+			[]string{"reference", "digest", "bills"},
+		)},
 		{"card set DIR", run("card", "set", filepath.Dir(readme), "tags=a"), []string{"path", "changed"}},
 	}
 	for _, s := range steps {

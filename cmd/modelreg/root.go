@@ -94,7 +94,8 @@ in the default registry of the configuration ("modelreg config").`,
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(
 		newPush(a), newPull(a), newCopy(a), newBundle(a), newImport(a), newInspect(a), newLs(a), newResolve(a), newTag(a), newCat(a), newTensors(a),
-		newLogin(a), newLogout(a), newKeygen(a), newSign(a), newVerify(a), newLock(a), newCard(a), newLineage(a), newAttest(a), newScan(a), newTree(a),
+		newLogin(a), newLogout(a), newKeygen(a), newSign(a), newVerify(a), newLock(a), newLineage(a), newAttest(a), newScan(a), newTree(a),
+		newCard(a), newBOM(a),
 		newDiff(a),
 		newPolicy(a), newEval(a),
 		newRepo(a), newPromote(a), newRollback(a), newYank(a), newDeprecate(a), newRestore(a),

@@ -1,7 +1,6 @@
 package hub
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,10 +10,8 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/opencontainers/go-digest"
-	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
-	"oras.land/oras-go/v2/content"
 	"oras.land/oras-go/v2/errdef"
 
 	"github.com/modelreg/modelreg/pkg/card"
@@ -290,22 +287,14 @@ func (h *Hub) attachCard(ctx context.Context, t *target, revisions []*CardRevisi
 	if seq > card.MaxSeq {
 		return nil, fmt.Errorf("%w: push card of %s: revision %s has the highest number there is", ErrConflict, t.ref, prev)
 	}
-	layer := content.NewDescriptorFromBytes(mediatypes.LayerMarkdown, readme)
-	for desc, data := range map[*ocispec.Descriptor][]byte{&layer: readme, &ocispec.DescriptorEmptyJSON: ocispec.DescriptorEmptyJSON.Data} {
-		d := *desc
-		d.Data = nil
-		if err := t.repo.Push(ctx, d, bytes.NewReader(data)); err != nil && !errors.Is(err, errdef.ErrAlreadyExists) {
-			return nil, fmt.Errorf("push card of %s: %w", t.ref, err)
-		}
+	doc := document{
+		artifactType: mediatypes.ArtifactCard, layerType: mediatypes.LayerMarkdown, title: cardFile, raw: readme,
+		annotations: cardAnnotations(seq, prev, opts),
 	}
-	raw, err := cardManifest(t.signed, layer, cardAnnotations(seq, prev, opts))
+	desc, _, err := attach(ctx, t, doc)
 	if err != nil {
-		return nil, err
-	}
-	if err := t.repo.PushReferrer(ctx, raw, t.signed); err != nil {
 		return nil, fmt.Errorf("push card of %s: %w", t.ref, err)
 	}
-	desc := content.NewDescriptorFromBytes(ocispec.MediaTypeImageManifest, raw)
 	now, _, err := h.cardRevisions(ctx, t)
 	if err != nil {
 		return nil, err
@@ -315,7 +304,12 @@ func (h *Hub) attachCard(ctx context.Context, t *target, revisions []*CardRevisi
 			return nil, fmt.Errorf("%w: push card of %s: another writer attached revision %s while %s was; both are kept", ErrConflict, t.ref, other.Digest, desc.Digest)
 		}
 	}
-	return parseRevision(desc, raw, t.signed.Digest), nil
+	for _, mine := range now {
+		if mine.Digest == desc.Digest.String() {
+			return mine, nil
+		}
+	}
+	return nil, fmt.Errorf("push card of %s: revision %s is not listed: %w", t.ref, desc.Digest, errdef.ErrNotFound)
 }
 
 func cardAnnotations(seq int, prev string, opts CardPush) map[string]string {
@@ -332,19 +326,6 @@ func cardAnnotations(seq int, prev string, opts CardPush) map[string]string {
 		add(ocispec.AnnotationCreated, opts.Created.UTC().Format(time.RFC3339))
 	}
 	return out
-}
-
-func cardManifest(subject, layer ocispec.Descriptor, annotations map[string]string) ([]byte, error) {
-	layer.Annotations = map[string]string{mediatypes.AnnotationTitle: cardFile}
-	raw, err := json.Marshal(ocispec.Manifest{
-		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest, ArtifactType: mediatypes.ArtifactCard,
-		Config: ocispec.DescriptorEmptyJSON, Layers: []ocispec.Descriptor{layer},
-		Subject: &ocispec.Descriptor{MediaType: subject.MediaType, Digest: subject.Digest, Size: subject.Size}, Annotations: annotations,
-	}, json.Deterministic(true))
-	if err != nil {
-		return nil, fmt.Errorf("encode card revision: %w", err)
-	}
-	return raw, nil
 }
 
 // verifyCards looks who has signed each of several revisions.

@@ -1,0 +1,50 @@
+//go:build e2e
+
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Bills of materials are what those who publish the formats say that they are: the
+// schemas of CycloneDX, and the model of SPDX 3.
+func TestE2EBillsOfMaterials(t *testing.T) {
+	c := newClient(t)
+	python := filepath.Join(os.Getenv("MODELREG_E2E_BOM"), "python")
+	if os.Getenv("MODELREG_E2E_BOM") == "" {
+		t.Fatal("MODELREG_E2E_BOM names no environment with the validators: run tools/e2e.sh")
+	}
+	digits, err := filepath.Abs("../../examples/digits/model")
+	if err != nil {
+		t.Fatal(err)
+	}
+	validator, err := filepath.Abs("testdata/validate_bom.py")
+	if err != nil {
+		t.Fatal(err)
+	}
+	host := startDistribution(t)
+	c.modelreg("push", digits, host+"/acme/base:v1")
+	c.modelreg("push", digits, host+"/acme/digits:v1", "--base", host+"/acme/base:v1", "--relation", "quantized")
+	c.modelreg("push", os.Getenv("MODELREG_E2E_MODEL"), host+"/acme/minilm:v1")
+	for _, form := range []string{"cyclonedx", "cyclonedx-1.7", "spdx"} {
+		for _, arg := range []string{host + "/acme/digits:v1", host + "/acme/minilm:v1", digits} {
+			file := filepath.Join(c.dir, "bom.json")
+			c.modelreg("bom", "generate", arg, "--bom-format", form, "-o", file)
+			c.run(python, validator, file)
+			raw, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text := strings.Replace(strings.Replace(string(raw), `"machine-learning-model"`, `"model"`, 1), `"relationshipType": "contains"`, `"relationshipType": "holds"`, 1)
+			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if _, _, err := c.try(python, validator, file); err == nil {
+				t.Errorf("%s: the validator takes what is wrong", form)
+			}
+		}
+	}
+}
