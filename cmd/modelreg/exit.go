@@ -22,6 +22,7 @@ import (
 	"github.com/modelreg/modelreg/pkg/format"
 	"github.com/modelreg/modelreg/pkg/glob"
 	"github.com/modelreg/modelreg/pkg/hub"
+	"github.com/modelreg/modelreg/pkg/index"
 	ocilayout "github.com/modelreg/modelreg/pkg/layout"
 	"github.com/modelreg/modelreg/pkg/lock"
 	"github.com/modelreg/modelreg/pkg/mediatypes"
@@ -134,6 +135,9 @@ var classes = []class{
 	{exitForbidden, "forbidden", "", "look at what the service says; tokens are good for minutes, and a service may know another issuer or want another audience", []error{signing.ErrRefused}},
 	{exitForbidden, "forbidden", "the registry refuses this user", "ask the owner of the repository for access", []error{remote.ErrForbidden}},
 	{exitNotFound, "not-found", "not found: repository, tag, digest or file", "\"modelreg ls HOST/ORG/MODEL\" lists versions; without a login a private repository may look absent", []error{errdef.ErrNotFound}},
+	{exitNotFound, "not-found", "", "\"modelreg index build HOST\" makes one; --index names one that is elsewhere", []error{errNoIndex}},
+	{exitUsage, "usage", "", "", []error{index.ErrSort, index.ErrCursor, index.ErrFacet, index.ErrTooBroad}},
+	{exitIntegrity, "integrity", "", "build the index again: \"modelreg index build --fresh PLACE\"", []error{index.ErrLayout, index.ErrDamaged}},
 	{exitNotFound, "not-found", "", "check the path", []error{fs.ErrNotExist}},
 	{exitProtocol, "protocol", "the registry lacks what is needed, or breaks the protocol", "\"modelreg doctor HOST\" shows what the registry can do", []error{remote.ErrProtocol}},
 	{exitLocal, "local", "this machine: disk full, permission, lock, a file that changes", "", []error{syscall.ENOSPC, syscall.EROFS, syscall.EXDEV, syscall.EADDRINUSE, fs.ErrPermission, store.ErrLocked, registry.ErrInUse, artifact.ErrBusy, artifact.ErrChanged}},

@@ -99,6 +99,7 @@ in the default registry of the configuration ("modelreg config").`,
 		newDiff(a),
 		newPolicy(a), newEval(a),
 		newRepo(a), newPromote(a), newRollback(a), newYank(a), newDeprecate(a), newRestore(a),
+		newSearch(a), newIndex(a),
 		newCache(a), newServe(a), newDoctor(a), newConfig(a), newVersion(a), newExitCodes(),
 	)
 	root.CompletionOptions.HiddenDefaultCmd = false

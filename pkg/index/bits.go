@@ -112,14 +112,16 @@ const (
 const longList = 2048
 
 var (
-	errDamaged = errors.New("the index is damaged: build it again")
+	// ErrDamaged is wrapped by errors about a file whose content contradicts
+	// itself.
+	ErrDamaged = errors.New("the index is damaged: build it again")
 	errFull    = errors.New("the index has no numbers left: build it again")
 )
 
 // decodePosting reads what encodePosting wrote.
 func decodePosting(b []byte) (posting, error) {
 	if len(b) == 0 {
-		return posting{}, errDamaged
+		return posting{}, ErrDamaged
 	}
 	kind, b := b[0], b[1:]
 	switch {
@@ -132,7 +134,7 @@ func decodePosting(b []byte) (posting, error) {
 	case kind == asDeltas && len(b) <= 3*chunkSize:
 		return decodeDeltas(b)
 	}
-	return posting{}, errDamaged
+	return posting{}, ErrDamaged
 }
 
 func decodeDeltas(b []byte) (posting, error) {
@@ -142,11 +144,11 @@ func decodeDeltas(b []byte) (posting, error) {
 		d, n := uint64(b[0]), 1
 		if d >= 0x80 {
 			if d, n = binary.Uvarint(b); n <= 0 {
-				return posting{}, errDamaged
+				return posting{}, ErrDamaged
 			}
 		}
 		if at += d; at >= chunkSize {
-			return posting{}, errDamaged
+			return posting{}, ErrDamaged
 		}
 		list = append(list, uint16(at))
 		b = b[n:]

@@ -66,10 +66,10 @@ func (c *bodyReader) decode(body []byte) (r Record, err error) {
 	}
 	b, err := c.dec.DecodeAll(body, nil)
 	if err != nil {
-		return r, fmt.Errorf("%w (%w)", errDamaged, err)
+		return r, fmt.Errorf("%w (%w)", ErrDamaged, err)
 	}
 	if err := json.Unmarshal(b, &r); err != nil {
-		return r, fmt.Errorf("%w (%w)", errDamaged, err)
+		return r, fmt.Errorf("%w (%w)", ErrDamaged, err)
 	}
 	return r, nil
 }

@@ -99,7 +99,7 @@ func (r *reader) planTerm(p *plan, t Term, now time.Time) error {
 	case numbers:
 		c.scan = scanNumbers(t, now)
 	case metrics:
-		c.scan, err = r.scanMetrics(t)
+		c.scan = scanMetrics(t)
 	case flags:
 		if c.any, err = r.flag(t); c.any == nil {
 			return err // any

@@ -159,7 +159,7 @@ func (w *writer) flushColumns() error {
 				return err
 			}
 			if int64(len(old)) != inBlock*int64(size) {
-				return errDamaged
+				return ErrDamaged
 			}
 			n := min(blockSize-int(inBlock), len(data)/size)
 			if err := t.set(blockKey(col, at/blockSize), append(old, data[:n*size]...)); err != nil {

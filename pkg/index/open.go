@@ -184,7 +184,7 @@ func readState(ctx context.Context, q querier) (state, error) {
 		}
 		if f := fields[key]; f != nil {
 			if *f, err = strconv.ParseInt(value, 10, 64); err != nil || *f < 0 {
-				return s, errDamaged
+				return s, ErrDamaged
 			}
 		}
 	}

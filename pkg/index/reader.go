@@ -129,7 +129,7 @@ func (r *reader) load(table byte, hash int64, from int, list *postings) error {
 		}
 		chunk := int(id - first)
 		if chunk >= r.chunks() {
-			return errDamaged
+			return ErrDamaged
 		}
 		p, err := decodePosting(b)
 		if err != nil {
@@ -161,7 +161,7 @@ func (r *reader) column(col, block int) ([]byte, error) {
 		return nil, fmt.Errorf("read column: %w", err)
 	}
 	if int64(len(b)) != have {
-		return nil, errDamaged
+		return nil, ErrDamaged
 	}
 	r.keep(key, b, int64(len(b))+100)
 	return b, nil

@@ -101,6 +101,10 @@ type Record struct {
 	Signed   bool     `json:"signed,omitempty"`
 	Verified bool     `json:"verified,omitempty"`
 	Signers  []string `json:"signers,omitempty"`
+
+	// Attached is the digest of the list of what is attached to the version,
+	// when it was read, for those who look whether there is more by now.
+	Attached string `json:"attached,omitempty"`
 }
 
 // A Base is a model that another was made from.
@@ -148,7 +152,7 @@ func (r *Record) Bound() {
 	r.Updated = r.Updated.UTC().Truncate(time.Second)
 	r.Card = cut(r.Card, MaxCard)
 	for _, s := range []*string{
-		&r.Repository, &r.Digest, &r.Status, &r.Reason, &r.Replacement, &r.Author,
+		&r.Repository, &r.Digest, &r.Attached, &r.Status, &r.Reason, &r.Replacement, &r.Author,
 		&r.Title, &r.Summary, &r.Task, &r.Library, &r.Architecture,
 	} {
 		*s = cut(*s, MaxText)

@@ -142,6 +142,8 @@ func (s *search) ranking(q Query) (*ranking, string, error) {
 // collect finds the versions chunk by chunk.
 func (s *search) collect() error {
 	s.found = make([]bitset, s.r.chunks())
+	wider := s.wideners()
+	var whole bitset
 	parts := make([]bitset, len(s.plan.clauses))
 	for chunk := range s.found {
 		if err := s.r.outer.Err(); err != nil {
@@ -149,13 +151,13 @@ func (s *search) collect() error {
 		}
 		out := &s.found[chunk]
 		s.seen(chunk, out)
+		in := out
+		if len(wider) > 0 {
+			whole = *out
+			in = &whole
+		}
 		for i := range s.plan.clauses {
 			c := &s.plan.clauses[i]
-			in := out
-			if len(s.wideners()) > 0 {
-				in = new(bitset)
-				s.seen(chunk, in)
-			}
 			if err := c.find(s.r, chunk, in, &parts[i]); err != nil {
 				return err
 			}
@@ -167,7 +169,7 @@ func (s *search) collect() error {
 			s.hidden += before - out.count()
 		}
 		s.total += out.count()
-		s.widen(chunk, parts)
+		s.widen(wider, chunk, parts)
 	}
 	return nil
 }
@@ -215,8 +217,8 @@ func facetOf(key string) int {
 	return slices.Index(FacetNames(), key)
 }
 
-func (s *search) widen(chunk int, parts []bitset) {
-	for _, f := range s.wideners() {
+func (s *search) widen(facets []int, chunk int, parts []bitset) {
+	for _, f := range facets {
 		var out bitset
 		s.seen(chunk, &out)
 		for i, c := range s.plan.clauses {

@@ -179,19 +179,23 @@ func (r *reader) measures(name string, chunk int) ([]measured, error) {
 }
 
 // scanMetrics tells versions by what was measured of them.
-func (r *reader) scanMetrics(t Term) (func(*reader, int, *bitset, *bitset) error, error) {
+func scanMetrics(t Term) func(*reader, int, *bitset, *bitset) error {
+	ins := make([]interval, len(t.Values))
+	for i, v := range t.Values {
+		ins[i] = intervalOf("metric", v, time.Time{})
+	}
 	return func(r *reader, chunk int, in, out *bitset) error {
-		for _, v := range t.Values {
+		for i, v := range t.Values {
 			list, err := r.measures(v.Text, chunk)
 			if err != nil {
 				return err
 			}
 			for _, m := range list {
-				if in.has(m.doc) && (v.Op == "" || intervalOf("metric", v, time.Time{}).has(m.value)) {
+				if in.has(m.doc) && (v.Op == "" || ins[i].has(m.value)) {
 					out.set(m.doc)
 				}
 			}
 		}
 		return nil
-	}, nil
+	}
 }

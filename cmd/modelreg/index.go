@@ -1,0 +1,258 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/modelreg/modelreg/internal/ui"
+	"github.com/modelreg/modelreg/pkg/hub"
+	"github.com/modelreg/modelreg/pkg/index"
+)
+
+// Notes that are left in an index: where its records are from, one place a line,
+// and when that was last looked at.
+const (
+	notePlaces  = "places"
+	noteUpdated = "updated"
+)
+
+func newIndex(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "index",
+		Short: "Make the index that \"modelreg search\" looks into",
+		Long: `An index has what registries say of their models, in one file, for "modelreg search".
+It holds nothing that is not in the registries: it can be thrown away and built again.
+
+An index shows to whoever reads the file all that its builder may see. For people who may
+see less, build one as somebody who may see less.`,
+		Args: subcommand,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newIndexBuild(a), newIndexUpdate(a), newIndexStatus(a))
+	return cmd
+}
+
+// crawlFlags are those of "index build" and "index update".
+type crawlFlags struct {
+	index    string
+	requests int
+	trust    trustFlags
+}
+
+func (f *crawlFlags) add(cmd *cobra.Command) {
+	fl := cmd.Flags()
+	addIndexFlag(fl, &f.index)
+	fl.IntVar(&f.requests, "requests", 64, "have at most `N` requests under way (up to 200); a registry that says it is too much gets fewer")
+	f.trust.add(fl)
+}
+
+func newIndexBuild(a *app) *cobra.Command {
+	var f crawlFlags
+	var fresh bool
+	cmd := &cobra.Command{
+		Use:   "build PLACE...",
+		Short: "Read registries into the index",
+		Long: `Read registries into the index: all of HOST, all below HOST/PREFIX/, or one repository
+HOST/ORG/MODEL. What the index has already is not fetched again, so an interrupted build
+goes on where it ended, and another one adds its places.
+
+Many hosted registries do not list their repositories: name them one by one.
+
+With --key or --certificate-identity signatures are verified, and models are found by
+verified:yes and by who has signed them. Without, only that there is a signature is known.`,
+		Example: `  modelreg index build registry.example.com
+  modelreg index build ghcr.io/acme/support ghcr.io/acme/chat --key acme.pub`,
+		Args: rangeArgs(1, -1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.crawl(cmd.Context(), f, args, fresh)
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().BoolVar(&fresh, "fresh", false, "throw the old index away first")
+	return cmd
+}
+
+func newIndexUpdate(a *app) *cobra.Command {
+	var f crawlFlags
+	cmd := &cobra.Command{
+		Use:   "update",
+		Short: "Bring the index up to date with the places that it was built from",
+		Long: `Look at the places that the index was built from: new versions and new attachments
+are fetched, what is gone is removed, and nothing that is unchanged is fetched again.`,
+		Args: exactArgs(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.crawl(cmd.Context(), f, nil, false)
+		},
+	}
+	f.add(cmd)
+	return cmd
+}
+
+// crawlReport is what "index build" and "index update" print.
+type crawlReport struct {
+	Index string `json:"index"`
+	*hub.CrawlResult
+}
+
+// crawl reads places, or those of old if there are none, into an index.
+func (a *app) crawl(ctx context.Context, f crawlFlags, places []string, fresh bool) (err error) {
+	opts := hub.CrawlOptions{Requests: f.requests, Progress: a.crawlProgress}
+	if f.trust.used() {
+		if opts.Trust, err = a.trusted(ctx, f.trust); err != nil {
+			return err
+		}
+	}
+	h, err := a.hub(nil)
+	if err != nil {
+		return err
+	}
+	ix, file, err := a.writeIndex(ctx, f.index, fresh, len(places) > 0)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, ix.Close()) }()
+	if places, err = notePlacesOf(ctx, ix, places); err != nil {
+		return err
+	}
+	res, err := h.Crawl(ctx, ix, places, opts)
+	if err != nil {
+		return err
+	}
+	if err := ix.SetNote(ctx, noteUpdated, time.Now().UTC().Format(time.RFC3339)); err != nil {
+		return err
+	}
+	for _, p := range res.Problems {
+		a.printer.Warn("%s", ui.Line(p))
+	}
+	return a.printer.Result(crawlReport{file, res}, func(w io.Writer) {
+		fmt.Fprintf(w, "%d versions in %d repositories: %d fetched, %d with other tags, %d gone\n",
+			res.Versions, res.Repositories, res.Fetched, res.Changed, res.Deleted)
+		if res.Failed > 0 {
+			fmt.Fprintf(w, "%d could not be read\n", res.Failed)
+		}
+	})
+}
+
+func (a *app) crawlProgress(res hub.CrawlResult) {
+	if !a.printer.NoProgress {
+		a.printer.Note("%d repositories, %d versions, %d fetched", res.Repositories, res.Versions, res.Fetched)
+	}
+}
+
+// writeIndex opens an index to change it, and makes it if that is allowed.
+func (a *app) writeIndex(ctx context.Context, given string, fresh, make bool) (*index.Index, string, error) {
+	file, err := a.indexFile(given)
+	if err != nil {
+		return nil, "", err
+	}
+	if fresh {
+		for _, name := range []string{file, file + "-wal", file + "-shm"} {
+			if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return nil, "", err
+			}
+		}
+	}
+	if _, err := os.Stat(file); !make && errors.Is(err, fs.ErrNotExist) {
+		return nil, "", fmt.Errorf("%w: %w", errNoIndex, err)
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return nil, "", err
+	}
+	ix, err := index.Open(ctx, file, index.OpenOptions{})
+	return ix, file, err
+}
+
+// notePlacesOf adds places to those of the index, and returns those to look at:
+// the new ones, or all if there is no new one.
+func notePlacesOf(ctx context.Context, ix *index.Index, places []string) ([]string, error) {
+	text, err := ix.Note(ctx, notePlaces)
+	if err != nil {
+		return nil, err
+	}
+	all := strings.Fields(text)
+	if len(places) == 0 {
+		return all, nil
+	}
+	all = append(all, places...)
+	slices.Sort(all)
+	return places, ix.SetNote(ctx, notePlaces, strings.Join(slices.Compact(all), "\n"))
+}
+
+// indexStatus is what "index status" prints.
+type indexStatus struct {
+	Index        string   `json:"index"`
+	Size         int64    `json:"size"` // bytes
+	Versions     int64    `json:"versions"`
+	Replaced     int64    `json:"replaced"` // that still take room
+	Repositories int      `json:"repositories"`
+	Places       []string `json:"places"`
+	Updated      string   `json:"updated"` // RFC 3339, empty if no crawl came to its end
+}
+
+func newIndexStatus(a *app) *cobra.Command {
+	var file string
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Tell what is in the index, and how old it is",
+		Args:  exactArgs(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := a.indexStatus(cmd.Context(), file)
+			if err != nil {
+				return err
+			}
+			return a.printer.Result(s, func(w io.Writer) {
+				fmt.Fprintf(w, "%s: %d versions in %d repositories, %s\n", s.Index, s.Versions, s.Repositories, ui.Bytes(s.Size))
+				if s.Replaced > s.Versions {
+					fmt.Fprintf(w, "%d versions were replaced and still take room: \"modelreg index build --fresh\" frees it\n", s.Replaced)
+				}
+				fmt.Fprintf(w, "updated: %s\n", cmp.Or(s.Updated, "never to its end"))
+				for _, p := range s.Places {
+					fmt.Fprintf(w, "from: %s\n", ui.Line(p))
+				}
+			})
+		},
+	}
+	addIndexFlag(cmd.Flags(), &file)
+	return cmd
+}
+
+func (a *app) indexStatus(ctx context.Context, given string) (s indexStatus, err error) {
+	ix, file, err := a.openIndex(ctx, given)
+	if err != nil {
+		return s, err
+	}
+	defer func() { err = errors.Join(err, ix.Close()) }()
+	s.Index = file
+	info, err := os.Stat(file)
+	if err != nil {
+		return s, err
+	}
+	s.Size = info.Size()
+	stats, err := ix.Stats(ctx)
+	if err != nil {
+		return s, err
+	}
+	s.Versions, s.Replaced = stats.Versions, stats.Replaced
+	repositories, err := ix.Repositories(ctx, "")
+	if err != nil {
+		return s, err
+	}
+	s.Repositories = len(repositories)
+	if s.Updated, err = ix.Note(ctx, noteUpdated); err != nil {
+		return s, err
+	}
+	places, err := ix.Note(ctx, notePlaces)
+	s.Places = append([]string{}, strings.Fields(places)...)
+	return s, err
+}

@@ -1,0 +1,237 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"oras.land/oras-go/v2/errdef"
+
+	"github.com/modelreg/modelreg/pkg/index"
+	"github.com/modelreg/modelreg/pkg/ref"
+	"github.com/modelreg/modelreg/pkg/signing"
+)
+
+// CrawlOptions adjusts [Hub.Crawl].
+type CrawlOptions struct {
+	// Requests bounds the requests that are under way at once. It is where
+	// the crawl begins; a registry that says that it is too much gets fewer.
+	// Zero means 64, and the most is 200.
+	Requests int
+
+	// Trust says whose signatures make a version verified, and whose cards and
+	// statements count. Nil looks at no signature, and takes a repository's
+	// publishers at their word.
+	Trust *signing.Trust
+
+	// Progress, if not nil, is told how far the crawl is, whenever a part of
+	// it was written. Calls come one at a time.
+	Progress func(CrawlResult)
+}
+
+// A CrawlResult tells what a crawl did.
+type CrawlResult struct {
+	Repositories int `json:"repositories"` // that were looked at
+	Versions     int `json:"versions"`     // that these have
+	Fetched      int `json:"fetched"`      // that were new or had something new attached
+	Changed      int `json:"changed"`      // of which only the tags were new
+	Deleted      int `json:"deleted"`      // that are gone
+	Skipped      int `json:"skipped"`      // tags of what is no model
+	Failed       int `json:"failed"`       // repositories and versions that could not be read
+
+	// Problems say why, for the first of them.
+	Problems []string `json:"problems,omitempty"`
+}
+
+// Bounds of a crawl.
+const (
+	crawlRequests     = 64
+	maxCrawlRequests  = 200
+	crawlRepositories = 64   // that are under way at once
+	crawlBatch        = 4096 // records that are written together
+	crawlEvery        = 15 * time.Second
+	maxProblems       = 20
+)
+
+// Crawl brings an index up to date with what registries have. A place is a
+// registry ("ghcr.io"), all repositories below a path ("ghcr.io/acme/"), or one
+// repository ("ghcr.io/acme/support"); a path that is no repository stands for
+// what is below it.
+//
+// Of each repository the list of tags is read, and each tag that people gave is
+// asked for its digest. What the index has with that digest, and with the same
+// list of attachments, is not fetched again. A new version costs its manifest and
+// its README, more only if it does not say itself what it is, and its attachments
+// if it has any. What is gone from a place is removed from the index.
+//
+// A repository that cannot be read keeps what the index has of it, and is counted
+// as failed. What was found is written while the crawl goes on, so that one that
+// is interrupted goes on where it ended.
+func (h *Hub) Crawl(ctx context.Context, ix *index.Index, places []string, opts CrawlOptions) (*CrawlResult, error) {
+	if opts.Requests <= 0 {
+		opts.Requests = crawlRequests
+	}
+	c := &crawl{h: h, ix: ix, opts: opts, pace: newPace(min(opts.Requests, maxCrawlRequests)), last: time.Now()}
+	for _, place := range places {
+		if err := c.place(ctx, place); err != nil {
+			return &c.res, errors.Join(fmt.Errorf("crawl %s: %w", place, err), c.flush(context.WithoutCancel(ctx)))
+		}
+	}
+	return &c.res, c.flush(ctx)
+}
+
+// A crawl is one run of Crawl.
+type crawl struct {
+	h    *Hub
+	ix   *index.Index
+	opts CrawlOptions
+	pace *pace
+
+	mu      sync.Mutex
+	res     CrawlResult
+	records []index.Record
+	gone    []index.Key
+	last    time.Time // when something was written
+}
+
+// place crawls the repositories of one place.
+func (c *crawl) place(ctx context.Context, place string) error {
+	names, whole, err := c.repositories(ctx, place)
+	if err != nil {
+		return err
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(crawlRepositories)
+	for _, name := range names {
+		g.Go(func() error {
+			if err := c.repository(gctx, name); err != nil {
+				if gctx.Err() != nil {
+					return context.Cause(gctx)
+				}
+				c.problem(name, err)
+			}
+			return c.flushIfDue(gctx)
+		})
+	}
+	if err := g.Wait(); err != nil || whole == "" {
+		return err
+	}
+	return c.forget(ctx, whole, names)
+}
+
+// repositories lists what is at a place. If that is all that has a name which
+// begins with whole, whole is not empty.
+func (c *crawl) repositories(ctx context.Context, place string) (names []string, whole string, err error) {
+	host, path, _ := strings.Cut(strings.TrimPrefix(place, "oci://"), "/")
+	if host == "" {
+		return nil, "", fmt.Errorf("%w: %q names no registry", ErrUsage, place)
+	}
+	prefix := strings.TrimSuffix(path, "/")
+	if prefix != "" && prefix == path {
+		r, err := ref.Parse(host + "/" + path)
+		if err != nil || r.Host != host || r.Tag+r.Range+r.Prefix+r.Revision+r.Variant+r.Path != "" || r.Digest != "" {
+			return nil, "", fmt.Errorf("%w: %q is neither a registry, nor a path of one, nor a repository", ErrUsage, place)
+		}
+		repo, err := c.h.repository(r)
+		if err != nil {
+			return nil, "", err
+		}
+		list, err := tags(ctx, repo, true)
+		if err == nil && len(list) > 0 {
+			return []string{repo.Name()}, "", nil
+		}
+		if err != nil && !errors.Is(err, errdef.ErrNotFound) {
+			return nil, "", err
+		}
+	}
+	found, err := c.h.Repositories(ctx, host, prefix)
+	for _, r := range found {
+		names = append(names, r.Repository)
+	}
+	whole = host + "/"
+	if prefix != "" {
+		whole += prefix + "/"
+	}
+	return names, whole, err
+}
+
+// forget removes the repositories below a place that are not there any more.
+func (c *crawl) forget(ctx context.Context, whole string, names []string) error {
+	known, err := c.ix.Repositories(ctx, whole)
+	if err != nil {
+		return err
+	}
+	slices.Sort(names)
+	for _, name := range known {
+		if _, ok := slices.BinarySearch(names, name); ok {
+			continue
+		}
+		versions, err := c.ix.Versions(ctx, name)
+		if err != nil {
+			return err
+		}
+		c.mu.Lock()
+		for _, v := range versions {
+			c.gone = append(c.gone, v.Key())
+		}
+		c.res.Deleted += len(versions)
+		c.mu.Unlock()
+	}
+	return nil
+}
+
+func (c *crawl) problem(what string, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.res.Failed++
+	if len(c.res.Problems) < maxProblems {
+		c.res.Problems = append(c.res.Problems, what+": "+err.Error())
+	}
+}
+
+// count changes the result.
+func (c *crawl) count(f func(*CrawlResult)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f(&c.res)
+}
+
+func (c *crawl) put(r index.Record) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.records = append(c.records, r)
+}
+
+// flushIfDue writes what was found, if it is much or some time has passed.
+func (c *crawl) flushIfDue(ctx context.Context) error {
+	c.mu.Lock()
+	due := len(c.records) >= crawlBatch || time.Since(c.last) > crawlEvery
+	c.mu.Unlock()
+	if !due {
+		return nil
+	}
+	return c.flush(ctx)
+}
+
+// flush writes what was found so far.
+func (c *crawl) flush(ctx context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.last = time.Now()
+	if err := c.ix.Put(ctx, c.records); err != nil {
+		return err
+	}
+	if err := c.ix.Delete(ctx, c.gone); err != nil {
+		return err
+	}
+	c.records, c.gone = c.records[:0], c.gone[:0]
+	if c.opts.Progress != nil {
+		c.opts.Progress(c.res)
+	}
+	return nil
+}

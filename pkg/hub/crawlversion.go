@@ -1,0 +1,379 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/Masterminds/semver/v3"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+	"oras.land/oras-go/v2/content"
+	"oras.land/oras-go/v2/errdef"
+
+	"github.com/modelreg/modelreg/pkg/artifact"
+	"github.com/modelreg/modelreg/pkg/card"
+	"github.com/modelreg/modelreg/pkg/format"
+	"github.com/modelreg/modelreg/pkg/index"
+	"github.com/modelreg/modelreg/pkg/mediatypes"
+	"github.com/modelreg/modelreg/pkg/record"
+	"github.com/modelreg/modelreg/pkg/ref"
+	"github.com/modelreg/modelreg/pkg/remote"
+	"github.com/modelreg/modelreg/pkg/signing"
+)
+
+// crawlTags bounds the tags of one repository that are asked for at once.
+const crawlTags = 32
+
+// A crawled is a version as its repository has it now.
+type crawled struct {
+	desc     ocispec.Descriptor
+	tags     []string
+	latest   bool
+	attached string // digest of the list of attachments; empty for none
+	classic  bool   // there is a signature in the older layout
+}
+
+// repository crawls one repository.
+func (c *crawl) repository(ctx context.Context, name string) error {
+	r, err := ref.Parse(name)
+	if err != nil {
+		return err
+	}
+	repo, err := c.h.repository(r)
+	if err != nil {
+		return err
+	}
+	var all []string
+	if err := c.pace.do(ctx, func() (err error) { all, err = tags(ctx, repo, true); return err }); err != nil {
+		return err
+	}
+	versions, err := c.versions(ctx, repo, all)
+	if err != nil {
+		return err
+	}
+	old, err := c.ix.Versions(ctx, name)
+	if err != nil {
+		return err
+	}
+	known := map[string]index.Record{}
+	for _, r := range old {
+		known[r.Digest] = r
+	}
+	c.count(func(r *CrawlResult) { r.Repositories++ })
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(crawlTags)
+	for _, v := range versions {
+		before, ok := known[v.desc.Digest.String()]
+		delete(known, v.desc.Digest.String())
+		g.Go(func() error { return c.version(gctx, repo, v, before, ok) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, r := range known {
+		c.gone = append(c.gone, r.Key())
+		c.res.Deleted++
+	}
+	return nil
+}
+
+// versions asks for the digests of all tags that people gave, and of what is
+// attached to them.
+func (c *crawl) versions(ctx context.Context, repo *remote.Repository, all []string) ([]*crawled, error) {
+	var mu sync.Mutex
+	found := map[digest.Digest]*crawled{}
+	given := slices.DeleteFunc(slices.Clone(all), hidden)
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(crawlTags)
+	for _, tag := range given {
+		g.Go(func() error {
+			desc, err := c.head(gctx, repo, tag)
+			if err != nil || desc.Digest == "" {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if found[desc.Digest] == nil {
+				found[desc.Digest] = &crawled{desc: desc}
+			}
+			found[desc.Digest].tags = append(found[desc.Digest].tags, tag)
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	list := make([]*crawled, 0, len(found))
+	for _, v := range found {
+		list = append(list, v)
+	}
+	slices.SortFunc(list, func(a, b *crawled) int { return strings.Compare(string(a.desc.Digest), string(b.desc.Digest)) })
+	if err := c.markLatest(ctx, repo, all, list); err != nil {
+		return nil, err
+	}
+	return list, c.attachments(ctx, repo, all, list)
+}
+
+// head asks what a tag leads to: nothing if it is gone by now.
+func (c *crawl) head(ctx context.Context, repo *remote.Repository, tag string) (desc ocispec.Descriptor, err error) {
+	err = c.pace.do(ctx, func() (err error) { desc, err = repo.Resolve(ctx, tag); return err })
+	if errors.Is(err, errdef.ErrNotFound) {
+		err = nil
+	}
+	return desc, err
+}
+
+// attachments looks for the lists of what is attached to versions. A registry
+// that lists the tag of one of them has no others; one that lists none may hide
+// them.
+func (c *crawl) attachments(ctx context.Context, repo *remote.Repository, all []string, list []*crawled) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(crawlTags)
+	listed := slices.ContainsFunc(all, func(tag string) bool { return strings.HasPrefix(tag, "sha256-") && !strings.Contains(tag, ".") })
+	for _, v := range list {
+		tag := v.desc.Digest.Algorithm().String() + "-" + v.desc.Digest.Encoded()
+		_, v.classic = slices.BinarySearch(all, tag+".sig")
+		if _, ok := slices.BinarySearch(all, tag); !ok && listed {
+			continue
+		}
+		g.Go(func() error {
+			desc, err := c.head(ctx, repo, tag)
+			v.attached = desc.Digest.String()
+			return err
+		})
+	}
+	return g.Wait()
+}
+
+// markLatest finds the version that the repository's name stands for: its default
+// branch, or else the highest release.
+func (c *crawl) markLatest(ctx context.Context, repo *remote.Repository, all []string, list []*crawled) error {
+	names := []string{DefaultTag, "main", "master"}
+	if slices.Contains(all, record.Tag) {
+		err := c.pace.do(ctx, func() error {
+			r, err := c.h.record(ctx, repo)
+			if err == nil && r.DefaultBranch != "" {
+				names = slices.Insert(names, 0, r.DefaultBranch)
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	for _, name := range names {
+		for _, v := range list {
+			if slices.Contains(v.tags, name) {
+				v.latest = true
+				return nil
+			}
+		}
+	}
+	if v := highestRelease(list); v != nil {
+		v.latest = true
+	}
+	return nil
+}
+
+// highestRelease returns the version with the highest semantic version as its
+// tag, or with the last tag if none has one.
+func highestRelease(list []*crawled) *crawled {
+	var best, last *crawled
+	var high *semver.Version
+	name := ""
+	for _, v := range list {
+		for _, tag := range v.tags {
+			if tag >= name {
+				last, name = v, tag
+			}
+			n, err := semver.NewVersion(tag)
+			if err == nil && (high == nil || n.GreaterThan(high)) {
+				best, high = v, n
+			}
+		}
+	}
+	if best != nil {
+		return best
+	}
+	return last
+}
+
+// version brings one version up to date.
+func (c *crawl) version(ctx context.Context, repo *remote.Repository, v *crawled, before index.Record, known bool) error {
+	slices.Sort(v.tags)
+	names := make([]string, len(v.tags))
+	for i, tag := range v.tags {
+		names[i] = ref.DecodeBranch(tag)
+	}
+	if known && before.Attached == v.attached {
+		c.count(func(r *CrawlResult) { r.Versions++ })
+		if !slices.Equal(before.Tags, names) || before.Latest != v.latest {
+			before.Tags, before.Latest = names, v.latest
+			c.put(before)
+			c.count(func(r *CrawlResult) { r.Changed++ })
+		}
+		return nil
+	}
+	var facts *versionFacts
+	err := c.pace.do(ctx, func() (err error) { facts, err = c.read(ctx, repo, v); return err })
+	switch {
+	case errors.Is(err, artifact.ErrNotModel):
+		c.count(func(r *CrawlResult) { r.Skipped++ })
+		return nil
+	case err != nil && ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err != nil && ofContent(err):
+		c.problem(repo.Name()+"@"+v.desc.Digest.String(), err)
+		return nil
+	case err != nil:
+		return err
+	}
+	rec := facts.record()
+	rec.Repository, rec.Digest, rec.Tags, rec.Latest, rec.Attached = repo.Name(), v.desc.Digest.String(), names, v.latest, v.attached
+	c.put(rec)
+	c.count(func(r *CrawlResult) { r.Versions++; r.Fetched++ })
+	return nil
+}
+
+// ofContent tells whether an error is about what a version is, not about how
+// it was reached: it says the same however often it is read.
+func ofContent(err error) bool {
+	return errors.Is(err, artifact.ErrUnsafe) || errors.Is(err, format.ErrMalformed) || errors.Is(err, content.ErrMismatchedDigest)
+}
+
+// read fetches what a record is made of.
+func (c *crawl) read(ctx context.Context, repo *remote.Repository, v *crawled) (*versionFacts, error) {
+	desc, raw, err := repo.Manifest(ctx, v.desc.Digest.String())
+	if err != nil {
+		return nil, err
+	}
+	name, err := ref.Parse(repo.Name())
+	if err != nil {
+		return nil, err
+	}
+	t := &target{repo: repo, ref: name.WithDigest(desc.Digest), desc: desc, raw: raw, signed: desc, made: created(raw)}
+	f := &versionFacts{made: t.made, signed: v.classic}
+	if err := c.readManifest(ctx, t, f); err != nil {
+		return nil, err
+	}
+	if v.attached == "" {
+		return f, c.readCard(ctx, t, f)
+	}
+	return f, c.readAttached(ctx, t, f)
+}
+
+// readManifest takes what the manifest says, or the first model of an index, and
+// looks into files only where neither says what the model is.
+func (c *crawl) readManifest(ctx context.Context, t *target, f *versionFacts) error {
+	raw := t.raw
+	f.desc = t.desc
+	if isIndex(t.desc) {
+		i, err := mediatypes.ParseIndex(t.raw)
+		if err != nil {
+			return errors.Join(artifact.ErrNotModel, err)
+		}
+		models := f.takeIndex(i)
+		if len(models) == 0 {
+			return artifact.ErrNotModel
+		}
+		if f.desc, raw, err = t.repo.Manifest(ctx, models[0].Digest.String()); err != nil {
+			return err
+		}
+	}
+	m, err := mediatypes.ParseManifest(raw)
+	if err != nil {
+		return errors.Join(artifact.ErrNotModel, err)
+	}
+	f.takeManifest(m)
+	if f.annotations[mediatypes.AnnotationFormats] != "" || !slices.ContainsFunc(f.layers, mayBeWeights) {
+		return nil
+	}
+	a, err := artifact.Open(ctx, t.repo, f.desc)
+	if err != nil {
+		return err
+	}
+	var doc *card.Card
+	f.model, doc, err = a.Describe(ctx, t.repo.Origin())
+	f.card = doc
+	return err
+}
+
+// mayBeWeights tells whether a layer may say more of a model than its manifest.
+func mayBeWeights(l ocispec.Descriptor) bool {
+	return isWeights(l.MediaType) || strings.Contains(l.MediaType, ".tar") || strings.Contains(l.MediaType, "octet-stream")
+}
+
+func isWeights(mediaType string) bool {
+	for _, part := range []string{".weight.v1", "gguf", "safetensors", "ollama.image.model", "kitops.modelkit.model"} {
+		if strings.Contains(mediaType, part) {
+			return true
+		}
+	}
+	return false
+}
+
+// readCard reads the card that a version was released with.
+func (c *crawl) readCard(ctx context.Context, t *target, f *versionFacts) error {
+	if f.card != nil {
+		return nil
+	}
+	for _, l := range f.layers {
+		path := l.Annotations[mediatypes.AnnotationFilepath]
+		if path == "" {
+			path = l.Annotations[mediatypes.AnnotationTitle]
+		}
+		if path == cardFile && !strings.Contains(l.MediaType, ".tar") && l.Size <= card.MaxBytes {
+			raw, err := content.FetchAll(ctx, t.repo, l)
+			if err == nil {
+				f.card, err = card.Parse(raw)
+			}
+			return err
+		}
+	}
+	if !slices.ContainsFunc(f.layers, func(l ocispec.Descriptor) bool { return strings.Contains(l.MediaType, ".tar") }) {
+		return nil
+	}
+	return f.takeCard(c.h.releasedCard(ctx, t))
+}
+
+// readAttached reads what is attached: a newer card, what became of the version,
+// and who has signed it.
+func (c *crawl) readAttached(ctx context.Context, t *target, f *versionFacts) error {
+	list, err := t.repo.Referrers(ctx, t.signed, "")
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(list, func(d ocispec.Descriptor) bool { return d.ArtifactType == mediatypes.ArtifactCard }) {
+		err = f.takeCard(c.h.effectiveCard(ctx, t, c.opts.Trust))
+	} else {
+		err = c.readCard(ctx, t, f)
+	}
+	if err != nil {
+		return err
+	}
+	if f.status, err = c.h.statusOf(ctx, t, c.opts.Trust); err != nil {
+		return err
+	}
+	n, err := signatures(ctx, t, list)
+	if err != nil {
+		return err
+	}
+	f.signed = f.signed || n > 0
+	if c.opts.Trust == nil || !f.signed {
+		return nil
+	}
+	report, err := signing.Verify(ctx, t.repo, signing.Target{Repository: t.ref.Name(), Descriptor: t.signed}, *c.opts.Trust)
+	switch {
+	case err == nil:
+		f.signers = signers(report)
+	case !errors.Is(err, signing.ErrUntrusted) && !errors.Is(err, signing.ErrNoSignature):
+		return err
+	}
+	return nil
+}
