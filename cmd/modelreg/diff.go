@@ -19,11 +19,11 @@ var errDifferent = errors.New("different")
 
 // diffFlags are those of diff.
 type diffFlags struct {
-	levels                 diff.Levels
-	stat, exitCode         bool
-	bytes, values, evTrust bool
-	maxFetch               sizeValue
-	trust                  trustFlags
+	levels         diff.Levels
+	stat, exitCode bool
+	bytes, values  bool
+	maxFetch       sizeValue
+	trust          trustFlags
 }
 
 func newDiff(a *app) *cobra.Command {
@@ -49,7 +49,12 @@ push would take it; so is one that exists and cannot be a reference.`,
   modelreg diff ghcr.io/acme/support:prod ghcr.io/acme/support:v2 --format md`,
 		Args:              exactArgs(2),
 		ValidArgsFunction: positions(a.references, a.references),
-		RunE:              func(cmd *cobra.Command, args []string) error { return a.diff(cmd.Context(), args, f) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if cmd.Flags().Changed("max-fetch") && f.maxFetch == 0 {
+				f.maxFetch = -1 // nothing, and not what nobody said
+			}
+			return a.diff(cmd.Context(), args, f)
+		},
 	}
 	a.addPolicyFlags(cmd)
 	f.add(cmd)
@@ -76,7 +81,7 @@ func (f *diffFlags) add(cmd *cobra.Command) {
 	fl.BoolVar(&f.exitCode, "exit-code", false, "exit with 1 if there are differences")
 	fl.BoolVar(&f.values, "values", false, "tell by how much changed tensors differ, which reads all of them")
 	fl.BoolVar(&f.bytes, "bytes", false, "compare tensors by their bytes where their files differ, and believe no chunk index")
-	fl.Var(&f.maxFetch, "max-fetch", "fetch no more than `SIZE` of tensors to compare them (default: 1GiB); those beyond it are unknown")
+	fl.Var(&f.maxFetch, "max-fetch", "fetch no more than `SIZE` of tensors to compare them (default: 1GiB; 0: nothing); those beyond it are unknown")
 	f.trust.add(fl)
 }
 

@@ -194,7 +194,7 @@ func value(raw json.RawMessage) string {
 func (d *diffPrinter) tensors(t *diff.Tensors) {
 	c := ui.NewColumns(d.w)
 	for _, g := range t.Groups {
-		c.Row("  "+d.mark(g.Change)+" "+ui.Line(g.Pattern), groupCount(g), tensorShape(g), d.style.Dim(measured(g.Values)))
+		c.Row("  "+d.mark(g.Change)+" "+ui.Line(g.Pattern), groupCount(g), tensorShape(g), d.style.Dim(measured(g)))
 	}
 	c.Flush()
 	for _, list := range [][]diff.TensorChange{t.Reshaped, t.Retyped} {
@@ -218,11 +218,16 @@ func tensorShape(g diff.Group) string {
 	return cmp.Or(out, ui.Bytes(g.Bytes))
 }
 
-func measured(v *diff.Values) string {
+func measured(g diff.Group) string {
+	v := g.Values
 	if v == nil {
 		return ""
 	}
-	return fmt.Sprintf("max|Δ| %.3g  mean|Δ| %.3g  cosine %.6f", v.MaxAbs, v.MeanAbs, v.Cosine)
+	cosine := "cosine"
+	if g.Tensors > 1 {
+		cosine = "cosine ≥"
+	}
+	return fmt.Sprintf("max|Δ| %.3g  mean|Δ| %.3g  %s %.6f", v.MaxAbs, v.MeanAbs, cosine, v.Cosine)
 }
 
 // maxShapes is how many tensors with another shape or type are listed one by

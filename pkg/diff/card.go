@@ -88,7 +88,12 @@ func (c *comparer) compareCards(from, to []byte) []CardChange {
 			c.problem("card of %s: %v", side.name, side.card.Problem)
 		}
 	}
-	return append(fields(a, b), sections(string(a.Body), string(b.Body))...)
+	changes := append(fields(a, b), sections(string(a.Body), string(b.Body))...)
+	if n := len(changes); n > maxChanges {
+		c.problem("cards: %d more changes are not listed", n-maxChanges)
+		changes = changes[:maxChanges]
+	}
+	return changes
 }
 
 // fields compares front matter.

@@ -21,6 +21,9 @@ const (
 	maxText      = 1 << 20  // bytes of a file that is compared as a text
 	maxTokenizer = 64 << 20 // bytes of a tokenizer.json that is read
 	maxTexts     = 200      // files that are compared as texts
+
+	// maxComparisons bounds the texts that are compared to find renamed ones.
+	maxComparisons = 400
 )
 
 // What a text file is compared as.
@@ -190,6 +193,7 @@ func (t *textPairs) intoFiles(files *Files) {
 // findRenames takes a text that went and one that came for the same, if they are
 // alike enough.
 func (t *textPairs) findRenames(files *Files) {
+	left := maxComparisons
 	for i := range t.pairs {
 		gone := &t.pairs[i]
 		if gone.to != nil || gone.from == nil {
@@ -198,8 +202,11 @@ func (t *textPairs) findRenames(files *Files) {
 		best, most := -1, minSimilarity
 		for j := range t.pairs {
 			come := &t.pairs[j]
-			if come.from != nil || come.to == nil || path.Ext(come.path) != path.Ext(gone.path) {
-				continue
+			if come.from != nil || come.to == nil || path.Ext(come.path) != path.Ext(gone.path) || 3*min(len(gone.from), len(come.to)) < max(len(gone.from), len(come.to)) {
+				continue // no half of the lines can be the same
+			}
+			if left--; left < 0 {
+				break
 			}
 			if s := similarity(string(gone.from), string(come.to)); s >= most && (best < 0 || s > most) {
 				best, most = j, s

@@ -32,6 +32,14 @@ type pattern struct {
 	members []int      // what it was made of
 }
 
+const (
+	// maxNames is how many names are summed up, and maxParts how many parts one
+	// may have: mixtures of experts have some ten thousand names of a dozen
+	// parts. The work grows with both.
+	maxNames = 50_000
+	maxParts = 64
+)
+
 // compress finds few patterns that stand for exactly these names, in the order
 // of the first of each.
 func compress(names []string) []pattern {
@@ -42,10 +50,10 @@ func compress(names []string) []pattern {
 		}
 		list[i].members = []int{i}
 	}
-	for before := -1; before != len(list); {
+	for before := -1; before != len(list) && len(names) <= maxNames; {
 		before = len(list)
 		for _, numbers := range []bool{true, false} {
-			for at := maxParts(list) - 1; at >= 0; at-- {
+			for at := longest(list) - 1; at >= 0; at-- {
 				list = mergeAt(list, at, numbers)
 			}
 		}
@@ -53,7 +61,7 @@ func compress(names []string) []pattern {
 	return list
 }
 
-func maxParts(list []pattern) int {
+func longest(list []pattern) int {
 	n := 0
 	for _, p := range list {
 		n = max(n, len(p.parts))
@@ -66,6 +74,7 @@ func maxParts(list []pattern) int {
 // what is side by side at the top of a model is not.
 func mergeAt(list []pattern, at int, numbers bool) []pattern {
 	first := map[string]int{}
+	grown := map[int]bool{}
 	var out []pattern
 	for _, p := range list {
 		if at >= len(p.parts) || isNumber(p.parts[at][0]) != numbers || !numbers && !p.joins(at) {
@@ -80,10 +89,16 @@ func mergeAt(list []pattern, at int, numbers bool) []pattern {
 			continue
 		}
 		into := &out[i]
-		parts := slices.Clone(into.parts)
-		parts[at] = union(parts[at], p.parts[at])
-		into.parts = parts
-		into.members = slices.Concat(into.members, p.members)
+		if !grown[i] {
+			grown[i] = true
+			into.parts, into.members = slices.Clone(into.parts), slices.Clone(into.members)
+			into.parts[at] = slices.Clone(into.parts[at])
+		}
+		into.parts[at] = append(into.parts[at], p.parts[at]...)
+		into.members = append(into.members, p.members...)
+	}
+	for i := range grown {
+		out[i].parts[at] = union(out[i].parts[at], nil)
 	}
 	return out
 }
@@ -133,9 +148,12 @@ func b2i(b bool) int {
 	return 0
 }
 
-// splitName cuts the name of a tensor into words and the separators before
+// splitName cuts the name of a tensor into words and the separators between
 // them, and cuts off the number at the end of a word such as "layers_12".
 func splitName(name string) []string {
+	if strings.Count(name, ".")+strings.Count(name, "/") >= maxParts/3 {
+		return []string{name} // a word, a number and a separator each
+	}
 	var parts []string
 	begin := 0
 	for i := 0; i <= len(name); i++ {

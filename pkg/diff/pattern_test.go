@@ -3,6 +3,7 @@ package diff
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -113,5 +114,20 @@ func BenchmarkCompress(b *testing.B) {
 		if n := len(compress(names)); n != 1 {
 			b.Fatal(n)
 		}
+	}
+}
+
+// Names that nobody would give cost no more than others.
+func TestCompressBounds(t *testing.T) {
+	long := strings.Repeat("a.1.", 50_000)
+	if got := compress([]string{long + "x", long + "y"}); len(got) != 2 || got[0].String() != long+"x" {
+		t.Errorf("%d patterns", len(got))
+	}
+	many := make([]string, maxNames+1)
+	for i := range many {
+		many[i] = fmt.Sprintf("l.%d.w", i)
+	}
+	if got := compress(many); len(got) != len(many) {
+		t.Errorf("%d patterns of %d names", len(got), len(many))
 	}
 }

@@ -3,6 +3,7 @@ package diff
 import (
 	"cmp"
 	"context"
+	"math"
 	"path"
 	"slices"
 	"sync"
@@ -345,15 +346,34 @@ type filePair struct{ from, to string }
 func totals(tensors []format.Tensor) TensorTotals {
 	t := TensorTotals{Tensors: len(tensors), DTypes: map[string]int64{}}
 	for _, x := range tensors {
-		n := int64(1)
-		for _, d := range x.Shape {
-			n *= d
-		}
-		t.Elements += n
-		t.Size += max(x.Bytes, 0)
+		t.Elements = sum(t.Elements, elements(x.Shape))
+		t.Size = sum(t.Size, max(x.Bytes, 0))
 		t.DTypes[x.DType]++
 	}
 	return t
+}
+
+// elements is how many a shape has. Headers may claim more than there are numbers
+// for, which then is the largest one.
+func elements(shape []int64) int64 {
+	n := int64(1)
+	for _, d := range shape {
+		switch {
+		case d <= 0:
+			return 0
+		case n > math.MaxInt64/d:
+			return math.MaxInt64
+		}
+		n *= d
+	}
+	return n
+}
+
+func sum(a, b int64) int64 {
+	if a > math.MaxInt64-b {
+		return math.MaxInt64
+	}
+	return a + b
 }
 
 func tensorInfo(t format.Tensor) TensorInfo {
