@@ -15,6 +15,7 @@ import (
 	"github.com/modelreg/modelreg/internal/testmodel"
 	"github.com/modelreg/modelreg/pkg/hub"
 	"github.com/modelreg/modelreg/pkg/mediatypes"
+	"github.com/modelreg/modelreg/pkg/signing/policy"
 )
 
 // The numbers that GGUF files have for quantisations.
@@ -389,5 +390,46 @@ func TestSuggestVariants(t *testing.T) {
 	res, err := w.Push(t.Context(), quants, w.ref("org/m:v1"), hub.PushOptions{DryRun: true})
 	if err != nil || !strings.Contains(strings.Join(res.Notes, "\n"), "--variants-by-file") {
 		t.Errorf("notes %v, %v", res, err)
+	}
+}
+
+// A policy is asked about the files of the variant that is taken, with the
+// signature of the version; by its own tag, with its own.
+func TestPolicyOfVariants(t *testing.T) {
+	g := guard(t, newWorld(t), "    policy.modelreg.dev/model: |\n      formats: [safetensors]\n")
+	whole, quants := family(t, "")
+	forms := formsOf(t, whole, filepath.Join(quants, "m-Q8_0.gguf"))
+	if _, err := g.PushVariants(t.Context(), forms, g.ref("org/m:v1"), hub.PushOptions{Signer: g.signer}); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"v1#safetensors": "", "v1-safetensors": "", "v1#q8_0": policy.RuleFormats, "v1-q8_0": policy.RuleFormats,
+	} {
+		if got := refusedFor(t, g.plan("org/m:"+name, hub.PullOptions{})); got != want {
+			t.Errorf("%s is refused for %q, want %q", name, got, want)
+		}
+	}
+}
+
+// Taking a variant costs two requests more than a version without: the index, and
+// what became of that.
+func TestVariantRequests(t *testing.T) {
+	w := newWorld(t)
+	whole, quants := family(t, "")
+	forms := formsOf(t, whole, filepath.Join(quants, "m-Q8_0.gguf"), filepath.Join(quants, "m-Q4_K_M.gguf"))
+	if _, err := w.PushVariants(t.Context(), forms, w.ref("org/m:v1"), hub.PushOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	requests := func(name string) int {
+		t.Helper()
+		w.srv.Reset()
+		if _, err := w.PlanPull(t.Context(), w.ref("org/m:"+name), t.TempDir(), hub.PullOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		return len(w.srv.Requests())
+	}
+	requests("v1-q8_0") // what is asked of a registry once
+	if alone, chosen := requests("v1-q8_0"), requests("v1#q8_0"); chosen != alone+2 {
+		t.Errorf("%d requests for a variant by its tag, %d for one that was chosen", alone, chosen)
 	}
 }
