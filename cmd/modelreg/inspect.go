@@ -40,7 +40,7 @@ one that "modelreg pull" takes here; REF#VARIANT shows one of them.`,
 			}
 			var cardErr error
 			err = a.printer.Result(res, func(w io.Writer) {
-				printInspection(w, res)
+				printInspection(w, res, a.variant.explain)
 				if showCard {
 					fmt.Fprintln(w)
 					_, cardErr = res.CardText(w, card.TextOptions{})
@@ -58,7 +58,7 @@ one that "modelreg pull" takes here; REF#VARIANT shows one of them.`,
 	return cmd
 }
 
-func printInspection(w io.Writer, res *hub.Inspection) {
+func printInspection(w io.Writer, res *hub.Inspection, explain bool) {
 	t := ui.Table(w)
 	row := func(name string, value any) {
 		if s := fmt.Sprint(value); s != "" && s != "0" {
@@ -90,7 +90,7 @@ func printInspection(w io.Writer, res *hub.Inspection) {
 	_ = t.Flush() // errors are kept by the writer below
 	fmt.Fprintln(w)
 	if len(res.Variants) > 0 {
-		printVariants(w, res.Variants)
+		printVariants(w, res.Variants, explain)
 	} else {
 		printFiles(w, res.Files)
 	}

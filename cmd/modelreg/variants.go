@@ -86,16 +86,25 @@ func mark(chosen bool) string {
 	return " "
 }
 
-// printVariants writes what is known of each variant, for people who choose.
-func printVariants(w io.Writer, all []hub.VariantInfo) {
+// printVariants writes what is known of each variant, for people who choose; with
+// explain, why each would be taken or not in place of what loads it.
+func printVariants(w io.Writer, all []hub.VariantInfo, explain bool) {
 	t := ui.Table(w)
-	fmt.Fprintln(t, "  VARIANT\tFORMAT\tQUANT\tDTYPE\tSIZE\tNEEDS\tDIGEST\tRUNTIMES")
+	last := "RUNTIMES"
+	if explain {
+		last = "WHY"
+	}
+	fmt.Fprintln(t, "  VARIANT\tFORMAT\tQUANT\tDTYPE\tSIZE\tNEEDS\tDIGEST\t"+last)
 	for _, v := range all {
 		name := v.Name
 		if name == "" {
 			name = "-"
 		}
-		fmt.Fprintf(t, "%s %s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", mark(v.Chosen), name, v.Format, v.Quant, v.DType, sizeOf(v.Size), needsOf(v.MinMem), short(v.Digest), strings.Join(v.Runtimes, ", "))
+		told := strings.Join(v.Runtimes, ", ")
+		if explain {
+			told = v.Reason
+		}
+		fmt.Fprintf(t, "%s %s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", mark(v.Chosen), name, v.Format, v.Quant, v.DType, sizeOf(v.Size), needsOf(v.MinMem), short(v.Digest), told)
 	}
 	_ = t.Flush()
 }
