@@ -24,6 +24,7 @@ import (
 	"github.com/modelreg/modelreg/pkg/hub"
 	"github.com/modelreg/modelreg/pkg/index"
 	ocilayout "github.com/modelreg/modelreg/pkg/layout"
+	"github.com/modelreg/modelreg/pkg/lineage"
 	"github.com/modelreg/modelreg/pkg/lock"
 	"github.com/modelreg/modelreg/pkg/mediatypes"
 	"github.com/modelreg/modelreg/pkg/ref"
@@ -127,7 +128,7 @@ var classes = []class{
 		"choose another directory, or replace what is there with --force",
 		[]error{artifact.ErrNotOurs},
 	},
-	{exitUsage, "usage", "", "", []error{ref.ErrSyntax, hub.ErrUsage, source.ErrName, lock.ErrMalformed, lock.ErrName, artifact.ErrNotModel, artifact.ErrTarget, artifact.ErrEmpty, glob.ErrPattern, ocilayout.ErrTaken}},
+	{exitUsage, "usage", "", "", []error{ref.ErrSyntax, hub.ErrUsage, source.ErrName, lock.ErrMalformed, lock.ErrName, artifact.ErrNotModel, artifact.ErrTarget, artifact.ErrEmpty, lineage.ErrCommit, glob.ErrPattern, ocilayout.ErrTaken}},
 	{exitConflict, "conflict", "what was to be changed has changed underneath", "look at both versions, then decide which tag should stay", []error{hub.ErrConflict, lock.ErrChanged}},
 	{exitUsage, "usage", "", "\"modelreg policy validate FILE\" checks a policy", []error{policy.ErrInvalid}},
 	{exitNoVariant, "no-variant", "no variant is what was asked for, or fits", "\"modelreg inspect REF\" lists the variants of a version; REF#NAME takes one whatever this machine has, and --fit SIZE is for another machine", []error{hub.ErrNoVariant}},
@@ -205,6 +206,10 @@ func hint(err error) string {
 	}
 	if _, ok := errors.AsType[*hub.LimitError](err); ok {
 		return "cut large weights into shards with --reshard SIZE; if the registry does take it, add --no-preflight"
+	}
+	if fork, ok := errors.AsType[*hub.ForkError](err); ok {
+		return fmt.Sprintf("nothing is lost: \"modelreg merge %s@%s --branch %s\" goes on with your files and keeps both versions in the history, --take branch with the others'; \"modelreg log %s:%s --all --graph\" shows both",
+			fork.Repository, shortRevision(fork.Ours.String()), fork.Branch, fork.Repository, fork.Branch)
 	}
 	switch {
 	case errors.Is(err, lock.ErrNoFile):

@@ -64,6 +64,7 @@ MODELSCOPE_API_TOKEN.`,
 	fl.BoolVar(&f.NoPreflight, "no-preflight", false, "move files that are larger than the registry is known to take")
 	scanFlagsOf(cmd, &f.PushOptions)
 	fl.BoolVar(&f.DryRun, "dry-run", false, "resolve, read the headers, and send nothing")
+	commitFlags(cmd, &f.push.Committing)
 	f.push.signWith(fl)
 	f.push.signer.add(cmd)
 	f.push.provenance.add(cmd)

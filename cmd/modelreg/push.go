@@ -39,7 +39,9 @@ func newPush(a *app) *cobra.Command {
 and point the tag of REF at it (latest, when REF has none).
 
 The same files give the same digest on every machine, so pushing again without a
-change uploads nothing and makes nothing. Files named in .modelregignore
+change uploads nothing and makes nothing. What does change something becomes a version
+whose parent is the one that the tag pointed to ("modelreg log" shows them); if somebody
+else has moved the tag meanwhile, both versions are kept and the push ends with 4. Files named in .modelregignore
 (gitignore syntax) stay out, and so do .git, .env, credentials and caches.
 
 Registries have a largest blob: ghcr.io takes 10 GB. With --reshard, safetensors
@@ -54,6 +56,7 @@ each can be had alone by the tag TAG-NAME. The version has these variants and no
 others, unless --add keeps those that it had.`,
 		Example: `  modelreg push ./model ghcr.io/acme/support:v1
   modelreg push ./model ghcr.io/acme/support:v1 --sign --key cosign.key
+  modelreg push ./model ghcr.io/acme/support:v1.2.0 --branch main -m "longer context"
   modelreg push ./model ghcr.io/acme/support:v1 --base ghcr.io/acme/base:v3 --dataset ghcr.io/acme/tickets:v7
   modelreg push ./model ghcr.io/acme/support:v1 --reshard 4GB
   modelreg push ./model ghcr.io/acme/support:v1 --variant ./gguf/support-Q4_K_M.gguf --variant ./gguf/support-Q8_0.gguf
@@ -78,6 +81,7 @@ others, unless --add keeps those that it had.`,
 	fl.BoolVar(&f.Strict, "strict", false, "refuse base models that are known by name alone")
 	scanFlagsOf(cmd, &f.PushOptions)
 	fl.BoolVar(&f.DryRun, "dry-run", false, "pack and hash, and send nothing")
+	commitFlags(cmd, &f.Committing)
 	f.signWith(fl)
 	f.signer.add(cmd)
 	f.provenance.add(cmd)

@@ -68,7 +68,7 @@ type commit struct {
 func (h *Hub) beginCommit(repo *remote.Repository, r ref.Reference, opts PushOptions) (*commit, error) {
 	c := &commit{branch: r.Tag, record: lineage.Commit{Message: opts.Message, Author: opts.Author}}
 	if _, err := c.record.Annotations(); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUsage, err)
+		return nil, err
 	}
 	if opts.Amend && len(opts.Parents) > 0 {
 		return nil, fmt.Errorf("%w: amend %s: an amended version keeps its parents", ErrUsage, r)
@@ -161,7 +161,7 @@ func (h *Hub) setParents(ctx context.Context, repo *remote.Repository, r ref.Ref
 	}
 	c.explicit = !slices.Equal(c.record.Parents, []digest.Digest{c.tip.Digest})
 	if _, err := c.record.Annotations(); err != nil {
-		return fmt.Errorf("%w: %w", ErrUsage, err)
+		return err
 	}
 	return nil
 }

@@ -206,6 +206,9 @@ func (h *Hub) lookUp(ctx context.Context, repo, names *remote.Repository, r ref.
 			return nil, err
 		}
 	}
+	if r.Tag == ref.Head {
+		r.Tag = ""
+	}
 	name := r.Tag
 	switch {
 	case r.Digest != "":

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -22,6 +23,9 @@ func (h *Hub) revision(ctx context.Context, repo, names *remote.Repository, r re
 	}
 	from := r
 	from.Revision = ""
+	if from.Tag == ref.Head {
+		from.Tag = ""
+	}
 	t, err := h.lookUp(ctx, repo, names, from)
 	if err != nil {
 		return r, err
@@ -74,21 +78,27 @@ func parentCount(n int) string {
 func short(d digest.Digest) string { return d.Encoded()[:min(12, len(d.Encoded()))] }
 
 // at is the version that a branch pointed to at a time: the first in its line
-// that says it was made by then.
+// that says it was made by then. One that does not say counts as made right after
+// the one before it.
 func (h *Hub) at(ctx context.Context, t *target, when time.Time) (digest.Digest, error) {
 	if d, logged, err := h.protectedAt(ctx, t, when); logged || err != nil {
 		return d, err
 	}
 	read := reader(t.repo)
 	dated := false
+	undated := digest.Digest("") // the newest of those without a date, since one with a date
 	for d, n := t.desc.Digest, 0; n < lineage.MaxCommits; n++ {
 		c, err := read(ctx, d)
 		if err != nil {
 			return "", err
 		}
-		dated = dated || !c.Created.IsZero()
-		if !c.Created.IsZero() && !c.Created.After(when) {
-			return d, nil
+		switch {
+		case c.Created.IsZero():
+			undated = cmp.Or(undated, d)
+		case c.Created.After(when):
+			dated, undated = true, ""
+		default:
+			return cmp.Or(undated, d), nil
 		}
 		if len(c.Parents) == 0 {
 			break

@@ -20,6 +20,11 @@ func FuzzParse(f *testing.F) {
 		"file:///a b",
 		"layout:////a:v1//b",
 		"docker.io/bert",
+		"bert:main~2^2~",
+		"bert:main@{2026-05-03T10:00:00Z}~1#q4//a",
+		"bert@01234567^",
+		`bert:">=1 || ~2"`,
+		"bert:^1.2~2",
 		"layout://:@//",
 	} {
 		f.Add(s)
@@ -39,6 +44,9 @@ func FuzzParse(f *testing.F) {
 		}
 		if r.Tag != "" && !ref.ValidTag(r.Tag) {
 			t.Fatalf("Parse(%q) has tag %q", s, r.Tag)
+		}
+		if steps, err := ref.ParseRevision(r.Revision); err != nil || (r.Revision != "") != (len(steps) > 0) {
+			t.Fatalf("Parse(%q) has revision %q: %v", s, r.Revision, err)
 		}
 		if r.Digest != "" && r.Digest.Validate() != nil {
 			t.Fatalf("Parse(%q) has digest %q", s, r.Digest)
