@@ -241,6 +241,9 @@ func (a *app) tagLog(cmd *cobra.Command, arg string, f trustFlags, limit int) er
 			for _, s := range e.Signers {
 				who = "✓ " + signedBy(s)
 			}
+			if !e.Stands {
+				who = "(lost against the one above) " + who
+			}
 			fmt.Fprintf(t, "%d\t%s\t%s → %s\t%s\t%s\n", e.Seq, e.Time.Format(time.RFC3339), place(e.From), place(e.To), who, ui.Line(e.Message))
 		}
 		_ = t.Flush()

@@ -146,7 +146,13 @@ func (l *aliasLog) heads(ctx context.Context, done *Move) ([]digest.Digest, erro
 		if k.seq != l.known[0].seq || i == most {
 			break
 		}
+		if tip.Digest != "" && strings.HasPrefix(tip.Digest.Encoded(), k.hex) {
+			continue // it is known by its whole digest
+		}
 		desc, err := l.repo.Resolve(ctx, k.tag)
+		if errors.Is(err, errdef.ErrNotFound) {
+			return nil, fmt.Errorf("tag %s: another writer is moving it at this moment: %w", l.alias, ErrConflict)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("read log of %s: %w", l.alias, err)
 		}
@@ -211,14 +217,14 @@ func readLog(ctx context.Context, repo *remote.Repository, alias string, since t
 	if err != nil && !errors.Is(err, errdef.ErrNotFound) {
 		return record.Log{}, fmt.Errorf("read log of %s: %w", alias, err)
 	}
-	log := record.Order(entries, tip.Digest)
-	if len(log.Entries) > limit {
-		log.Entries = log.Entries[:limit]
-		first = log.Entries[limit-1].Seq
-	}
 	now, err := repo.Resolve(ctx, alias)
 	if err != nil && !errors.Is(err, errdef.ErrNotFound) {
 		return record.Log{}, fmt.Errorf("look at tag %s: %w", alias, err)
+	}
+	log := record.Order(entries, tip.Digest, now.Digest)
+	if len(log.Entries) > limit {
+		log.Entries = log.Entries[:limit]
+		first = log.Entries[limit-1].Seq
 	}
 	log.Problems = problems
 	log.Check(now.Digest, first)

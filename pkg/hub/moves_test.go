@@ -176,3 +176,21 @@ func TestMoveWhenTheLogCannotBeWritten(t *testing.T) {
 		wantErr(t, err, errdef.ErrNotFound)
 	}
 }
+
+// A registry may list a tag before it can be read.
+func TestMoveWhileAnEntryIsWritten(t *testing.T) {
+	w := newWorld(t)
+	w.push("org/m:v1", "one")
+	w.push("org/m:v2", "two")
+	w.says(func(r *record.Record) { r.Protected = []string{"prod"} })
+	if _, err := w.Tag(t.Context(), w.ref("org/m:v1"), "prod"); err != nil {
+		t.Fatal(err)
+	}
+	desc, raw := w.manifest("org/m", "v1")
+	if err := w.repo("org/m").PushManifest(t.Context(), desc, raw, record.EntryTag("prod", 2, desc.Digest)); err != nil {
+		t.Fatal(err)
+	}
+	w.srv.Add(testreg.Rule{Method: "HEAD", Path: "/manifests/_l.00000002", Do: testreg.Status(404, nil, "")})
+	_, err := w.Tag(t.Context(), w.ref("org/m:v2"), "prod")
+	wantErr(t, err, hub.ErrConflict)
+}

@@ -258,8 +258,8 @@ func before(log record.Log, now digest.Digest) []digest.Digest {
 		}
 	}
 	for i, e := range slices.Backward(log.Entries) {
-		if i > 0 && log.Entries[i-1].Seq == e.Seq {
-			continue // of the same moment, and it does not stand
+		if !log.Stands(i) {
+			continue
 		}
 		to(e.From)
 		to(e.To)

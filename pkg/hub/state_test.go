@@ -265,3 +265,57 @@ func TestRedirectInACircle(t *testing.T) {
 	_, err := w.Resolve(t.Context(), w.ref("org/m:v1"))
 	wantErr(t, err, errdef.ErrNotFound)
 }
+
+// What was decided about the old name of a repository holds for what is found
+// under the new one.
+func TestRedirectIsNoWayAroundPolicies(t *testing.T) {
+	w := newWorld(t)
+	w.push("org/new:v1", "one")
+	w.push("org/m:v0", "zero")
+	w.says(func(r *record.Record) { r.Redirect = w.srv.Host + "/org/new" })
+	doc := func(name, action string) string {
+		return `apiVersion: policy.sigstore.dev/v1beta1
+kind: ClusterImagePolicy
+metadata: {name: ` + name + `}
+spec:
+  images: [{glob: "` + w.srv.Host + "/org/" + name + `"}]
+  authorities: [{name: all, static: {action: ` + action + `}}]
+`
+	}
+	p, err := policy.Parse([]byte(doc("m", "fail") + "---\n" + doc("new", "pass")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := hub.New(hub.Options{Remote: w.client, Rules: rules(hub.Rules{Policies: []*policy.Policy{p}})})
+	if _, err := h.Pull(t.Context(), w.ref("org/new:v1"), t.TempDir(), hub.PullOptions{}); err != nil {
+		t.Errorf("under its own name: %v", err)
+	}
+	_, err = h.Pull(t.Context(), w.ref("org/m:v1"), t.TempDir(), hub.PullOptions{})
+	wantErr(t, err, policy.ErrRefused)
+}
+
+// A policy about statuses decides alone.
+func TestStatusByPolicy(t *testing.T) {
+	w := newWorld(t)
+	w.push("org/m:v1", "one")
+	w.state("org/m:v1", alice(), record.Yanked, "why")
+	p, err := policy.Parse([]byte(`apiVersion: policy.sigstore.dev/v1beta1
+kind: ClusterImagePolicy
+metadata:
+  name: lax
+  annotations:
+    policy.modelreg.dev/model: "yanked: warn"
+spec:
+  images: [{glob: "` + w.srv.Host + `/org/m"}]
+  authorities: [{name: all, static: {action: pass}}]
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, opts := range map[string]hub.Rules{"a lax policy": {Policies: []*policy.Policy{p}}, "no verification": {Skip: true}} {
+		h := hub.New(hub.Options{Remote: w.client, Rules: rules(opts)})
+		if _, err := h.Pull(t.Context(), w.ref("org/m:v1"), t.TempDir(), hub.PullOptions{}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -205,6 +205,7 @@ var ErrBrokenLog = errors.New("something is wrong with the log")
 // A LogEntry is one move of an alias.
 type LogEntry struct {
 	Seq     int       `json:"seq"`
+	Stands  bool      `json:"stands"` // false for a move that lost against one of the same moment
 	Time    time.Time `json:"time"`
 	From    string    `json:"from"` // empty if it was new
 	To      string    `json:"to"`   // empty if it was deleted
@@ -244,7 +245,7 @@ func (h *Hub) AliasLog(ctx context.Context, r ref.Reference, trust *signing.Trus
 	g.SetLimit(listWorkers)
 	for i, e := range log.Entries {
 		res.Entries[i] = LogEntry{
-			Seq: e.Seq, Time: e.Time, From: e.From.String(), To: e.To.String(), Message: e.Message, Author: e.Author,
+			Seq: e.Seq, Stands: log.Stands(i), Time: e.Time, From: e.From.String(), To: e.To.String(), Message: e.Message, Author: e.Author,
 			Digest: e.Digest.String(), Signers: []Signer{},
 		}
 		if trust == nil {

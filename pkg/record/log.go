@@ -183,32 +183,46 @@ type Log struct {
 	Whole bool
 
 	// Problems are what is wrong with it: entries that others name and that are
-	// not there, writers of the same moment, moves that nobody logged.
+	// not there, moves that nobody logged.
 	Problems []string
 }
 
-// Order puts entries into a log: by their numbers, and among writers of the same
-// moment the one first that later ones or the tip follow.
-func Order(entries []Entry, tip digest.Digest) Log {
-	followed := map[digest.Digest]bool{tip: true}
+// Order puts entries into a log: by their numbers, and of those that were written
+// at the same moment the one first that stands: where the next move found the
+// alias, or where it is now; then the one that later ones, or the tip, follow.
+func Order(entries []Entry, tip, now digest.Digest) Log {
+	followed := map[digest.Digest]int{tip: 1}
 	for _, e := range entries {
 		if len(e.Previous) > 0 {
-			followed[e.Previous[0]] = true
+			followed[e.Previous[0]] = 1
 		}
-	}
-	rank := func(e Entry) int {
-		if followed[e.Digest] {
-			return 1
-		}
-		return 0
 	}
 	sorted := slices.Clone(entries)
 	slices.SortFunc(sorted, func(a, b Entry) int {
-		return cmp.Or(cmp.Compare(b.Seq, a.Seq), cmp.Compare(rank(b), rank(a)), cmp.Compare(a.Digest, b.Digest))
+		return cmp.Or(cmp.Compare(b.Seq, a.Seq), cmp.Compare(followed[b.Digest], followed[a.Digest]), cmp.Compare(a.Digest, b.Digest))
 	})
 	sorted = slices.CompactFunc(sorted, func(a, b Entry) bool { return a.Digest == b.Digest })
+	for start := range sorted {
+		if start > 0 && sorted[start-1].Seq == sorted[start].Seq {
+			continue
+		}
+		group := sorted[start:]
+		if end := slices.IndexFunc(group, func(e Entry) bool { return e.Seq != group[0].Seq }); end > 0 {
+			group = group[:end]
+		}
+		if i := slices.IndexFunc(group, func(e Entry) bool { return e.To == now }); i > 0 {
+			stands := group[i]
+			copy(group[1:i+1], group[:i])
+			group[0] = stands
+		}
+		now = group[0].From
+	}
 	return Log{Entries: sorted}
 }
+
+// Stands tells whether the entry with an index is the one of its moment that came
+// true, as far as can be told.
+func (l *Log) Stands(i int) bool { return i == 0 || l.Entries[i-1].Seq != l.Entries[i].Seq }
 
 // Check looks for what is wrong with a log of which all entries from the newest
 // on were read, down to the number first, and notes whether it is whole. Now is
@@ -218,27 +232,25 @@ func (l *Log) Check(now digest.Digest, first int) {
 	for _, e := range l.Entries {
 		there[e.Digest] = true
 	}
+	found, by := now, 0 // where the alias was next, and the number of that move
 	for i, e := range l.Entries {
 		for _, p := range e.Previous {
 			if !there[p] && e.Seq > first {
 				l.problem("entry %d follows %s, which is not there: it was removed", e.Seq, p)
 			}
 		}
-		if i == 0 {
-			continue
-		}
-		next := l.Entries[i-1]
 		switch {
-		case next.Seq == e.Seq:
-			l.problem("entries %s and %s were written at the same moment: the first stands", next.Digest, e.Digest)
-		case next.From != e.To:
-			l.problem("between entries %d and %d the alias went from %s to %s, and nobody logged it", e.Seq, next.Seq, orNothing(e.To), orNothing(next.From))
+		case !l.Stands(i):
+			continue
+		case e.To == found:
+		case by == 0:
+			l.problem("the alias is at %s, and its log ends at %s: it was moved without the log, or a move did not finish", orNothing(now), orNothing(e.To))
+		default:
+			l.problem("between entries %d and %d the alias went from %s to %s, and nobody logged it", e.Seq, by, orNothing(e.To), orNothing(found))
 		}
+		found, by = e.From, e.Seq
 	}
 	if n := len(l.Entries); n > 0 {
-		if newest := l.Entries[0]; newest.To != now {
-			l.problem("the alias is at %s, and its log ends at %s: it was moved without the log, or a move did not finish", orNothing(now), orNothing(newest.To))
-		}
 		oldest := l.Entries[n-1]
 		l.Whole = oldest.Seq == 1 && len(oldest.Previous) == 0
 		if !l.Whole && first <= 1 {
@@ -262,8 +274,8 @@ func orNothing(d digest.Digest) string {
 // entries go back.
 func (l *Log) At(at time.Time) (Entry, bool) {
 	for i, e := range l.Entries {
-		if i > 0 && l.Entries[i-1].Seq == e.Seq {
-			continue // written at the same moment, and it does not stand
+		if !l.Stands(i) {
+			continue
 		}
 		if !e.Time.After(at) {
 			return e, true

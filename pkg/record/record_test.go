@@ -133,28 +133,32 @@ func TestLog(t *testing.T) {
 	b := entry(2, one, two, may.Add(time.Hour), a)
 	rival := entry(2, one, three, may.Add(time.Hour), a)
 	c := entry(3, two, one, may.Add(2*time.Hour), b, rival)
+	after := entry(3, three, one, may.Add(2*time.Hour), b, rival)
 	stray := entry(3, three, one, may.Add(2*time.Hour), b)
 	tests := map[string]struct {
 		entries []record.Entry
+		tip     digest.Digest
 		now     digest.Digest
 		first   int
 		order   []record.Entry
 		whole   bool
 		problem string
 	}{
-		"whole":              {[]record.Entry{b, a}, two, 1, []record.Entry{b, a}, true, ""},
-		"rivals":             {[]record.Entry{a, rival, c, b}, one, 1, []record.Entry{c, b, rival, a}, true, "written at the same moment"},
-		"cut at the end":     {[]record.Entry{a}, two, 1, []record.Entry{a}, true, "its log ends at " + one.String()},
-		"cut in the middle":  {[]record.Entry{c, a}, one, 1, []record.Entry{c, a}, true, b.Digest.String() + ", which is not there"},
-		"cut at the start":   {[]record.Entry{b}, two, 1, []record.Entry{b}, false, "what was before it is gone"},
-		"not read so far":    {[]record.Entry{b}, two, 2, []record.Entry{b}, false, ""},
-		"moved by others":    {[]record.Entry{stray, b, a}, one, 1, []record.Entry{stray, b, a}, true, "nobody logged it"},
-		"no entries at all":  {nil, one, 1, nil, false, ""},
-		"the same one twice": {[]record.Entry{a, a}, one, 1, []record.Entry{a}, true, ""},
+		"whole":              {[]record.Entry{b, a}, c.Digest, two, 1, []record.Entry{b, a}, true, ""},
+		"rivals":             {[]record.Entry{a, rival, c, b}, c.Digest, one, 1, []record.Entry{c, b, rival, a}, true, ""},
+		"the rival stands":   {[]record.Entry{a, rival, b}, b.Digest, three, 1, []record.Entry{rival, b, a}, true, ""},
+		"by its follower":    {[]record.Entry{a, rival, b, after}, b.Digest, one, 1, []record.Entry{after, rival, b, a}, true, ""},
+		"cut at the end":     {[]record.Entry{a}, c.Digest, two, 1, []record.Entry{a}, true, "its log ends at " + one.String()},
+		"cut in the middle":  {[]record.Entry{c, a}, c.Digest, one, 1, []record.Entry{c, a}, true, b.Digest.String() + ", which is not there"},
+		"cut at the start":   {[]record.Entry{b}, c.Digest, two, 1, []record.Entry{b}, false, "what was before it is gone"},
+		"not read so far":    {[]record.Entry{b}, c.Digest, two, 2, []record.Entry{b}, false, ""},
+		"moved by others":    {[]record.Entry{stray, b, a}, c.Digest, one, 1, []record.Entry{stray, b, a}, true, "nobody logged it"},
+		"no entries at all":  {nil, c.Digest, one, 1, nil, false, ""},
+		"the same one twice": {[]record.Entry{a, a}, c.Digest, one, 1, []record.Entry{a}, true, ""},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			log := record.Order(tt.entries, c.Digest)
+			log := record.Order(tt.entries, tt.tip, tt.now)
 			log.Check(tt.now, tt.first)
 			if diff := cmp.Diff(tt.order, log.Entries); diff != "" {
 				t.Error(diff)
@@ -174,7 +178,7 @@ func TestLogAt(t *testing.T) {
 	a := entry(1, "", one, may)
 	b := entry(2, one, two, may.Add(time.Hour), a)
 	rival := entry(2, one, three, may.Add(time.Hour), a)
-	log := record.Order([]record.Entry{rival, b, a}, b.Digest)
+	log := record.Order([]record.Entry{rival, b, a}, b.Digest, one)
 	for after, want := range map[time.Duration]digest.Digest{-time.Second: "", 0: one, time.Minute: one, time.Hour: two, 9 * time.Hour: two} {
 		e, ok := log.At(may.Add(after))
 		if ok != (want != "") || e.To != want {
@@ -298,7 +302,7 @@ func FuzzParseEntry(f *testing.F) {
 		if len(e.Message) > 8<<10 || e.Seq < 1 || len(e.Alias) > 128 {
 			t.Errorf("an entry beyond its limits: %+v", e)
 		}
-		log := record.Order([]record.Entry{e, e}, e.Digest)
+		log := record.Order([]record.Entry{e, e}, e.Digest, e.To)
 		log.Check(e.To, 1)
 		log.At(e.Time)
 	})
