@@ -31,6 +31,7 @@ type versionFacts struct {
 	model       *format.Model     // where the annotations say nothing
 	card        *card.Card
 	status      State
+	measured    *Evaluations // nil if nobody has stated a measurement
 	signed      bool
 	signers     []Signer // that are trusted
 }
@@ -212,8 +213,23 @@ func (f *versionFacts) addCard(r *index.Record) {
 			r.Bases = append(r.Bases, index.Base{Name: e.Reference, Relation: string(e.Relation), Digest: e.Digest.String()})
 		}
 	}
+	f.addMetrics(r, meta)
+}
+
+// addMetrics adds what was measured: the statements, which have the card's claims
+// among them, or these alone.
+func (f *versionFacts) addMetrics(r *index.Record, meta card.Metadata) {
+	add := func(m eval.Result, class string) {
+		r.Metrics = append(r.Metrics, index.Metric{Name: m.Metric.Name, Dataset: m.Dataset.ID, Value: m.Value, Class: class})
+	}
+	if f.measured != nil {
+		for _, e := range f.measured.Evaluations {
+			add(e.Result, string(e.Class))
+		}
+		return
+	}
 	for _, m := range eval.FromCard(meta.Results) {
-		r.Metrics = append(r.Metrics, index.Metric{Name: m.Metric.Name, Dataset: m.Dataset.ID, Value: m.Value, Class: "claimed"})
+		add(m, "claimed")
 	}
 }
 

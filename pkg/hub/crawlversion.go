@@ -16,6 +16,7 @@ import (
 
 	"github.com/modelreg/modelreg/pkg/artifact"
 	"github.com/modelreg/modelreg/pkg/card"
+	"github.com/modelreg/modelreg/pkg/eval"
 	"github.com/modelreg/modelreg/pkg/format"
 	"github.com/modelreg/modelreg/pkg/index"
 	"github.com/modelreg/modelreg/pkg/mediatypes"
@@ -359,6 +360,11 @@ func (c *crawl) readAttached(ctx context.Context, t *target, f *versionFacts) er
 	}
 	if f.status, err = c.h.statusOf(ctx, t, c.opts.Trust); err != nil {
 		return err
+	}
+	if slices.ContainsFunc(list, func(d ocispec.Descriptor) bool { return d.Annotations[predicateAnnotation] == eval.PredicateType }) {
+		if f.measured, err = c.h.evaluations(ctx, t, EvaluationsOptions{Trust: c.opts.Trust}); err != nil {
+			return err
+		}
 	}
 	n, err := signatures(ctx, t, list)
 	if err != nil {

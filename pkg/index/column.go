@@ -1,10 +1,9 @@
 package index
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"strings"
-
-	"github.com/zeebo/xxh3"
 )
 
 // blockSize is how many versions are in one block of a column. An update writes
@@ -65,9 +64,11 @@ func appendValue(dst []byte, width int, v uint64) []byte {
 	return binary.LittleEndian.AppendUint64(dst, v)
 }
 
-// identity is the number under which a version is known.
+// identity is the number under which a version is known. Nobody can make one that
+// has the number of somebody else's.
 func identity(k Key) uint64 {
-	return xxh3.HashStringSeed(k.Digest, xxh3.HashString(k.Repository))
+	sum := sha256.Sum256([]byte(k.Repository + "\x00" + k.Digest))
+	return binary.BigEndian.Uint64(sum[:])
 }
 
 // numbersOf returns the columns of a record from colUpdated on.

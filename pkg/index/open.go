@@ -2,7 +2,9 @@ package index
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/url"
@@ -128,7 +130,11 @@ func create(ctx context.Context, path string) (err error) {
 	if err := conn.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_master").Scan(&tables); err != nil || tables > 0 {
 		return err // closing ends the transaction
 	}
-	_, err = conn.ExecContext(ctx, schema+"COMMIT")
+	var key [8]byte
+	if _, err := rand.Read(key[:]); err != nil {
+		return err
+	}
+	_, err = conn.ExecContext(ctx, schema+"INSERT INTO meta VALUES ('key', ?); COMMIT", strconv.FormatUint(binary.BigEndian.Uint64(key[:])>>1, 10))
 	return err
 }
 
@@ -163,6 +169,7 @@ type state struct {
 	epoch      int64 // changes when versions were numbered again
 	generation int64 // changes with every change
 	dead       int64 // numbers that no version has any more
+	key        int64 // of the hashes of repositories; a secret of this file
 }
 
 type querier interface {
@@ -176,7 +183,7 @@ func readState(ctx context.Context, q querier) (state, error) {
 		return s, err
 	}
 	defer rows.Close()
-	fields := map[string]*int64{"next": &s.next, "epoch": &s.epoch, "generation": &s.generation, "dead": &s.dead}
+	fields := map[string]*int64{"next": &s.next, "epoch": &s.epoch, "generation": &s.generation, "dead": &s.dead, "key": &s.key}
 	for rows.Next() {
 		var key, value string
 		if err := rows.Scan(&key, &value); err != nil {

@@ -191,6 +191,8 @@ func (w *writer) describe(r *Record) error {
 	w.state.generation++
 	w.terms, w.twos = w.terms[:0], w.twos[:0]
 	w.term(fieldLive, "", false)
+	w.terms = append(w.terms, w.state.repoHash(r.Repository))
+	w.words[string(fieldRepo)+r.Repository] = struct{}{}
 	describe(r, w)
 	for _, m := range r.Metrics {
 		w.metric(m)

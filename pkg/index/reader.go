@@ -67,6 +67,9 @@ func (p postings) empty() bool {
 
 // term returns the postings of a term.
 func (r *reader) term(field byte, word string) (postings, error) {
+	if field == fieldRepo {
+		return r.postings('p', r.state.repoHash(word), false)
+	}
 	return r.postings('p', hashOf(field, word), field == fieldLive)
 }
 

@@ -1,6 +1,10 @@
 package index
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"strconv"
 	"strings"
 	"unicode"
 
@@ -29,9 +33,18 @@ const longPrefix = 4
 // share postings, so a phrase that is found has to be looked at.
 const pairBits = 16
 
-// hashOf returns the number under which a term's postings are kept.
+// hashOf returns the number under which a term's postings are kept. Those of
+// repositories decide who sees what, so nobody must be able to name one that has
+// the number of another: they have a key that only this index has.
 func hashOf(field byte, word string) int64 {
 	return int64(xxh3.HashStringSeed(word, uint64(field)) >> (64 - hashBits))
+}
+
+// repoHash is hashOf for the name of a repository.
+func (s state) repoHash(name string) int64 {
+	mac := hmac.New(sha256.New, []byte(strconv.FormatInt(s.key, 16)))
+	mac.Write([]byte(name))
+	return int64(binary.BigEndian.Uint64(mac.Sum(nil)) >> (64 - hashBits))
 }
 
 func pairOf(a, b string) int64 {
@@ -155,7 +168,6 @@ func texts(r *Record) []string {
 
 // describeFacts gives the values that filters ask for.
 func describeFacts(r *Record, s sink) {
-	s.term(fieldRepo, r.Repository, true)
 	for key, values := range facts(r) {
 		any := false
 		for _, v := range values {
