@@ -199,6 +199,13 @@ func TestTensors(t *testing.T) {
 			"same 2, changed [tiny:bytes] reshaped [] retyped [] unknown [] moved [] added [] removed []",
 			[2]int64{800, 1000},
 		},
+		"beside another neighbour": {
+			files{m.weights("a.safetensors", x, small)},
+			files{m.weights("a.safetensors", x, tiny, small)},
+			diff.Options{},
+			"same 2, changed [] reshaped [] retyped [] unknown [] moved [] added [tiny] removed []",
+			[2]int64{800, 800},
+		},
 		"no index": {
 			files{m.plain("a.safetensors", x, y)},
 			files{m.plain("a.safetensors", with(x, 150_000, 0), y)},
@@ -300,13 +307,13 @@ func unhex(c byte) byte {
 func TestValues(t *testing.T) {
 	m := &maker{t: t}
 	x := tensor("x", big, 1)
-	changed := with(with(x, 0, 1.5), 1, float32(math.NaN()))
+	changed := with(with(with(x, 0, 1.5), 1, float32(math.NaN())), 1024, 2.25) // was 1 + 1
 	res := compare(t, []diff.File{m.weights("a.safetensors", x, tensor("y", 8, 0))}, []diff.File{m.weights("a.safetensors", changed, tensor("y", 8, 0))}, diff.Options{Values: true})
 	if len(res.Tensors.Changed) != 1 {
 		t.Fatal(said(res.Tensors))
 	}
 	v := res.Tensors.Changed[0].Values
-	if v == nil || v.MaxAbs != 0.5 || v.Differing != 1 || v.NotFinite != 1 || v.Elements != big-1 || v.Cosine < 0.99999 || v.Cosine > 1 || v.MeanAbs != 0.5/(big-1) {
+	if v == nil || v.MaxAbs != 0.5 || v.Differing != 2 || v.NotFinite != 1 || v.Elements != big-1 || v.Cosine < 0.99999 || v.Cosine > 1 || v.MeanAbs != 0.75/(big-1) {
 		t.Errorf("values = %+v", v)
 	}
 	if g := res.Tensors.Groups[0]; g.Values == nil || g.Values.MaxAbs != 0.5 {
