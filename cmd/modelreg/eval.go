@@ -17,7 +17,6 @@ import (
 	"github.com/modelreg/modelreg/pkg/eval"
 	"github.com/modelreg/modelreg/pkg/hub"
 	"github.com/modelreg/modelreg/pkg/ref"
-	"github.com/modelreg/modelreg/pkg/signing"
 )
 
 func newEval(a *app) *cobra.Command {
@@ -39,7 +38,6 @@ the model's owner cannot remove what others have measured. docs/evaluations.md t
 type evalKeep struct {
 	to       string
 	unsigned bool
-	layout   string
 	signer   signerFlags
 }
 
@@ -48,7 +46,6 @@ func (f *evalKeep) add(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.StringVar(&f.to, "to", "", "keep the statement in `REPO`, of your own, instead of the model's repository")
 	fl.BoolVar(&f.unsigned, "unsigned", false, "attach what nobody vouches for: it is shown as such, and counts for no policy")
-	choose(cmd, choiceFlag{value: &f.layout, name: "attestation-layout", usage: "`bundle|classic`: a referrer, or cosign's older tag"}, "bundle", "classic")
 }
 
 // options reads the flags.
@@ -67,10 +64,6 @@ func (f *evalKeep) options(ctx context.Context, a *app, name string) (opts hub.E
 	if f.unsigned {
 		return opts, nil
 	}
-	if err := f.signer.fits("attestation-layout", f.layout); err != nil {
-		return opts, err
-	}
-	opts.Attest.Format = map[string]signing.Format{"bundle": signing.Bundle, "classic": signing.Classic}[f.layout]
 	opts.Signer, err = a.signerOf(ctx, f.signer)
 	return opts, err
 }

@@ -61,7 +61,7 @@ func TestJSONKeysOfEvaluations(t *testing.T) {
 		{"eval list, disputed", json("eval", "list", name+":v2", "--key", pair+".pub"), slices.Concat(
 			[]string{"reference", "digest", "evaluations", "problems"},
 			under("evaluations[]", []string{"dataset", "dataset.id", "metric", "metric.name", "metric.direction", "metric.unit", "value", "class", "signer", "repository", "statement", "disputed"}),
-			under("evaluations[].disputed[]", []string{"statement", "reason", "signer"}), under("evaluations[].disputed[].signer", signerKeys()),
+			under("evaluations[].disputed[]", []string{"statement", "reason", "class", "signer"}), under("evaluations[].disputed[].signer", signerKeys()),
 		)},
 	}
 	for _, s := range steps {

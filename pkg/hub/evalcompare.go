@@ -136,12 +136,14 @@ func (h *Hub) knownMetrics(ctx context.Context, t *target, refs []ocispec.Descri
 	return out, nil
 }
 
-// Vouched are the results that a known party has signed and that nobody disputes
-// whose word counts.
+// Vouched are the results that a known party has signed, without those that are
+// disputed by somebody who is believed as much: a publisher's doubt takes nothing
+// from what the reader trusts.
 func (e *Evaluations) Vouched() []eval.Result {
 	var out []Evaluation
 	for _, ev := range e.Evaluations {
-		if ev.Class.rank() < ClassCommunity.rank() && len(ev.Disputed) == 0 {
+		doubted := slices.ContainsFunc(ev.Disputed, func(d Dispute) bool { return d.Class.rank() <= ev.Class.rank() })
+		if ev.Class.rank() < ClassCommunity.rank() && !doubted {
 			out = append(out, ev)
 		}
 	}

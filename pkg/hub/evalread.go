@@ -336,6 +336,10 @@ func (w *evalWitness) look(ctx context.Context, repo *remote.Repository) evalFou
 		})
 	}
 	out.err = g.Wait()
+	if out.err == nil {
+		each = append(each, w.classic(ctx, repo))
+		out.err = each[len(each)-1].err
+	}
 	for _, f := range each {
 		out.evaluations = append(out.evaluations, f.evaluations...)
 		out.disputes = append(out.disputes, f.disputes...)
@@ -469,7 +473,7 @@ func (w *evalWitness) doubt(predicate []byte, of Evaluation, out *evalFound) err
 	if of.Class != ClassTrusted && of.Class != ClassPublisher || len(d.Reason) > maxReason {
 		return nil
 	}
-	out.disputes = append(out.disputes, Dispute{Statement: d.Statement, Reason: d.Reason, Signer: of.Signer})
+	out.disputes = append(out.disputes, Dispute{Statement: d.Statement, Reason: d.Reason, Class: of.Class, Signer: of.Signer})
 	return nil
 }
 

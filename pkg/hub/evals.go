@@ -132,8 +132,9 @@ type Dispute struct {
 	Statement string `json:"statement"` // digest of the manifest that holds it
 	Reason    string `json:"reason"`
 
-	// Signer is who doubts: a publisher of the repository, or somebody who is
-	// trusted.
+	// Class and Signer are who doubts: a publisher of the repository, or somebody
+	// who is trusted.
+	Class  Class   `json:"class"`
 	Signer *Signer `json:"signer"`
 }
 

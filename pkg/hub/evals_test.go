@@ -99,6 +99,12 @@ func TestEvaluations(t *testing.T) {
 	if got := classes(w.evaluations("org/m:v1", hub.EvaluationsOptions{Trust: alice().trust})); !strings.HasPrefix(got, "accuracy trusted true\n") {
 		t.Errorf("a publisher who is trusted:\n%s", got)
 	}
+	// What older cosigns write behind a tag counts where it is verified.
+	classic := signing.AttestOptions{Format: signing.Classic}
+	w.evaluate("org/m:v1", measured("cer", 0.3), hub.EvaluateOptions{Signer: lab().signer, Attest: classic})
+	if got := classes(w.evaluations("org/m:v1", hub.EvaluationsOptions{})); !strings.Contains(got, "cer evaluator true\n") {
+		t.Errorf("a statement behind a tag:\n%s", got)
+	}
 	// Another version has none of this.
 	w.push("org/m:v2", "other weights")
 	if got := classes(w.evaluations("org/m:v2", hub.EvaluationsOptions{From: from, Trust: lab().trust})); got != "" {
@@ -131,6 +137,17 @@ func TestEvaluationsDisputed(t *testing.T) {
 	}
 	if len(res.Vouched()) != 0 {
 		t.Error("what is disputed is vouched for")
+	}
+	// The doubt of a publisher is shown, and takes nothing from what the reader trusts.
+	if _, err := w.SetRecord(t.Context(), w.ref("org/m"), nil, func(r *record.Record) error {
+		r.Publishers = []record.Party{alice().recorded()}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	res = w.evaluations("org/m:v1", hub.EvaluationsOptions{Trust: lab().trust})
+	if len(res.Evaluations[0].Disputed) != 1 || res.Evaluations[0].Disputed[0].Class != hub.ClassPublisher || len(res.Vouched()) != 1 {
+		t.Errorf("disputed by a publisher: %+v", res.Evaluations)
 	}
 	_, err := w.Dispute(t.Context(), w.ref("org/m:v1"), made.Statement, "wrong prompt", hub.EvaluationsOptions{})
 	wantErr(t, err, hub.ErrUsage)
