@@ -56,6 +56,7 @@ func TestJSONKeysOfCards(t *testing.T) {
 			[]string{"from", "to", "fields", "sections"},
 		)},
 		{"card lint", run("card", "lint", name), findings},
+		{"init", run("init", filepath.Dir(readme)), []string{"directory", "written", "kept", "score"}},
 		{"bom attach", run("bom", "attach", name, "--key", private), []string{
 			"reference", "digest", "bom", "mediaType", "size", "created", "signatures", "attestation",
 		}},

