@@ -16,6 +16,7 @@ import (
 	"github.com/modelreg/modelreg/internal/testreg"
 	"github.com/modelreg/modelreg/pkg/hub"
 	"github.com/modelreg/modelreg/pkg/mediatypes"
+	"github.com/modelreg/modelreg/pkg/record"
 	"github.com/modelreg/modelreg/pkg/signing"
 )
 
@@ -105,6 +106,39 @@ func TestEffectiveCard(t *testing.T) {
 	}
 	_, err := w.Card(t.Context(), w.ref("org/m:v1"), hub.CardOptions{Revision: "7"})
 	wantErr(t, err, errdef.ErrNotFound)
+}
+
+// Without anybody being named, the publishers of the repository decide, and what
+// they have signed is the card that inspection shows.
+func TestCardOfPublishers(t *testing.T) {
+	w := carded(t, releasedReadme)
+	w.revise("---\nlicense: isc\n---\n# Second\n", hub.CardPush{Signer: alice().signer})
+	w.revise("---\nlicense: wtfpl\n---\n# Third\n", hub.CardPush{Signer: stranger().signer})
+	licence := func() string {
+		t.Helper()
+		res, err := w.Inspect(t.Context(), w.ref("org/m:v1"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(res.Card)
+	}
+	if got := licence(); !strings.Contains(got, "mit") {
+		t.Errorf("nobody publishes, and the card says %s", got)
+	}
+	_, err := w.SetRecord(t.Context(), w.ref("org/m"), nil, func(r *record.Record) error {
+		r.Publishers = []record.Party{{Key: string(alice().signer.Public().PEM())}}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, res := w.cardText(hub.CardOptions{})
+	if !strings.Contains(text, "# Second") || res.Revision.Status != hub.CardVerified || res.Revision.Newer == nil {
+		t.Errorf("card %q, %s", text, res.Revision.Status)
+	}
+	if got := licence(); !strings.Contains(got, "isc") {
+		t.Errorf("the publisher has revised the card, and it says %s", got)
+	}
 }
 
 // A version without a card gets one, unsigned as it may be.

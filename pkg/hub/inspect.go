@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
+
+	"oras.land/oras-go/v2/errdef"
 
 	"github.com/modelreg/modelreg/pkg/artifact"
 	"github.com/modelreg/modelreg/pkg/card"
@@ -114,6 +117,7 @@ func (h *Hub) Inspect(ctx context.Context, r ref.Reference) (*Inspection, error)
 	if err := h.attached(ctx, t, res); err != nil {
 		return nil, err
 	}
+	h.revised(ctx, t, res)
 	return res, h.tellStatus(ctx, t, res)
 }
 
@@ -163,6 +167,31 @@ func inspection(t *target, a *artifact.Artifact, model *format.Model, doc *card.
 		res.Problems = append(res.Problems, "card: "+doc.Problem.Error())
 	}
 	return res
+}
+
+// revised puts the card that counts in the place of the one that t was released
+// with, if it has been revised by those who publish the repository. Without them
+// nothing can be told of revisions, and the inspection stays as it is.
+func (h *Hub) revised(ctx context.Context, t *target, res *Inspection) {
+	if !slices.ContainsFunc(res.Referrers, func(r ReferrerInfo) bool { return r.ArtifactType == mediatypes.ArtifactCard }) {
+		return
+	}
+	rev, err := h.effectiveCard(ctx, t, nil)
+	if errors.Is(err, errdef.ErrNotFound) || err == nil && rev.Seq == 0 {
+		return
+	}
+	var doc *card.Card
+	if err == nil {
+		doc, err = rev.Card()
+	}
+	if err != nil {
+		h.warn("revisions of the card of %s: %v", t.ref, err)
+		return
+	}
+	for _, p := range rev.Problems() {
+		h.warn("%s: %s", t.ref, p)
+	}
+	res.parsed, res.Card = doc, doc.JSON()
 }
 
 // attached adds what refers to the version. A registry that cannot list it
