@@ -171,17 +171,16 @@ func (a *app) editFile(ctx context.Context, file string) ([]byte, error) {
 	return readCardFile(file)
 }
 
-// editedCard is what an edit of a version's card begins with: its newest revision,
-// else the card as released, else nothing.
+// editedCard is what an edit of a version's card begins with: the card that counts,
+// or where the repository names no publishers its newest revision; nothing if there
+// is no card. Who signs an edit signs all of the card, so that what others wrote is
+// told.
 func (a *app) editedCard(ctx context.Context, arg string) ([]byte, error) {
 	h, r, err := a.open(arg)
 	if err != nil {
 		return nil, err
 	}
-	res, err := h.Card(ctx, r, hub.CardOptions{Revision: "newest"})
-	if errors.Is(err, errdef.ErrNotFound) {
-		res, err = h.Card(ctx, r, hub.CardOptions{Released: true})
-	}
+	res, err := h.Card(ctx, r, hub.CardOptions{})
 	if errors.Is(err, errdef.ErrNotFound) {
 		_, err = h.Resolve(ctx, r)
 		return nil, err
@@ -189,8 +188,16 @@ func (a *app) editedCard(ctx context.Context, arg string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if rev := res.Revision; rev.Seq > 0 && rev.Status != hub.CardVerified && rev.Reason != "" {
-		a.printer.Warn("revision %d, which this edits, is not signed by a publisher: look at what it says (%s)", rev.Seq, rev.Reason)
+	newer := res.Revision.Newer
+	switch {
+	case newer == nil:
+	case newer.Reason != "":
+		a.printer.Warn("revision %d is not signed by a publisher and is left out: what it says is not in what is edited", newer.Seq)
+	default:
+		if res, err = h.Card(ctx, r, hub.CardOptions{Revision: newer.Digest}); err != nil {
+			return nil, err
+		}
+		a.printer.Warn("this edits revision %d, which nobody who is known has signed: \"modelreg card diff %s --revision %d\" shows what it says", newer.Seq, arg, newer.Seq)
 	}
 	return res.Revision.Bytes(), nil
 }
