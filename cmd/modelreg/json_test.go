@@ -212,6 +212,10 @@ func TestJSONKeys(t *testing.T) {
 		)},
 		{"rollback", json("rollback", name+":prod"), append(under("move", moveKeys()), "reference", "digest", "move", "skipped")},
 		{"tag delete", json("tag", "delete", name+":next"), append(under("move", moveKeys()), "reference", "digest", "move")},
+		{"gc plan", json("gc", "plan", name), slices.Concat(
+			[]string{"repository", "run", "kept", "unneeded", "deleted", "attached", "freedBytes"},
+			under("kept[]", []string{"digest", "tags", "why"}),
+		)},
 		{"policy init", json("policy", "init", rules, "--key", public), []string{"policy"}},
 		{"policy validate", json("policy", "validate", rules), append(
 			under("documents[]", []string{"name", "mode", "globs", "authorities"}), "policy", "digest", "documents",

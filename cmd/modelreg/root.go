@@ -100,7 +100,7 @@ in the default registry of the configuration ("modelreg config").`,
 		newPolicy(a), newEval(a),
 		newRepo(a), newPromote(a), newRollback(a), newYank(a), newDeprecate(a), newRestore(a),
 		newSearch(a), newIndex(a),
-		newCache(a), newServe(a), newDoctor(a), newConfig(a), newVersion(a), newExitCodes(),
+		newCache(a), newGC(a), newServe(a), newDoctor(a), newConfig(a), newVersion(a), newExitCodes(),
 	)
 	root.CompletionOptions.HiddenDefaultCmd = false
 	checkHelp(root)

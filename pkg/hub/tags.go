@@ -39,7 +39,7 @@ func keepTag(d digest.Digest) string { return keepPrefix + Revision(d) }
 // hidden tells whether a tag is bookkeeping rather than a name for people.
 func hidden(tag string) bool {
 	for _, prefix := range []string{keepPrefix, writerPrefix, record.TipPrefix, record.EntryPrefix} {
-		if tag == record.Tag || strings.HasPrefix(tag, prefix) {
+		if tag == record.Tag || tag == gcTag || strings.HasPrefix(tag, prefix) {
 			return true
 		}
 	}

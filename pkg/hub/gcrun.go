@@ -1,0 +1,392 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+	"oras.land/oras-go/v2/content"
+	"oras.land/oras-go/v2/errdef"
+
+	"github.com/modelreg/modelreg/pkg/card"
+	"github.com/modelreg/modelreg/pkg/lineage"
+	"github.com/modelreg/modelreg/pkg/mediatypes"
+	"github.com/modelreg/modelreg/pkg/record"
+	"github.com/modelreg/modelreg/pkg/remote"
+)
+
+const (
+	versionKey = ocispec.AnnotationVersion
+
+	// gcTag is where it is noted since when nothing needs which versions.
+	gcTag      = "_gc"
+	gcType     = "application/vnd.modelreg.gc.v1+json"
+	maxGCNote  = 4 << 20 // bytes
+	maxGCDepth = 4       // of what is attached to what is attached
+)
+
+// tags sorts the repository's tags: names for people, and keep-tags. It notes
+// those of alias logs.
+func (c *collection) tags(ctx context.Context) (names, held []string, err error) {
+	n := 0
+	for tag, err := range c.repo.Tags(ctx) {
+		if err != nil {
+			return nil, nil, err
+		}
+		if n++; n > maxGCTags {
+			return nil, nil, fmt.Errorf("more than %d tags: %w", maxGCTags, errdef.ErrSizeExceedsLimit)
+		}
+		switch {
+		case strings.HasPrefix(tag, keepPrefix):
+			held = append(held, tag)
+		case strings.HasPrefix(tag, record.EntryPrefix):
+			c.entries = append(c.entries, tag)
+		case !hidden(tag):
+			names = append(names, tag)
+		}
+	}
+	return names, held, nil
+}
+
+// aliases keeps what protected aliases led to within the window.
+func (c *collection) aliases(ctx context.Context) error {
+	found := make([]*record.Entry, len(c.entries))
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(gcWorkers)
+	for i, tag := range c.entries {
+		group.Go(func() error {
+			_, raw, err := c.repo.Manifest(gctx, tag)
+			if errors.Is(err, errdef.ErrNotFound) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			if e, err := record.ParseEntry(raw); err == nil {
+				found[i] = &e
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	for _, e := range found {
+		if e == nil || c.now.Sub(e.Time) > c.rules.AliasWindow {
+			continue
+		}
+		for _, d := range []digest.Digest{e.From, e.To} {
+			if v := c.versions[d]; v != nil {
+				v.keep("%s led to it within %s", e.Alias, days(c.rules.AliasWindow))
+			}
+		}
+	}
+	return nil
+}
+
+// inputs keeps what a version was made of.
+func (c *collection) inputs(raw []byte, by string) {
+	for _, e := range lineage.Edges(annotationsOf(raw), card.Metadata{}) {
+		if v := c.versions[e.Digest]; v != nil && e.Digest != "" {
+			v.keep("%s was made of it (%s)", by, e.Relation)
+		}
+	}
+}
+
+// membersOf are the manifests of an index.
+func membersOf(index []byte) []digest.Digest {
+	x, err := mediatypes.ParseIndex(index)
+	if err != nil {
+		return nil
+	}
+	var out []digest.Digest
+	for _, m := range x.Manifests {
+		out = append(out, m.Digest)
+	}
+	return out
+}
+
+// freed adds up the blobs that only versions name which are due.
+func (c *collection) freed(res *GCResult) int64 {
+	due := map[digest.Digest]bool{}
+	for _, u := range res.Unneeded {
+		due[digest.Digest(u.Digest)] = u.State == "due"
+	}
+	stays, goes := map[digest.Digest]bool{}, map[digest.Digest]int64{}
+	for d, v := range c.versions {
+		m, err := mediatypes.ParseManifest(v.raw)
+		if err != nil {
+			continue
+		}
+		for _, l := range append(m.Layers, m.Config) {
+			if due[d] {
+				goes[l.Digest] = max(l.Size, 0)
+			} else {
+				stays[l.Digest] = true
+			}
+		}
+	}
+	var n int64
+	for d, size := range goes {
+		if !stays[d] {
+			n = sum(n, size)
+		}
+	}
+	return n
+}
+
+// run deletes what is due and notes the rest.
+func (c *collection) run(ctx context.Context, res *GCResult) error {
+	if res.Deleted > 0 {
+		if err := c.canDelete(ctx); err != nil {
+			return err
+		}
+		if err := c.lookAgain(ctx); err != nil {
+			return err
+		}
+	}
+	res.Run, res.Deleted = true, 0
+	note := map[digest.Digest]time.Time{}
+	for _, u := range res.Unneeded {
+		note[digest.Digest(u.Digest)] = u.Since
+	}
+	if err := c.writeNote(ctx, note); err != nil {
+		return err
+	}
+	for i := range res.Unneeded {
+		u := &res.Unneeded[i]
+		if u.State != "due" {
+			continue
+		}
+		n, err := c.remove(ctx, c.versions[digest.Digest(u.Digest)])
+		res.Attached += n
+		if err != nil {
+			return fmt.Errorf("delete %s: %w", u.Digest, err)
+		}
+		u.State = "deleted"
+		res.Deleted++
+		delete(note, digest.Digest(u.Digest))
+	}
+	if res.Deleted == 0 {
+		return nil
+	}
+	return c.writeNote(ctx, note)
+}
+
+// canDelete asks for something to be deleted that is not there: a registry that
+// lets nobody delete says so, and one that does says that it is not there.
+func (c *collection) canDelete(ctx context.Context) error {
+	none := content.NewDescriptorFromBytes(ocispec.MediaTypeImageManifest, []byte("modelreg: nothing"))
+	err := c.repo.Delete(ctx, none)
+	if refused(err) {
+		return ErrNoDelete
+	}
+	if err == nil || errors.Is(err, errdef.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+func refused(err error) bool {
+	e, ok := errors.AsType[*remote.Error](err)
+	return ok && (e.Status == http.StatusMethodNotAllowed || e.Status == http.StatusNotImplemented)
+}
+
+// lookAgain makes sure that nobody has given a name meanwhile to what is to be
+// deleted.
+func (c *collection) lookAgain(ctx context.Context) error {
+	names, _, err := c.tags(ctx)
+	if err != nil {
+		return err
+	}
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(gcWorkers)
+	for _, tag := range names {
+		group.Go(func() error {
+			desc, err := c.repo.Resolve(gctx, tag)
+			if errors.Is(err, errdef.ErrNotFound) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			if v := c.versions[desc.Digest]; v != nil && len(v.why) == 0 {
+				return fmt.Errorf("tag %s has been set to %s meanwhile: plan again: %w", tag, desc.Digest, ErrConflict)
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// remove deletes a version, after its tombstone was put up, and what is attached
+// to it. It returns how many manifests were attached.
+func (c *collection) remove(ctx context.Context, v *gcVersion) (attached int, err error) {
+	why := "nothing needed it since " + c.sinceWords(v)
+	if err := c.hub.Bury(ctx, c.ref, v.digest.String(), Burial{Reason: why, Now: c.now}); err != nil {
+		return 0, err
+	}
+	desc := ocispec.Descriptor{MediaType: mediaTypeOf(v), Digest: v.digest, Size: int64(len(v.raw))}
+	attached, err = c.detach(ctx, desc, 0)
+	if err != nil {
+		return attached, err
+	}
+	return attached, c.delete(ctx, desc)
+}
+
+func (c *collection) sinceWords(v *gcVersion) string {
+	if at, ok := c.condemned[v.digest]; ok {
+		return at.Format(time.DateOnly)
+	}
+	return c.now.Format(time.DateOnly)
+}
+
+func mediaTypeOf(v *gcVersion) string {
+	if v.commit.Index {
+		return ocispec.MediaTypeImageIndex
+	}
+	return ocispec.MediaTypeImageManifest
+}
+
+// detach deletes what refers to a manifest, and what refers to that, and the tags
+// by which others find it.
+func (c *collection) detach(ctx context.Context, desc ocispec.Descriptor, depth int) (n int, err error) {
+	if depth >= maxGCDepth {
+		return 0, nil
+	}
+	refs, err := c.repo.Referrers(ctx, desc, "")
+	if err != nil && !errors.Is(err, errdef.ErrNotFound) {
+		return 0, err
+	}
+	for _, r := range refs {
+		if c.versions[r.Digest] != nil {
+			continue // a list can name anything
+		}
+		_, raw, err := c.repo.Manifest(ctx, r.Digest.String())
+		if errors.Is(err, errdef.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return n, err
+		}
+		if m, err := mediatypes.ParseManifest(raw); err != nil || m.Subject == nil || m.Subject.Digest != desc.Digest {
+			continue // not attached to this
+		}
+		more, err := c.detach(ctx, r, depth+1)
+		n += more
+		if err != nil {
+			return n, err
+		}
+		if err := c.delete(ctx, r); err != nil {
+			return n, err
+		}
+		n++
+	}
+	fallback := desc.Digest.Algorithm().String() + "-" + desc.Digest.Encoded()
+	for _, tag := range append(classicTags(desc.Digest), fallback) {
+		held, err := c.repo.Resolve(ctx, tag)
+		if errors.Is(err, errdef.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return n, err
+		}
+		if c.versions[held.Digest] != nil {
+			continue
+		}
+		if err := c.delete(ctx, held); err != nil {
+			return n, err
+		}
+		if tag != fallback {
+			n++
+		}
+	}
+	return n, nil
+}
+
+// delete removes a manifest; one that is gone already is none to remove.
+func (c *collection) delete(ctx context.Context, desc ocispec.Descriptor) error {
+	err := c.repo.Delete(ctx, desc)
+	if errors.Is(err, errdef.ErrNotFound) {
+		return nil
+	}
+	if refused(err) {
+		return ErrNoDelete
+	}
+	return err
+}
+
+// A gcNote tells since when nothing needs which versions.
+type gcNote struct {
+	Version  int                         `json:"version"`
+	Unneeded map[digest.Digest]time.Time `json:"unneeded"`
+}
+
+// readNote reads what earlier runs noted. Without a note there is none.
+func (c *collection) readNote(ctx context.Context) error {
+	desc, raw, err := c.repo.Manifest(ctx, gcTag)
+	if errors.Is(err, errdef.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	c.noteTip = desc.Digest
+	m, err := mediatypes.ParseManifest(raw)
+	if err != nil || m.ArtifactType != gcType || len(m.Layers) != 1 || m.Layers[0].Size > maxGCNote {
+		return fmt.Errorf("read tag %s: %w: it is no note of garbage collection", gcTag, mediatypes.ErrMalformed)
+	}
+	text, err := content.FetchAll(ctx, c.repo, m.Layers[0])
+	if err != nil {
+		return err
+	}
+	var note gcNote
+	if err := json.Unmarshal(text, &note); err != nil || note.Version != 1 {
+		return fmt.Errorf("read tag %s: %w: %w", gcTag, mediatypes.ErrMalformed, err)
+	}
+	for d, at := range note.Unneeded {
+		if d.Validate() == nil && !at.After(c.now) {
+			c.condemned[d] = at
+		}
+	}
+	return nil
+}
+
+// writeNote writes down since when nothing needs what, unless it says so already.
+func (c *collection) writeNote(ctx context.Context, unneeded map[digest.Digest]time.Time) error {
+	if len(unneeded) == 0 && c.noteTip == "" {
+		return nil
+	}
+	text, err := json.Marshal(gcNote{1, unneeded}, json.Deterministic(true))
+	if err != nil {
+		return err
+	}
+	layer := content.NewDescriptorFromBytes(gcType, text)
+	raw, err := json.Marshal(ocispec.Manifest{
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest, ArtifactType: gcType,
+		Config: ocispec.DescriptorEmptyJSON, Layers: []ocispec.Descriptor{layer},
+	}, json.Deterministic(true))
+	if err != nil {
+		return err
+	}
+	if digest.FromBytes(raw) == c.noteTip {
+		return nil
+	}
+	desc, err := pushSmall(ctx, c.repo, raw, layer, text)
+	if err != nil {
+		return fmt.Errorf("note what is not needed: %w", err)
+	}
+	if _, err := replaceTag(ctx, c.repo, gcTag, c.noteTip, desc); err != nil {
+		return err
+	}
+	c.noteTip = desc.Digest
+	return nil
+}
