@@ -74,6 +74,7 @@ func TestJSONKeys(t *testing.T) {
 		"copiedBytes", "mountedBytes", "skippedBytes", "checked", "verified", "trustFrom",
 		"trust", "trust.digest", "trust.files", "trust.files[].kind", "trust.files[].name", "trust.files[].digest",
 	}
+	historyKeys := []string{"digest", "revision", "parents", "message", "author", "changeId", "created", "tags", "size", "signatures", "signers"}
 	rules := filepath.Join(u.home, "policy.yaml")
 	decided := under("rules[]", []string{"document", "rule", "ok", "effect", "found", "wanted"})
 	steps := []struct {
@@ -145,6 +146,18 @@ func TestJSONKeys(t *testing.T) {
 			under("tensors[]", []string{"name", "dtype", "shape", "bytes", "offset", "file"}),
 			"reference", "digest", "files", "elements", "size", "verified", "tensors",
 		)},
+		{"log", json("log", name+":v1"), under("[]", historyKeys)},
+		{"show", json("show", name+":v1"), slices.Concat(
+			historyKeys, []string{"reference", "files", "changes"},
+			under("changes[]", []string{"parent", "gone", "added", "removed", "changed", "renamed", "identical", "sizeDelta"}),
+		)},
+		{"branch create", json("branch", "create", name+":v1", "dev"), []string{"reference", "branch", "digest"}},
+		{"branch list", json("branch", "list", name), under("[]", []string{"branch", "default", "digest", "message", "author", "created"})},
+		{"revert", json("revert", name+":v1", "--branch", "dev"), []string{"reference", "digest", "revision", "tag", "created", "parents", "message", "signatures"}},
+		{"status", json("status", filepath.Join(u.home, "out")), []string{
+			"directory", "reference", "digest", "clean", "parent", "gone", "added", "removed", "changed", "renamed", "identical", "sizeDelta",
+			"skippedFiles", "readFiles",
+		}},
 		{"ls REPOSITORY", json("ls", name), under("[]", []string{"tag", "digest", "size", "created"})},
 		{"ls ORG", json("ls", reg.Host+"/acme"), []string{"[].repository"}},
 		{"ls HOST", json("ls", reg.Host), []string{"[].repository"}},
