@@ -56,7 +56,7 @@ func TestResolveRefuses(t *testing.T) {
 		"no such repository": {"org/other:v1", errdef.ErrNotFound},
 		"no such prefix":     {"org/m@00000000ff", errdef.ErrNotFound},
 		"nothing in range":   {`org/m:"^7"`, errdef.ErrNotFound},
-		"variant":            {"org/m:v1#q4_k_m", hub.ErrUsage},
+		"variant":            {"org/m:v1#q4_k_m", hub.ErrNoVariant},
 		"path":               {"org/m:v1//notes.txt", hub.ErrUsage},
 	}
 	for name, tt := range tests {
