@@ -111,7 +111,7 @@ Sorts the letters of customers.
 
 func (y *year) base() {
 	dir := y.write("base", strings.Replace(yearCard, "# Support", "# Base", 1))
-	y.modelreg("push", dir, y.host+"/acme/base:v1", "--key", "alice.key")
+	y.modelreg("push", dir, y.host+"/acme/base:v1", "--sign", "--key", "alice.key")
 }
 
 // push makes thirty versions on two branches. Each changes one layer.
@@ -185,9 +185,9 @@ func (y *year) fork() {
 func (y *year) variants() {
 	dir := filepath.Join(y.dir, "gguf")
 	testmodel.GGUF(y.t, mkdir(y.t, dir))
-	y.modelreg("push", y.write("model", yearCard), y.model+":v2", "--variant", "q8_0="+dir, "--key", "alice.key")
+	y.modelreg("push", y.write("model", yearCard), y.model+":v2", "--variant", "q8_0="+dir, "--sign", "--key", "alice.key")
 	pulled := filepath.Join(y.dir, "pulled-gguf")
-	y.modelreg("pull", y.model+":v2", pulled, "--for", "llama.cpp", "--key", "alice.pub")
+	y.modelreg("pull", y.model+":v2", pulled, "--for", "llama.cpp", "--verify", "--key", "alice.pub")
 	if files, err := filepath.Glob(filepath.Join(pulled, "*.gguf")); err != nil || len(files) != 1 {
 		y.t.Errorf("for llama.cpp came %v, %v", files, err)
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -21,12 +22,12 @@ const maxAnnotationBytes = 64 << 10
 // annotations are what can be known of the model from its manifest alone. The
 // user's come first; where all are too long together, the longest of the others
 // are left out.
-func (p *packer) annotations() (map[string]string, error) {
+func (p *packer) annotations(created time.Time) (map[string]string, error) {
 	user := p.opts.Annotations
 	if err := checkUserAnnotations(user); err != nil {
 		return nil, err
 	}
-	all := p.headline()
+	all := p.headline(created)
 	maps.DeleteFunc(all, func(k, v string) bool { return v == "" || !utf8.ValidString(v) })
 	maps.Copy(all, user)
 	for annotationBytes(all) > maxAnnotationBytes {
@@ -67,7 +68,7 @@ func annotationBytes(a map[string]string) int {
 }
 
 // headline is what card and files say, in a line each.
-func (p *packer) headline() map[string]string {
+func (p *packer) headline(created time.Time) map[string]string {
 	m, meta := p.model, p.meta()
 	code := ""
 	if m.CustomCode {
@@ -80,7 +81,7 @@ func (p *packer) headline() map[string]string {
 	return map[string]string{
 		ocispec.AnnotationTitle:            meta.Name,
 		ocispec.AnnotationLicenses:         joined(licenses(meta)),
-		ocispec.AnnotationCreated:          timestamp(p.opts.Created),
+		ocispec.AnnotationCreated:          timestamp(created),
 		mediatypes.AnnotationTask:          cmp.Or(meta.Task, m.Task),
 		mediatypes.AnnotationLibrary:       cmp.Or(meta.Library, m.Library),
 		mediatypes.AnnotationTags:          joined(meta.Tags),

@@ -56,11 +56,11 @@ type modelFS struct {
 }
 
 // config writes down what the files and the card say, and nothing else.
-func (p *packer) config() ([]byte, error) {
+func (p *packer) config(created time.Time) ([]byte, error) {
 	m, meta := p.model, p.meta()
 	c := modelConfig{
 		Descriptor: modelDescriptor{
-			CreatedAt: timestamp(p.opts.Created), Family: m.Family, Name: meta.Name, Licenses: licenses(meta),
+			CreatedAt: timestamp(created), Family: m.Family, Name: meta.Name, Licenses: licenses(meta),
 		},
 		Config: modelParameters{
 			Architecture: m.Architecture, Format: strings.Join(m.Formats, ","), ParamSize: paramSize(m.Parameters),

@@ -111,10 +111,11 @@ type PackOptions struct {
 	Indexes IndexCache
 
 	// Commit, if not nil, is shown the manifest before it is written, when all
-	// that it lists is in the target. It may add annotations, or return the
-	// bytes of another manifest that is in the target and says the same: that
-	// one is the result then, and none is written.
-	Commit func(m *ocispec.Manifest) (same []byte, err error)
+	// layers are in the target, and a function that gives the one of another
+	// creation time. It may add annotations, or return the bytes of another
+	// manifest that is in the target and says the same: that one is the result
+	// then, and none is written.
+	Commit func(m *ocispec.Manifest, dated func(created time.Time) (ocispec.Manifest, error)) (same []byte, err error)
 
 	// Observe, if not nil, is told what happens to each blob.
 	Observe transfer.Observer
@@ -297,28 +298,52 @@ func (p *packer) finish(ctx context.Context) error {
 	slices.SortFunc(p.layers, func(a, b *layer) int {
 		return cmp.Or(strings.Compare(a.path, b.path), strings.Compare(a.title, b.title))
 	})
-	config, err := p.config()
-	if err != nil {
-		return err
-	}
-	configDesc := content.NewDescriptorFromBytes(mediatypes.ConfigModel, config)
-	if err := p.pushBytes(ctx, configDesc, "config", config); err != nil {
-		return err
-	}
-	m := ocispec.Manifest{
-		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest,
-		ArtifactType: mediatypes.ArtifactModel, Config: configDesc,
-	}
 	for _, l := range p.layers {
-		m.Layers = append(m.Layers, l.desc)
 		p.list(l)
 		p.listIndex(l)
 	}
 	slices.SortFunc(p.out.Files, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
-	if m.Annotations, err = p.annotations(); err != nil {
+	m, config, err := p.manifest(p.opts.Created)
+	if err != nil {
+		return err
+	}
+	if p.opts.Commit != nil {
+		same, err := p.opts.Commit(&m, func(created time.Time) (ocispec.Manifest, error) {
+			notes := p.out.Notes
+			m, _, err := p.manifest(created)
+			p.out.Notes = notes // those of m are told already
+			return m, err
+		})
+		if err != nil {
+			return err
+		}
+		if same != nil {
+			p.out.Descriptor, p.out.Manifest = content.NewDescriptorFromBytes(m.MediaType, same), same
+			p.out.Descriptor.ArtifactType = m.ArtifactType
+			return nil
+		}
+	}
+	if err := p.pushBytes(ctx, m.Config, "config", config); err != nil {
 		return err
 	}
 	return p.pushManifest(ctx, m)
+}
+
+// manifest is what lists all layers, and the config that it names, of a model that
+// was made at a time; zero says nothing of time.
+func (p *packer) manifest(created time.Time) (m ocispec.Manifest, config []byte, err error) {
+	if config, err = p.config(created); err != nil {
+		return m, nil, err
+	}
+	m = ocispec.Manifest{
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest,
+		ArtifactType: mediatypes.ArtifactModel, Config: content.NewDescriptorFromBytes(mediatypes.ConfigModel, config),
+	}
+	for _, l := range p.layers {
+		m.Layers = append(m.Layers, l.desc)
+	}
+	m.Annotations, err = p.annotations(created)
+	return m, config, err
 }
 
 // list adds the files of a layer to the result.
@@ -337,17 +362,6 @@ func (p *packer) list(l *layer) {
 }
 
 func (p *packer) pushManifest(ctx context.Context, m ocispec.Manifest) error {
-	if p.opts.Commit != nil {
-		same, err := p.opts.Commit(&m)
-		if err != nil {
-			return err
-		}
-		if same != nil {
-			p.out.Descriptor, p.out.Manifest = content.NewDescriptorFromBytes(m.MediaType, same), same
-			p.out.Descriptor.ArtifactType = m.ArtifactType
-			return nil
-		}
-	}
 	raw, err := encodeJSON(m)
 	if err != nil {
 		return fmt.Errorf("encode manifest: %w", err)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -193,10 +194,15 @@ func isDigits(name string) bool {
 }
 
 // hook writes the history into a manifest, or returns the tip's where the
-// version would be no other; see [artifact.PackOptions].
-func (c *commit) hook(m *ocispec.Manifest) ([]byte, error) {
+// version would be no other; see [artifact.PackOptions]. A new date alone makes
+// none: where it comes from the environment it is another one each time.
+func (c *commit) hook(m *ocispec.Manifest, dated func(at time.Time) (ocispec.Manifest, error)) ([]byte, error) {
 	if !c.explicit && c.raw != nil && !isIndex(c.tip) {
-		if tip, err := mediatypes.ParseManifest(c.raw); err == nil && lineage.SameContent(tip, *m) {
+		then, err := dated(created(c.raw))
+		if err != nil {
+			return nil, err
+		}
+		if tip, err := mediatypes.ParseManifest(c.raw); err == nil && lineage.SameContent(tip, then) {
 			return c.raw, nil
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"oras.land/oras-go/v2/errdef"
@@ -74,6 +75,31 @@ func TestPushRecordsHistory(t *testing.T) {
 	}
 	if w.digestOf("org/m", "main") != third.Digest || !third.Created || !strings.Contains(third.Reference, ":v1@") {
 		t.Errorf("main was not moved to %+v", third)
+	}
+}
+
+// A date is no content: where it comes from the environment, as in a pipeline, each
+// push has another one.
+func TestPushOfAnotherDate(t *testing.T) {
+	w := newWorld(t)
+	day := func(n int) time.Time { return time.Date(2026, 5, n, 0, 0, 0, 0, time.UTC) }
+	push := func(text string, created time.Time) *hub.PushResult {
+		res, err := w.Push(t.Context(), dir(t, files{"notes.txt": text}), w.ref("org/m:main"), hub.PushOptions{Created: created})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res
+	}
+	first := push("one", day(1))
+	if res := push("one", day(2)); res.Created || res.Digest != first.Digest || res.UploadedBytes > 0 {
+		t.Errorf("the same files, a day later: %+v", res)
+	}
+	if res := push("one", time.Time{}); res.Created || res.Digest != first.Digest {
+		t.Errorf("the same files, without a date: %+v", res)
+	}
+	second := push("two", day(3))
+	if got := w.said("org/m", "main"); !second.Created || !got.Created.Equal(day(3)) {
+		t.Errorf("other files: %+v, created %s", second, got.Created)
 	}
 }
 
