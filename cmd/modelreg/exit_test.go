@@ -153,7 +153,7 @@ func TestDidYouMean(t *testing.T) {
 	}{
 		"misspelt":         {[]string{"psuh", "a", "b"}, `did you mean "modelreg push"?`},
 		"with flags":       {[]string{"psuh", "a", "b", "--sign"}, `did you mean "modelreg push"?`},
-		"several":          {[]string{"logu"}, `did you mean "modelreg lock", "modelreg login" or "modelreg logout"?`},
+		"several":          {[]string{"logu"}, `did you mean "modelreg lock", "modelreg log", "modelreg login" or "modelreg logout"?`},
 		"nothing alike":    {[]string{"frobnicate"}, `see "modelreg --help"`},
 		"subcommand":       {[]string{"cache", "prun"}, `did you mean "modelreg cache prune"?`},
 		"subcommand, flag": {[]string{"cache", "prun", "--all"}, `did you mean "modelreg cache prune"?`},

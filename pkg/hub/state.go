@@ -107,7 +107,9 @@ func statements(ctx context.Context, repo *remote.Repository, desc ocispec.Descr
 		all = index.Manifests
 	} else {
 		var err error
-		if all, err = repo.Referrers(ctx, desc, ""); err != nil {
+		if all, err = repo.Referrers(ctx, desc, ""); errors.Is(err, errdef.ErrSizeExceedsLimit) {
+			return nil, fmt.Errorf("%w: %v", signing.ErrTooMany, err) // what counts may be among them
+		} else if err != nil {
 			return nil, err
 		}
 	}
