@@ -24,11 +24,15 @@ while read -r pkg dir; do
     plain+=("$pkg")
   fi
 done < <(go list -f '{{.ImportPath}} {{.Dir}}' ./...)
+# These move much or count far, which the race detector makes minutes of. What they
+# have goroutines for is in other tests too.
+long='^Test(ArchiveGoesOn|PullFetchesWhatChanged|PullByHostileIndexes|PullWithoutGoodIndexes|TooManyEntries|RoundTrip|PackTooManyLayers|UnpackKnowsWhatItWrote|ForgedSignatures)$'
 echo "test: go test $race, the ${#raced[@]} packages with goroutines"
 # Deriving a key from a password is slow by design, and slower when it is watched.
-CGO_ENABLED=$cgo go test $race -gcflags='golang.org/x/crypto/...=-race=false' -timeout 20m -skip '^TestScript$' "${raced[@]}"
-echo "test: go test, the ${#plain[@]} others"
+CGO_ENABLED=$cgo go test $race -gcflags='golang.org/x/crypto/...=-race=false' -timeout 20m -skip "^TestScript\$|$long" "${raced[@]}"
+echo "test: go test, the ${#plain[@]} others, and what takes too long with the race detector"
 CGO_ENABLED=0 go test -timeout 20m "${plain[@]}"
+CGO_ENABLED=0 go test -timeout 20m -run "$long" ./pkg/hub ./pkg/artifact ./pkg/coding ./cmd/modelreg
 go -C tools test ./bench
 echo "test: command-line scripts against the built binary"
 CGO_ENABLED=0 make -s test-bin
