@@ -123,7 +123,11 @@ func decodePosting(b []byte) (posting, error) {
 	if len(b) == 0 {
 		return posting{}, ErrDamaged
 	}
-	kind, b := b[0], b[1:]
+	return decodeAs(b[0], b[1:])
+}
+
+// decodeAs reads a posting of a kind.
+func decodeAs(kind byte, b []byte) (posting, error) {
 	switch {
 	case kind == asBits && len(b)%8 == 0 && len(b) <= chunkSize/8:
 		set := new(bitset)

@@ -210,10 +210,9 @@ func (r *reader) addTerms(c *clause, field byte, text string, prefix bool) error
 	return err
 }
 
-// expand returns the postings of all words of a field with this beginning.
-func (r *reader) expand(field byte, prefix string) ([]postings, error) {
-	var found []string
-	err := r.words(field, prefix, func(w string) bool {
+// wordsFrom returns the words of a field with this beginning.
+func (r *reader) wordsFrom(field byte, prefix string) (found []string, err error) {
+	err = r.words(field, prefix, func(w string) bool {
 		found = append(found, w)
 		return len(found) <= maxExpand
 	})
@@ -222,6 +221,15 @@ func (r *reader) expand(field byte, prefix string) ([]postings, error) {
 	}
 	if len(found) > maxExpand {
 		return nil, fmt.Errorf("%w: %q stands for more than %d words", ErrTooBroad, prefix+"*", maxExpand)
+	}
+	return found, nil
+}
+
+// expand returns the postings of all words of a field with this beginning.
+func (r *reader) expand(field byte, prefix string) ([]postings, error) {
+	found, err := r.wordsFrom(field, prefix)
+	if err != nil {
+		return nil, err
 	}
 	list := make([]postings, len(found))
 	for i, w := range found {

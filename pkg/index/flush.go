@@ -8,10 +8,10 @@ import (
 
 // flush writes what was gathered, in the order of the tables.
 func (w *writer) flush() error {
-	if err := w.flushPosts("post", &w.posts); err != nil {
+	if err := w.flushTerms(); err != nil {
 		return err
 	}
-	if err := w.flushPosts("pair", &w.pairs); err != nil {
+	if err := w.flushPairs(); err != nil {
 		return err
 	}
 	if err := w.flushWords(); err != nil {
@@ -64,15 +64,15 @@ func (t *table) set(id int64, b []byte) error {
 	return err
 }
 
-// flushPosts adds to the postings of a table.
-func (w *writer) flushPosts(name string, g *gathering) error {
-	t, err := w.table(name, "bits")
+// flushPairs adds to the postings of pairs.
+func (w *writer) flushPairs() error {
+	t, err := w.table("pair", "bits")
 	if err != nil {
 		return err
 	}
 	t.fresh = w.empty
 	var members []uint16
-	return g.each(func(hash int64, docs []uint64) error {
+	return w.pairs.each(func(hash int64, docs []uint64) error {
 		if err := w.outer.Err(); err != nil {
 			return err
 		}
@@ -173,7 +173,7 @@ func (w *writer) flushColumns() error {
 
 // flushRemoved takes numbers out of the posting of those that are searched.
 func (w *writer) flushRemoved() error {
-	t, err := w.table("post", "bits")
+	t, err := w.table("long", "bits")
 	if err != nil {
 		return err
 	}
@@ -195,7 +195,7 @@ func (w *writer) flushRemoved() error {
 		}
 		left := posting{bits: &set}.members()
 		if len(left) == 0 {
-			_, err = w.tx.ExecContext(w.ctx, "DELETE FROM post WHERE id = ?", id)
+			_, err = w.tx.ExecContext(w.ctx, "DELETE FROM long WHERE id = ?", id)
 		} else {
 			err = t.set(id, appendEncoded(nil, left))
 		}

@@ -41,7 +41,7 @@ func (ix *Index) Repositories(ctx context.Context, prefix string) ([]string, err
 // living returns the numbers of a repository's versions.
 func (r *reader) living(live postings, repository string) ([]int64, error) {
 	var of postings
-	if err := r.load('p', r.state.repoHash(repository), 0, &of); err != nil {
+	if err := r.load(r.state.repoHash(repository), 0, &of); err != nil {
 		return nil, err
 	}
 	var list []int64

@@ -16,7 +16,7 @@ import (
 
 // layout is the version of what is in the file. Another one is not read: an
 // index is built again.
-const layout = "1"
+const layout = "2"
 
 const schema = `
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -24,6 +24,7 @@ CREATE TABLE doc (id INTEGER PRIMARY KEY, body BLOB NOT NULL);
 CREATE TABLE ident (hash INTEGER PRIMARY KEY, id INTEGER NOT NULL);
 CREATE TABLE word (word TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE post (id INTEGER PRIMARY KEY, bits BLOB NOT NULL);
+CREATE TABLE long (id INTEGER PRIMARY KEY, bits BLOB NOT NULL);
 CREATE TABLE pair (id INTEGER PRIMARY KEY, bits BLOB NOT NULL);
 CREATE TABLE col (id INTEGER PRIMARY KEY, data BLOB NOT NULL);
 CREATE TABLE metric (id INTEGER PRIMARY KEY, data BLOB NOT NULL);

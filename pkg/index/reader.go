@@ -15,7 +15,7 @@ type reader struct {
 	cache *cache
 	body  bodyReader
 
-	getPost, getPair, getCol, getMetric, getDoc, getWords *sql.Stmt
+	getPost, getLong, getPair, getCol, getMetric, getDoc, getWords *sql.Stmt
 }
 
 // read runs f on what is there now.
@@ -81,69 +81,50 @@ func (r *reader) postings(table byte, hash int64, changes bool) (postings, error
 	if err := r.outer.Err(); err != nil {
 		return nil, err
 	}
-	from := 0
-	var list postings
-	if c := r.cache.get(key); c != nil && c.epoch == r.state.epoch && c.generation <= r.state.generation {
-		if c.generation == r.state.generation {
-			return c.value.(postings), nil
-		}
-		if !changes {
-			from = int(c.next / chunkSize)
-			old := c.value.(postings)
-			list = append(list, old[:min(from, len(old))]...)
-		}
+	list, from, now := r.kept(key, changes)
+	if now {
+		return list, nil
 	}
-	if err := r.load(table, hash, from, &list); err != nil {
+	load := r.load
+	if table == 'q' {
+		load = r.loadPair
+	}
+	if err := load(hash, from, &list); err != nil {
 		return nil, fmt.Errorf("read postings: %w", err)
 	}
-	size := int64(100)
-	for _, p := range list {
-		size += int64(p.bytes())
-	}
-	r.keep(key, list, size)
+	r.keep(key, list, list.bytes())
 	return list, nil
+}
+
+// kept returns what the cache has of postings: whether they are those of now, and
+// if not, those of the chunks before from, which are full.
+func (r *reader) kept(key cacheKey, changes bool) (list postings, from int, now bool) {
+	c := r.cache.get(key)
+	if c == nil || c.epoch != r.state.epoch || c.generation > r.state.generation {
+		return nil, 0, false
+	}
+	old := c.value.(postings)
+	if c.generation == r.state.generation {
+		return old, 0, true
+	}
+	if changes {
+		return nil, 0, false
+	}
+	from = int(c.next / chunkSize)
+	return append(list, old[:min(from, len(old))]...), from, false
+}
+
+// bytes is about what the postings take in memory.
+func (p postings) bytes() int64 {
+	size := int64(100)
+	for _, q := range p {
+		size += int64(q.bytes())
+	}
+	return size
 }
 
 func (r *reader) keep(key cacheKey, value any, size int64) {
 	r.cache.put(&cached{key, r.state.epoch, r.state.generation, r.state.next, value, size})
-}
-
-// load reads the postings of a term from some chunk on.
-func (r *reader) load(table byte, hash int64, from int, list *postings) error {
-	into, query := &r.getPost, "SELECT id, bits FROM post WHERE id BETWEEN ? AND ?"
-	if table == 'q' {
-		into, query = &r.getPair, "SELECT id, bits FROM pair WHERE id BETWEEN ? AND ?"
-	}
-	stmt, err := r.stmt(into, query)
-	if err != nil {
-		return err
-	}
-	first := hash << chunkBits
-	rows, err := stmt.QueryContext(r.ctx, first|int64(from), first|(1<<chunkBits-1))
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var id int64
-		var b sql.RawBytes
-		if err := rows.Scan(&id, &b); err != nil {
-			return err
-		}
-		chunk := int(id - first)
-		if chunk >= r.chunks() {
-			return ErrDamaged
-		}
-		p, err := decodePosting(b)
-		if err != nil {
-			return err
-		}
-		for len(*list) < chunk {
-			*list = append(*list, posting{})
-		}
-		*list = append(*list, p)
-	}
-	return rows.Err()
 }
 
 // column returns the block of a column with the numbers of a quarter of a chunk.

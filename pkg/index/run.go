@@ -328,7 +328,7 @@ func (r *reader) eachRepository(list []string, f func(chunk int, p posting)) err
 		}
 		for _, name := range names {
 			var p postings
-			if err := r.load('p', r.state.repoHash(name), 0, &p); err != nil {
+			if err := r.load(r.state.repoHash(name), 0, &p); err != nil {
 				return err
 			}
 			for chunk := range p {

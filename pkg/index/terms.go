@@ -36,8 +36,27 @@ const pairBits = 16
 // hashOf returns the number under which a term's postings are kept. Those of
 // repositories decide who sees what, so nobody must be able to name one that has
 // the number of another: they have a key that only this index has.
+//
+// Words that begin alike are in the same bucket, so that all words with some
+// longer beginning are read at once.
 func hashOf(field byte, word string) int64 {
-	return int64(xxh3.HashStringSeed(word, uint64(field)) >> (64 - hashBits))
+	hash := int64(xxh3.HashStringSeed(word, uint64(field)) >> (64 - hashBits))
+	switch field {
+	case fieldAny, fieldName, fieldTag:
+		begins := xxh3.HashStringSeed(beginning(word, longPrefix+1), uint64(field))
+		hash = int64(begins>>(64-bucketBits))<<bucketRest | int64(restOf(hash))
+	}
+	return hash
+}
+
+// beginning returns the first n letters of a word, or the whole.
+func beginning(word string, n int) string {
+	for i := range word {
+		if n--; n < 0 {
+			return word[:i]
+		}
+	}
+	return word
 }
 
 // repoHash is hashOf for the name of a repository.

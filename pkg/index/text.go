@@ -2,6 +2,8 @@ package index
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -85,36 +87,30 @@ func (r *reader) word(field byte, w string, prefix bool) (postings, error) {
 	if utf8.RuneCountInString(w) <= longPrefix {
 		return r.term(field-upper, w)
 	}
-	list, err := r.expand(field, w)
-	if err != nil || len(list) == 1 {
-		return first(list), err
-	}
-	return union(list, r.chunks()), nil
+	return r.beginsWith(field, w)
 }
 
-func first(list []postings) postings {
-	if len(list) == 0 {
-		return nil
+// beginsWith returns the postings of all words of a field that begin so.
+func (r *reader) beginsWith(field byte, prefix string) (postings, error) {
+	key := cacheKey{'b', hashOf(field-upper, prefix)}
+	list, from, now := r.kept(key, false)
+	if now {
+		return list, nil
 	}
-	return list[0]
-}
-
-// union returns the versions of all postings.
-func union(list []postings, chunks int) postings {
-	u := make(postings, chunks)
-	for chunk := range u {
-		for _, p := range list {
-			q := p.at(chunk)
-			if q.bits == nil && len(q.list) == 0 {
-				continue
-			}
-			if u[chunk].bits == nil {
-				u[chunk].bits = new(bitset)
-			}
-			q.addTo(u[chunk].bits)
-		}
+	found, err := r.wordsFrom(field, prefix)
+	if err != nil {
+		return nil, err
 	}
-	return u
+	hashes := make([]int64, len(found))
+	for i, w := range found {
+		hashes[i] = hashOf(field, w)
+	}
+	slices.Sort(hashes)
+	if err := r.together(hashes, from, &list); err != nil {
+		return nil, fmt.Errorf("read postings: %w", err)
+	}
+	r.keep(key, list, list.bytes())
+	return list, nil
 }
 
 // in tells whether the phrase stands in the words of a text, and where: the index
