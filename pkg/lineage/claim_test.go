@@ -218,15 +218,42 @@ func TestCheck(t *testing.T) {
 }
 
 // Whatever headers say, there is an answer with a reason that is not long.
+// TestExpertsBesideTheirStack checks a model that has experts one by one and a
+// tensor of the name that all of them have together.
+func TestExpertsBesideTheirStack(t *testing.T) {
+	for _, lines := range [][]string{
+		{"l.0.experts.w BF16", "l.0.experts.0.w BF16"},
+		{"l.0.experts.0.w BF16 4", "l.0.experts.w BF16 2 4", "l.0.experts.1.w BF16 4"},
+	} {
+		w := tensors(lines...)
+		before := fmt.Sprint(w)
+		c := lineage.Check(lineage.Finetune, w, w)
+		if want := "2 of 2 tensors have the base's names and shapes"; c.Verdict != lineage.Checked || c.Reason != want {
+			t.Errorf("Check(%q) = %q, %q, want %q", lines, c.Verdict, c.Reason, want)
+		}
+		if after := fmt.Sprint(w); after != before {
+			t.Errorf("Check changed what it was given: %s, was %s", after, before)
+		}
+	}
+}
+
 func FuzzCheck(f *testing.F) {
 	f.Add("model.layers.0.self_attn.q_proj.lora_A.weight", "blk.0.attn_q.weight", int64(8), int64(64), uint8(1))
 	f.Add("a.qweight", "a.scales", int64(-1), int64(1)<<62, uint8(3))
+	f.Add("l.0.experts.0.-w", "l.0.experts.-w", int64(2), int64(-1), uint8(2))
 	f.Add("x.experts.0.w1.weight", "model.x.experts.1.w1.weight", int64(0), int64(0), uint8(2))
 	f.Fuzz(func(t *testing.T, one, two string, x, y int64, rel uint8) {
 		a := lineage.Weights{Tensors: []lineage.Tensor{{Name: one, Shape: []int64{x, y}}, {Name: two, Shape: []int64{y, x}, DType: "U8"}, {Name: two + ".weight.absmax"}}}
-		b := lineage.Weights{Tensors: []lineage.Tensor{{Name: two, Shape: []int64{y}}, {Name: one, Shape: nil}, {Name: one + ".scales"}}}
-		all := lineage.Relations()
+		flat := []int64{y}
+		if y < 0 {
+			flat = []int64{}
+		}
+		b := lineage.Weights{Tensors: []lineage.Tensor{{Name: two, Shape: flat}, {Name: one, Shape: nil}, {Name: one + ".scales"}}}
+		all, before := lineage.Relations(), fmt.Sprint(a, b)
 		c := lineage.Check(all[int(rel)%len(all)], a, b)
+		if after := fmt.Sprint(a, b); after != before {
+			t.Errorf("Check changed %s to %s", before, after)
+		}
 		if c.Reason == "" || c.Verdict == "" || len(c.Reason) > 2000 {
 			t.Errorf("Check = %q, %q", c.Verdict, c.Reason)
 		}

@@ -52,6 +52,7 @@ func viewOf(w Weights) *view {
 		}
 	}
 	v := &view{tensors: make(map[string]tensorView, len(w.Tensors))}
+	experts := stacks{}
 	for _, t := range w.Tensors {
 		name := canonical(t.Name)
 		v.blocks = v.blocks || strings.HasPrefix(name, "blk.")
@@ -65,11 +66,12 @@ func viewOf(w Weights) *view {
 			name, one.packing = module+".weight", byOutput
 		}
 		if expert, ok := expertOf(name); ok {
-			v.stack(expert, one)
+			experts.add(expert, one)
 		} else {
 			v.tensors[name] = one
 		}
 	}
+	v.stack(experts)
 	return v
 }
 
@@ -138,28 +140,47 @@ func packingOf(name, dtype string, names map[string]bool) packing {
 	return unpacked
 }
 
+// An expertName is the name of an expert's tensor, without the number.
+type expertName struct{ before, after string }
+
 // expertOf takes the number out of the name of an expert's tensor: files of
 // some formats have all experts of a layer in one.
-func expertOf(name string) (all string, ok bool) {
+func expertOf(name string) (of expertName, ok bool) {
 	before, after, ok := strings.Cut(name, ".experts.")
 	if !ok {
-		return "", false
+		return expertName{}, false
 	}
 	number, rest, ok := strings.Cut(after, ".")
 	if !ok || number == "" || strings.Trim(number, "0123456789") != "" {
-		return "", false
+		return expertName{}, false
 	}
-	return before + ".experts." + rest, true
+	return expertName{before, rest}, true
 }
 
-// stack adds the tensor of one more expert.
-func (v *view) stack(name string, one tensorView) {
-	t, ok := v.tensors[name]
+// stacks are the tensors of experts, one upon the other. Their shapes are their
+// own, and never those that a header gave.
+type stacks map[expertName]tensorView
+
+// add puts the tensor of one more expert on its stack.
+func (s stacks) add(name expertName, one tensorView) {
+	t, ok := s[name]
 	if !ok {
 		t = tensorView{append([]int64{0}, one.shape...), one.packing}
 	}
-	t.shape[0]++ // the slice is this view's own
-	v.tensors[name] = t
+	t.shape[0]++
+	s[name] = t
+}
+
+// stack adds the tensors of experts. Where the file has a tensor of the name
+// that a stack would have, the stack gets another: both are in the model.
+func (v *view) stack(experts stacks) {
+	for of, t := range experts {
+		name := of.before + ".experts." + of.after
+		if _, taken := v.tensors[name]; taken {
+			name = of.before + ".experts.*." + of.after
+		}
+		v.tensors[name] = t
+	}
 }
 
 // layers counts the layers.
