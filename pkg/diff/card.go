@@ -216,14 +216,23 @@ func sections(from, to string) []CardChange {
 	return out
 }
 
+// Bounds of sections: a title holds the headings above it too, so that a long
+// one would be there as often as there are headings below.
+const (
+	maxHeading  = 200  // bytes of a heading in a title
+	maxSections = 4000 // of a body; what follows is part of the last
+)
+
 // splitSections cuts a body at its headings that begin with #, outside of code.
 // Of titles that are there twice, the second is numbered.
 func splitSections(body string) []section {
 	out := []section{{}}
+	at, begin := 0, 0 // where the line ends, and where the section began
 	seen := map[string]int{}
 	var above [7]string
 	fence := ""
 	for line := range strings.Lines(body) {
+		at += len(line)
 		text := strings.TrimSpace(line)
 		if f := fenceOf(text); f != "" && (fence == "" || strings.HasPrefix(f, fence)) {
 			if fence == "" {
@@ -233,11 +242,12 @@ func splitSections(body string) []section {
 			}
 		}
 		level := headingLevel(line)
-		if fence != "" || level == 0 {
-			out[len(out)-1].text += line
+		if fence != "" || level == 0 || len(out) > maxSections {
 			continue
 		}
-		above[level] = strings.TrimSpace(strings.Trim(text, "#"))
+		out[len(out)-1].text = body[begin : at-len(line)]
+		begin = at
+		above[level] = cutHeading(strings.TrimSpace(strings.Trim(text, "#")))
 		clear(above[level+1:])
 		title := strings.Join(slices.DeleteFunc(slices.Clone(above[:]), func(s string) bool { return s == "" }), " / ")
 		if seen[title]++; seen[title] > 1 {
@@ -245,10 +255,19 @@ func splitSections(body string) []section {
 		}
 		out = append(out, section{title: title})
 	}
+	out[len(out)-1].text = body[begin:]
 	if strings.TrimSpace(out[0].text) == "" {
 		out = out[1:]
 	}
 	return out
+}
+
+// cutHeading is a heading without what is too long of it.
+func cutHeading(s string) string {
+	if len(s) <= maxHeading {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxHeading], "") + "…"
 }
 
 // headingLevel returns the number of # that a heading begins with, else 0.

@@ -3,6 +3,7 @@ package diff_test
 import (
 	"encoding/json"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -142,6 +143,23 @@ text
 			t.Errorf("card = %+v, %v", later, err)
 		}
 	})
+}
+
+// TestSectionsAreBounded checks that a title above many others costs what it is
+// shown as, and that nothing is lost where there are too many.
+func TestSectionsAreBounded(t *testing.T) {
+	card := "# " + strings.Repeat("A", 300_000) + "\n" + strings.Repeat("## n\n", 60_000)
+	levels := diff.Options{Levels: diff.Levels{Card: true}}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	res, err := diff.Compare(t.Context(), diff.Side{Card: []byte(card)}, diff.Side{Card: []byte(card + "the last word\n")}, levels)
+	runtime.ReadMemStats(&after)
+	if err != nil || len(res.Card) != 1 || res.Card[0].Op != diff.Changed || len(res.Card[0].Section) > 1000 {
+		t.Errorf("Compare = %d changes, %v, want the one of the last section", len(res.Card), err)
+	}
+	if used := after.TotalAlloc - before.TotalAlloc; used > 200<<20 {
+		t.Errorf("%d MiB were allocated for a card of 0.6 MB", used>>20)
+	}
 }
 
 func metric(name string, value, stderr float64, by string) diff.Metric {
