@@ -254,34 +254,41 @@ func (r *Report) Predicate() ([]byte, error) {
 }
 
 // ParsePredicate reads the predicate of a statement: a report, or one result
-// alone. What a metric is known to be is not added to what it says.
+// alone, which has a metric where a report has results. What a metric is known to be is not added to what it says.
 func ParsePredicate(raw []byte) (*Report, error) {
 	if len(raw) > MaxPredicateBytes {
 		return nil, malformed("a predicate of %d bytes, more than %d", len(raw), MaxPredicateBytes)
 	}
 	var p struct {
-		Report
-		Metric jsontext.Value `json:"metric"`
+		Metric  jsontext.Value `json:"metric"`
+		Results jsontext.Value `json:"results"`
 	}
 	if err := unmarshal(raw, &p); err != nil {
 		return nil, err
 	}
-	if len(p.Metric) > 0 {
-		var one Result
-		if err := unmarshal(raw, &one); err != nil {
+	report := &Report{}
+	switch {
+	case len(p.Metric) == 0:
+		if err := unmarshal(raw, report); err != nil {
 			return nil, err
 		}
-		p.Results = append(p.Results, one)
+	case len(p.Results) > 0:
+		return nil, malformed("a predicate is a report or one result, and no metric stands beside results")
+	default:
+		report.Results = make([]Result, 1)
+		if err := unmarshal(raw, &report.Results[0]); err != nil {
+			return nil, err
+		}
 	}
-	if len(p.Results) > MaxResults {
-		return nil, malformed("%d results, more than %d", len(p.Results), MaxResults)
+	if len(report.Results) > MaxResults {
+		return nil, malformed("%d results, more than %d", len(report.Results), MaxResults)
 	}
-	for i := range p.Results {
-		if err := p.Results[i].Check(); err != nil {
+	for i := range report.Results {
+		if err := report.Results[i].Check(); err != nil {
 			return nil, fmt.Errorf("result %d: %w", i+1, err)
 		}
 	}
-	return &p.Report, nil
+	return report, nil
 }
 
 func unmarshal(raw []byte, into any) error {

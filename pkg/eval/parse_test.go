@@ -235,13 +235,17 @@ func TestPredicate(t *testing.T) {
 	if diff := cmp.Diff(r, back); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	one, err := eval.ParsePredicate([]byte(`{"dataset": {"id": "mmlu"}, "metric": {"name": "accuracy"}, "value": 0.712}`))
+	one, err := eval.ParsePredicate([]byte(`{"dataset": {"id": "mmlu"}, "metric": {"name": "accuracy"}, "value": 0.712, "source": {"name": "a board"}}`))
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []eval.Result{{Dataset: eval.Dataset{ID: "mmlu"}, Metric: eval.Metric{Name: "accuracy"}, Value: 0.712}}
+	want := []eval.Result{{Dataset: eval.Dataset{ID: "mmlu"}, Metric: eval.Metric{Name: "accuracy"}, Value: 0.712, Source: eval.Source{Name: "a board"}}}
 	if diff := cmp.Diff(want, one.Results); diff != "" {
 		t.Errorf("one record (-want +got):\n%s", diff)
+	}
+	both := `{"dataset": {"id": "mmlu"}, "metric": {"name": "accuracy"}, "value": 0.9, "results": []}`
+	if _, err := eval.ParsePredicate([]byte(both)); !errors.Is(err, eval.ErrMalformed) {
+		t.Errorf("a record and a list in one: %v, want that it is refused", err)
 	}
 }
 
