@@ -112,19 +112,6 @@ func (t *table) merge(id int64, members []uint16) error {
 	return t.set(id, t.buf)
 }
 
-func (w *writer) flushWords() error {
-	stmt, err := w.tx.PrepareContext(w.ctx, "INSERT OR IGNORE INTO word VALUES (?)")
-	if err != nil {
-		return err
-	}
-	for _, word := range slices.Sorted(maps.Keys(w.words)) {
-		if _, err := stmt.ExecContext(w.ctx, word); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 func (w *writer) flushMetrics() error {
 	t, err := w.table("metric", "data")
 	if err != nil {

@@ -28,7 +28,8 @@ func (g *gathering) add(hash int64, doc int) {
 	g.n++
 }
 
-// each calls f with every term in order, and the versions that have it.
+// each calls f with every term in order, and the versions that have it, which are
+// good until f is called with a term of the next part. It can be called once.
 func (g *gathering) each(f func(hash int64, docs []uint64) error) error {
 	for i, p := range g.parts {
 		slices.Sort(p)
@@ -43,6 +44,7 @@ func (g *gathering) each(f func(hash int64, docs []uint64) error) error {
 			}
 			p = p[n:]
 		}
+		g.parts[i] = nil
 	}
 	return nil
 }

@@ -22,7 +22,7 @@ const schema = `
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE doc (id INTEGER PRIMARY KEY, body BLOB NOT NULL);
 CREATE TABLE ident (hash INTEGER PRIMARY KEY, id INTEGER NOT NULL);
-CREATE TABLE word (word TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE word (first BLOB PRIMARY KEY, rest BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE post (id INTEGER PRIMARY KEY, bits BLOB NOT NULL);
 CREATE TABLE long (id INTEGER PRIMARY KEY, bits BLOB NOT NULL);
 CREATE TABLE pair (id INTEGER PRIMARY KEY, bits BLOB NOT NULL);
@@ -84,7 +84,7 @@ func Open(ctx context.Context, path string, opts OpenOptions) (*Index, error) {
 		return nil, fmt.Errorf("open index: %w", err)
 	}
 	db.SetMaxIdleConns(4)
-	ix := &Index{db: db, cache: newCache(opts.Cache), bulk: 10 << 20}
+	ix := &Index{db: db, cache: newCache(opts.Cache), bulk: 4 << 20}
 	if err := ix.check(ctx); err != nil {
 		return nil, fmt.Errorf("open index: %w", errors.Join(err, db.Close()))
 	}

@@ -91,6 +91,7 @@ type writer struct {
 
 	posts, pairs gathering
 	words        map[string]struct{} // listed terms
+	recent       [1 << 15]int64      // hashes of some of them
 	metrics      map[int64][]byte    // key of the row: what is appended to it
 	cols         [columns][]byte     // from the number first on
 	first        int64
@@ -221,8 +222,11 @@ func gatherAll(g *gathering, hashes []int64, doc int) {
 }
 
 func (w *writer) term(field byte, word string, listed bool) {
-	w.terms = append(w.terms, hashOf(field, word))
-	if listed {
+	hash := hashOf(field, word)
+	w.terms = append(w.terms, hash)
+	// Most words were seen a moment ago: looking there first is cheaper.
+	if recent := &w.recent[hash%int64(len(w.recent))]; listed && *recent != hash {
+		*recent = hash
 		w.key = append(append(w.key[:0], field), word...)
 		if _, ok := w.words[string(w.key)]; !ok {
 			w.words[string(w.key)] = struct{}{}

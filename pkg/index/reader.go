@@ -176,30 +176,6 @@ func (v *view) at(i uint16) uint64 {
 	return valueAt(v.blocks[i/blockSize], v.width, int(i)%blockSize)
 }
 
-// words calls f for the words of a field that begin with prefix, in order, until
-// it returns false.
-func (r *reader) words(field byte, prefix string, f func(word string) bool) error {
-	stmt, err := r.stmt(&r.getWords, "SELECT word FROM word WHERE word >= ? AND word < ? ORDER BY word")
-	if err != nil {
-		return err
-	}
-	rows, err := stmt.QueryContext(r.ctx, string(field)+prefix, string(field)+prefix+"\U0010FFFF")
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var w string
-		if err := rows.Scan(&w); err != nil {
-			return err
-		}
-		if !f(w[1:]) {
-			return nil
-		}
-	}
-	return rows.Err()
-}
-
 // record returns the version with a number.
 func (r *reader) record(id int64) (Record, error) {
 	stmt, err := r.stmt(&r.getDoc, "SELECT body FROM doc WHERE id = ?")
