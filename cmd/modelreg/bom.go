@@ -74,8 +74,7 @@ func (a *app) bill(ctx context.Context, arg string, f bomFlags) ([]byte, error) 
 	if opts.Created, err = createdTime(f.created); err != nil {
 		return nil, err
 	}
-	_, refErr := a.parse(arg)
-	if info, statErr := os.Stat(arg); isPath(arg) || refErr != nil && statErr == nil && info.IsDir() {
+	if a.local(arg) {
 		if f.card.trust.used() || f.card.released || f.card.revision != "" {
 			return nil, usagef("bill of materials of %s: what is trusted, and revisions of cards, are of a version in a registry", arg)
 		}

@@ -79,12 +79,11 @@ func (a *app) givenTrust(ctx context.Context, f trustFlags) (*signing.Trust, err
 // localCard tells whether an argument is a directory or a file on this machine,
 // and where its README is.
 func (a *app) localCard(arg string) (string, bool) {
-	_, err := a.parse(arg)
-	info, statErr := os.Stat(arg)
-	if !isPath(arg) && (err == nil && !strings.HasSuffix(arg, ".md") || statErr != nil) {
+	info, err := os.Stat(arg)
+	if !a.local(arg) && (err != nil || !strings.HasSuffix(arg, ".md")) {
 		return "", false
 	}
-	if statErr == nil && !info.IsDir() {
+	if err == nil && !info.IsDir() {
 		return arg, true
 	}
 	return filepath.Join(arg, readmeName), true
@@ -235,7 +234,7 @@ func counted(r *card.Report) string {
 	for _, f := range r.Findings {
 		n[f.Level]++
 	}
-	return fmt.Sprintf("%d errors, %d warnings, %d of information", n[card.LevelError], n[card.LevelWarn], n[card.LevelInfo])
+	return fmt.Sprintf("%s, %s, %d of information", plural(n[card.LevelError], "error"), plural(n[card.LevelWarn], "warning"), n[card.LevelInfo])
 }
 
 // anyFile leaves the completion of files to the shell.

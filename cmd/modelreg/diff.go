@@ -129,15 +129,16 @@ func (a *app) diff(ctx context.Context, args []string, f diffFlags) error {
 
 // diffSide reads an argument that is a reference or a directory.
 func (a *app) diffSide(arg string) (hub.DiffSide, error) {
-	r, err := a.parse(arg)
-	if info, statErr := os.Stat(arg); isPath(arg) || err != nil && statErr == nil {
-		if statErr != nil {
-			return hub.DiffSide{}, statErr
+	if a.local(arg) {
+		info, err := os.Stat(arg)
+		if err != nil {
+			return hub.DiffSide{}, err
 		}
 		if !info.IsDir() {
 			return hub.DiffSide{}, usagef("%s is a file: give the directory of the model", ui.Line(arg))
 		}
 		return hub.DiffSide{Directory: arg}, nil
 	}
+	r, err := a.parse(arg)
 	return hub.DiffSide{Reference: r}, err
 }

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/go-json-experiment/json"
 	"github.com/spf13/cobra"
 
 	"github.com/modelreg/modelreg/internal/ui"
@@ -111,7 +112,7 @@ func (a *app) initDir(ctx context.Context, dir, registry string, force bool) err
 	if len(res.Kept) > 0 {
 		a.printer.Note("kept what was there: %s (--force writes over it)", strings.Join(res.Kept, ", "))
 	}
-	a.printer.Note("the card is complete to %d of 100; \"modelreg card lint %s\" tells what is missing", res.Score, dir)
+	a.printer.Note("the card is complete to %d of 100; \"modelreg card lint %s\" tells what is missing", res.Score, pathOf(dir))
 	return a.printer.Result(res, func(w io.Writer) {
 		for _, name := range res.Written {
 			fmt.Fprintln(w, filepath.Join(dir, name))
@@ -160,7 +161,7 @@ var hubID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Z
 func draftOf(dir string, facts *hub.DirFacts) card.Draft {
 	m := facts.Model
 	d := card.Draft{
-		Name: nameOf(dir), License: licenseIn(dir, facts.Files), Library: m.Library, Task: m.Task, Languages: m.Languages,
+		Name: nameOf(dir), License: licenseIn(dir, facts.Files), Library: libraryIn(dir, m.Library), Task: m.Task, Languages: m.Languages,
 	}
 	// A path on somebody's machine is the name of nothing.
 	if hubID.MatchString(m.BaseModel) && !strings.HasPrefix(m.BaseModel, ".") {
@@ -198,6 +199,23 @@ func nameOf(dir string) string {
 	return filepath.Base(abs)
 }
 
+// libraryIn is the library that a model was made with, as far as its files say.
+// A config.json with a model_type is enough to call it a model of transformers, but
+// others write such files too; transformers leaves its version in them.
+func libraryIn(dir, library string) string {
+	if library != "transformers" {
+		return library
+	}
+	raw, err := readSmall(filepath.Join(dir, "config.json"), maxConfigBytes)
+	var config struct {
+		Version string `json:"transformers_version"`
+	}
+	if err != nil || json.Unmarshal(raw, &config) != nil || config.Version == "" {
+		return ""
+	}
+	return library
+}
+
 // tokenizerIn names the files that the tokenizer is in.
 func tokenizerIn(files []string) string {
 	var found []string
@@ -223,4 +241,8 @@ func licenseIn(dir string, files []string) string {
 	return ""
 }
 
-const maxLicenseBytes = 1 << 20
+// Bounds of files that are looked into.
+const (
+	maxLicenseBytes = 1 << 20
+	maxConfigBytes  = 1 << 20
+)

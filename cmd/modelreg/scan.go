@@ -84,13 +84,13 @@ func (a *app) scan(ctx context.Context, arg string, f scanFlags) error {
 
 // scanned looks at arg, on this machine or in a registry.
 func (a *app) scanned(ctx context.Context, arg string, opts hub.ScanOptions) (*hub.ScanResult, error) {
-	r, err := a.parse(arg)
-	if _, statErr := os.Stat(arg); isPath(arg) || err != nil && statErr == nil {
+	if a.local(arg) {
 		if opts.Signer != nil {
 			return nil, usagef("scan %s: --attach is for a version in a registry: push it first", arg)
 		}
 		return hub.LocalScan(ctx, arg, opts)
 	}
+	r, err := a.parse(arg)
 	if err != nil {
 		return nil, err
 	}

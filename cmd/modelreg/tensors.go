@@ -5,8 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -55,10 +53,10 @@ the offset of each tensor too.`,
 // tensors lists those of args[0], on this machine or in a registry, in the file
 // args[1] or in all.
 func (a *app) tensors(ctx context.Context, args []string) (*hub.TensorList, error) {
-	r, err := a.parse(args[0])
-	if _, statErr := os.Stat(args[0]); isPath(args[0]) || err != nil && statErr == nil {
+	if a.local(args[0]) {
 		return hub.LocalTensors(ctx, args[0], args[1])
 	}
+	r, err := a.parse(args[0])
 	if err != nil {
 		return nil, err
 	}
@@ -67,12 +65,6 @@ func (a *app) tensors(ctx context.Context, args []string) (*hub.TensorList, erro
 		return nil, err
 	}
 	return h.Tensors(ctx, r, args[1])
-}
-
-// isPath tells what can only be meant as a path on this machine.
-func isPath(arg string) bool {
-	first, _, _ := strings.Cut(filepath.ToSlash(arg), "/")
-	return first == "." || first == ".." || filepath.IsAbs(arg)
 }
 
 func sortTensors(list []hub.TensorInfo, order string) {

@@ -62,6 +62,10 @@ var neverFiles = []string{
 // neverBut are names that neverFiles matches and that hold examples.
 var neverBut = []string{".env.example", ".env.sample", ".env.template", ".env.dist"}
 
+// projectFile is, at the root of a directory, the configuration of whoever works
+// there. Packed it would say what short names mean to others.
+const projectFile = "modelreg.yaml"
+
 // An ignorer says which files of a directory are not packed.
 type ignorer struct {
 	matcher gitignore.Matcher
@@ -134,6 +138,9 @@ func (ig *ignorer) never(p string, dir bool) string {
 		if slices.Contains(neverDirs, foldPath(c)) {
 			return "never packed"
 		}
+	}
+	if !dir && foldPath(p) == projectFile {
+		return "the project's"
 	}
 	base := foldPath(path.Base(p))
 	if dir || slices.Contains(neverBut, base) {

@@ -164,19 +164,20 @@ func TestPackAgainSendsNothing(t *testing.T) {
 
 func TestPackIgnores(t *testing.T) {
 	dir := writeTree(t, t.TempDir(), map[string]string{
-		".modelregignore": "# comment\n*.log\n/build/\n!keep.log\n!.env\n!.DS_Store\n\r\n",
+		".modelregignore": "# comment\n*.log\n/build/\n!keep.log\n!.env\n!.DS_Store\n!modelreg.yaml\n\r\n",
 		"model.bin":       "x", "a.log": "x", "sub/b.log": "x", "keep.log": "x", "build/x": "x", "sub/build/y": "x",
 		".env": "A=b", ".env.example": "A=", "prod.env": "x", ".git/config": "x", "sub/.git/HEAD": "x", "id_rsa": "x", ".aws/credentials": "x",
+		"modelreg.yaml": "default:", "sub/modelreg.yaml": "kept",
 		"node_modules/x.js": "x", "__pycache__/m.pyc": "x", ".DS_Store": "x", ".modelreg/pull.json": "{}", ".modelreg-x.partial/y": "",
 		".gitattributes": "x", "credentials.json": "{}", ".cache/huggingface/x": "y", ".ipynb_checkpoints/a.ipynb": "{}",
 	})
 	p := mustPack(t, dir, newBlobs(), artifact.PackOptions{})
-	want := []string{".DS_Store", ".env.example", ".gitattributes", "keep.log", "model.bin", "sub/build/y"}
+	want := []string{".DS_Store", ".env.example", ".gitattributes", "keep.log", "model.bin", "sub/build/y", "sub/modelreg.yaml"}
 	if diff := cmp.Diff(want, paths(p.Files)); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}
 	notes := strings.Join(p.Notes, "\n")
-	for _, name := range []string{".env (secret", ".git/ (never", "sub/.git/", "a.log (ignored)", "id_rsa"} {
+	for _, name := range []string{".env (secret", ".git/ (never", "sub/.git/", "a.log (ignored)", "id_rsa", "modelreg.yaml (the project's)"} {
 		if !strings.Contains(notes, name) {
 			t.Errorf("notes do not tell of %s:\n%s", name, notes)
 		}

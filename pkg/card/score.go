@@ -139,7 +139,7 @@ func (c *Card) score(t topic, sections []Section) SectionScore {
 		}
 	}
 	if t.id == "description" && s.Words < minWords {
-		s.Words = max(s.Words, countWords(c.Summary()))
+		s.Words = max(s.Words, withoutPlaceholders(c.Summary()))
 	}
 	return s.judge(placeholder)
 }

@@ -17,7 +17,7 @@ const (
 
 // Summary returns the first paragraph of the body as plain text on one line,
 // cut to 300 characters at a word. Headings, lists, quotes, tables, code,
-// images and rows of links are not prose; a card without any has an empty
+// images, rows of links and placeholders are not prose; a card without any has an empty
 // summary.
 func (c *Card) Summary() string {
 	body := c.Body
@@ -92,7 +92,9 @@ func (s *summariser) text(t string) {
 
 func (s *summariser) endParagraph() {
 	if s.found == "" && s.letters >= minProse {
-		s.found = strings.Join(strings.Fields(s.line.String()), " ")
+		if p := strings.Join(strings.Fields(s.line.String()), " "); !isPlaceholder(p) || countWords(p) >= minWords {
+			s.found = p
+		}
 	}
 	s.line.Reset()
 	s.letters = 0

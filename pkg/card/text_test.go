@@ -129,6 +129,7 @@ func TestSummary(t *testing.T) {
 		"centred HTML":  {"<div align=center><img src=a.png>\n<h1>T</h1>\n</div>\n\n<p align=center>A small model.</p>", "A small model."},
 		"not prose":     {"> [!NOTE]\n> quoted\n\n- listed item\n\n|a table|\n|-|\n\n```\nsome code\n```\n\n<details><summary>More text</summary></details>\n\nA small model.", "A small model."},
 		"comment":       {"<!-- generated, do not edit -->\n\nA small model.", "A small model."},
+		"placeholder":   {"[More Information Needed]\n\nTODO\n\nA small model.", "A small model."},
 		"control":       {"A small\x1b[31m model.", `A small\x1b[31m model.`},
 		"long":          {long, strings.TrimSpace(strings.Repeat("word ", 59)) + "…"},
 		"long word":     {strings.Repeat("é", 301), strings.Repeat("é", 299) + "…"},
