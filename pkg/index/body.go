@@ -31,24 +31,20 @@ const usual = `medical legal finance mathematics roleplay merge lora trl dpo sft
 	`"metrics":[{"name":"accuracy","dataset":"mmlu","value":0.,"class":"claimed"}],"signed":true,"verified":true,"signers":[".com"]}` +
 	`{"repository":"","digest":"sha256:","tags":["main","v1.0"],"latest":true`
 
-// maxBody bounds a record as it is kept, before it is compressed.
-const maxBody = 1 << 20
+// maxGroup bounds a group of records, before it is compressed.
+const maxGroup = groupSize << 20
 
-// A bodyCoder writes records as they are kept. The zero value is ready.
+// A bodyCoder compresses groups of records. The zero value is ready.
 type bodyCoder struct{ enc *zstd.Encoder }
 
-func (c *bodyCoder) encode(r *Record) ([]byte, error) {
+func (c *bodyCoder) compress(b []byte) ([]byte, error) {
 	if c.enc == nil {
 		var err error
-		c.enc, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(1<<17),
+		c.enc, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(1<<17),
 			zstd.WithLowerEncoderMem(true), zstd.WithEncoderCRC(false), zstd.WithEncoderDictRaw(1, []byte(usual)))
 		if err != nil {
 			return nil, err
 		}
-	}
-	b, err := json.Marshal(r)
-	if err != nil {
-		return nil, err
 	}
 	return c.enc.EncodeAll(b, make([]byte, 0, len(b)/2)), nil
 }
@@ -56,18 +52,22 @@ func (c *bodyCoder) encode(r *Record) ([]byte, error) {
 // A bodyReader reads what a bodyCoder wrote. The zero value is ready.
 type bodyReader struct{ dec *zstd.Decoder }
 
-func (c *bodyReader) decode(body []byte) (r Record, err error) {
+func (c *bodyReader) group(body []byte) (g *group, err error) {
 	if c.dec == nil {
-		c.dec, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxBody), zstd.WithDecoderLowmem(true),
+		c.dec, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxGroup), zstd.WithDecoderLowmem(true),
 			zstd.WithDecoderDictRaw(1, []byte(usual)))
 		if err != nil {
-			return r, err
+			return nil, err
 		}
 	}
 	b, err := c.dec.DecodeAll(body, nil)
 	if err != nil {
-		return r, fmt.Errorf("%w (%w)", ErrDamaged, err)
+		return nil, fmt.Errorf("%w (%w)", ErrDamaged, err)
 	}
+	return decodeGroup(b)
+}
+
+func decodeRecord(b []byte) (r Record, err error) {
 	if err := json.Unmarshal(b, &r); err != nil {
 		return r, fmt.Errorf("%w (%w)", ErrDamaged, err)
 	}

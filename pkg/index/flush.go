@@ -8,6 +8,9 @@ import (
 
 // flush writes what was gathered, in the order of the tables.
 func (w *writer) flush() error {
+	if err := w.flushGroups(); err != nil {
+		return err
+	}
 	if err := w.flushTerms(); err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"math"
@@ -59,7 +60,7 @@ func (ix *Index) write(ctx context.Context, f func(*writer) error) error {
 		// Statements take microseconds and are many: cancelling is looked for
 		// between them, which costs less than being ready for it in each.
 		outer: ctx, ctx: context.WithoutCancel(ctx), tx: tx, bulk: ix.bulk,
-		words: map[string]struct{}{}, metrics: map[int64][]byte{},
+		words: map[string]struct{}{}, metrics: map[int64][]byte{}, groups: map[int64]*group{},
 	}
 	if w.state, err = readState(ctx, tx); err != nil {
 		return err
@@ -98,14 +99,16 @@ type writer struct {
 	removed      map[int64][]int32 // chunk: numbers in it
 	sets         [colUpdated]map[string]uint64
 
-	doc             int64 // number of the version being described
-	terms, twos     []int64
-	key             []byte
-	getID, getBody  *sql.Stmt
-	putID, putBody  *sql.Stmt
-	dropID, dropDoc *sql.Stmt
-	getSet, putSet  *sql.Stmt
-	coder           bodyCoder
+	doc              int64 // number of the version being described
+	terms, twos      []int64
+	key              []byte
+	getID, getBody   *sql.Stmt
+	putID, putBody   *sql.Stmt
+	dropID, dropBody *sql.Stmt
+	getSet, putSet   *sql.Stmt
+	coder            bodyCoder
+	bodies           bodyReader
+	groups           map[int64]*group
 }
 
 func (w *writer) prepare() error {
@@ -118,8 +121,8 @@ func (w *writer) prepare() error {
 		{&w.putID, "INSERT OR REPLACE INTO ident VALUES (?, ?)"},
 		{&w.dropID, "DELETE FROM ident WHERE hash = ?"},
 		{&w.getBody, "SELECT body FROM doc WHERE id = ?"},
-		{&w.putBody, "INSERT INTO doc VALUES (?, ?)"},
-		{&w.dropDoc, "DELETE FROM doc WHERE id = ?"},
+		{&w.putBody, "INSERT OR REPLACE INTO doc VALUES (?, ?)"},
+		{&w.dropBody, "DELETE FROM doc WHERE id = ?"},
 		{&w.getSet, "SELECT id FROM facet WHERE field = ? AND value = ?"},
 		{&w.putSet, "INSERT INTO facet VALUES (?, ?, ?)"},
 	} {
@@ -151,7 +154,7 @@ func (w *writer) put(records []Record) (int, error) {
 
 // add adds a record, unless the same is there.
 func (w *writer) add(r *Record) error {
-	body, err := w.coder.encode(r)
+	body, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
@@ -159,11 +162,11 @@ func (w *writer) add(r *Record) error {
 	var old int64
 	switch err := w.getID.QueryRowContext(w.ctx, hash).Scan(&old); err {
 	case nil:
-		var there []byte
-		if err := w.getBody.QueryRowContext(w.ctx, old).Scan(&there); err != nil {
+		g, err := w.group(old)
+		if err != nil {
 			return err
 		}
-		if string(there) == string(body) {
+		if string(g.records[old%groupSize]) == string(body) {
 			return nil
 		}
 		if err := w.kill(old); err != nil {
@@ -179,7 +182,7 @@ func (w *writer) add(r *Record) error {
 	if _, err := w.putID.ExecContext(w.ctx, hash, w.state.next); err != nil {
 		return err
 	}
-	if _, err := w.putBody.ExecContext(w.ctx, w.state.next, body); err != nil {
+	if err := w.keep(w.state.next, body); err != nil {
 		return err
 	}
 	return w.describe(r)
@@ -336,8 +339,7 @@ func (w *writer) kill(id int64) error {
 	w.state.generation++
 	w.state.dead++
 	w.removed[id/chunkSize] = append(w.removed[id/chunkSize], int32(id))
-	_, err := w.dropDoc.ExecContext(w.ctx, id)
-	return err
+	return w.keep(id, nil)
 }
 
 func (w *writer) saveState() error {

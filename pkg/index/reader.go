@@ -15,6 +15,9 @@ type reader struct {
 	cache *cache
 	body  bodyReader
 
+	group   *group // read last
+	groupAt int64
+
 	getPost, getLong, getPair, getCol, getMetric, getDoc, getWords *sql.Stmt
 }
 
@@ -174,17 +177,4 @@ func (r *reader) view(col, chunk int) (*view, error) {
 
 func (v *view) at(i uint16) uint64 {
 	return valueAt(v.blocks[i/blockSize], v.width, int(i)%blockSize)
-}
-
-// record returns the version with a number.
-func (r *reader) record(id int64) (Record, error) {
-	stmt, err := r.stmt(&r.getDoc, "SELECT body FROM doc WHERE id = ?")
-	if err != nil {
-		return Record{}, err
-	}
-	var b []byte
-	if err := stmt.QueryRowContext(r.ctx, id).Scan(&b); err != nil {
-		return Record{}, fmt.Errorf("read record: %w", err)
-	}
-	return r.body.decode(b)
 }
