@@ -39,6 +39,9 @@ type PushedVariant struct {
 // variants that the version has already stay, but for those of the same name.
 //
 // Each variant is scanned, signed and attested by itself, and so is the index.
+// With a signer, variants that stay must have its signature already, since it
+// signs the index that they are in; the error wraps [signing.ErrUntrusted] or
+// [signing.ErrNoSignature]. They are not scanned again.
 // A single form, where there are no others, is pushed as [Hub.Push] does.
 func (h *Hub) PushVariants(ctx context.Context, forms []PushedForm, r ref.Reference, opts PushOptions) (*PushResult, error) {
 	if len(forms) == 0 || len(forms) > maxForms {
@@ -61,10 +64,8 @@ func (h *Hub) PushVariants(ctx context.Context, forms []PushedForm, r ref.Refere
 		}
 		return res, err
 	}
-	for _, form := range forms {
-		if err := p.pack(ctx, form); err != nil {
-			return nil, err
-		}
+	if err := p.packAll(ctx, forms); err != nil {
+		return nil, err
 	}
 	return p.finish(ctx)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/modelreg/modelreg/internal/testmodel"
 	"github.com/modelreg/modelreg/pkg/hub"
 	"github.com/modelreg/modelreg/pkg/mediatypes"
+	"github.com/modelreg/modelreg/pkg/signing"
 	"github.com/modelreg/modelreg/pkg/signing/policy"
 )
 
@@ -265,6 +266,42 @@ func TestPushVariantsSigned(t *testing.T) {
 	again, err := w.PushVariants(t.Context(), forms, w.ref("org/m:v1"), opts)
 	if err != nil || again.Signatures != 0 || again.Attestations != 0 {
 		t.Errorf("again: %+v, %v", again, err)
+	}
+}
+
+// A signature of the version covers what is kept in it, so that whoever signs
+// must have signed that before.
+func TestAddVariantsSigned(t *testing.T) {
+	w := newWorld(t)
+	whole, quants := family(t, "")
+	q4, q8 := filepath.Join(quants, "m-Q4_K_M.gguf"), filepath.Join(quants, "m-Q8_0.gguf")
+	push := func(s *signing.Signer, paths ...string) (*hub.PushResult, error) {
+		return w.PushVariants(t.Context(), formsOf(t, paths...), w.ref("org/m:v1"), hub.PushOptions{Add: true, Signer: s})
+	}
+	if _, err := push(alice().signer, whole, q8); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := push(nil, q4); err != nil { // whoever may push
+		t.Fatal(err)
+	}
+	desc, _ := w.index("org/m", "v1")
+	_, err := push(alice().signer, whole)
+	if !errors.Is(err, signing.ErrNoSignature) || !strings.Contains(err.Error(), `variant "q4_k_m"`) {
+		t.Errorf("with a variant that nobody signed: %v", err)
+	}
+	if after, _ := w.index("org/m", "v1"); after.Digest != desc.Digest {
+		t.Errorf("the version is %s, was %s", after.Digest, desc.Digest)
+	}
+	// What is pushed anew is looked at, and what has the signature may stay.
+	res, err := push(alice().signer, q4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if note := "kept as they are, and not scanned: q8_0, safetensors"; !slices.Contains(res.Notes, note) {
+		t.Errorf("notes %q, want %q", res.Notes, note)
+	}
+	if _, err := w.Verify(t.Context(), w.ref("org/m:v1"), *alice().trust, hub.VerifyOptions{}); err != nil {
+		t.Error(err)
 	}
 }
 
