@@ -41,7 +41,8 @@ and point the tag of REF at it (latest, when REF has none).
 The same files give the same digest on every machine, so pushing again without a
 change uploads nothing and makes nothing. What does change something becomes a version
 whose parent is the one that the tag pointed to ("modelreg log" shows them); if somebody
-else has moved the tag meanwhile, both versions are kept and the push ends with 4. Files named in .modelregignore
+else has moved the tag meanwhile, or since DIR was pulled from there or last pushed to it, both
+versions are kept and the push ends with 4. Files named in .modelregignore
 (gitignore syntax) stay out, and so do .git, .env, credentials and caches.
 
 Registries have a largest blob: ghcr.io takes 10 GB. With --reshard, safetensors

@@ -17,11 +17,11 @@ func newStatus(a *app) *cobra.Command {
 		Use:   "status [DIR [REF]]",
 		Short: "Compare a working directory with its version",
 		Long: `Show how the files of DIR (the current directory, if none is given) differ from those of
-the version that it was pulled as, or of REF: what a push would change. Files that a push
-leaves out are not looked at.
+the version that it was pulled or last pushed as, or of REF: what a push would change. Files
+that a push leaves out are not looked at.
 
-What was pulled is kept in the directory, so that this needs no network, and files that
-modelreg has hashed before and that have not been touched since are not read. With
+What was pulled is kept in the directory, so that this needs no network (of one that was only
+pushed the version is read from its registry), and files that modelreg has hashed before and that have not been touched since are not read. With
 --remote the registry is asked whether the branch has moved on.
 
 It ends with 0 whatever it finds; with --exit-code with 1 if files differ.`,

@@ -56,6 +56,7 @@ type commit struct {
 	branch string // as a tag
 	tip    ocispec.Descriptor
 	raw    []byte // nil without a tip
+	base   base   // of the files, if they come from the repository
 
 	record   lineage.Commit
 	explicit bool // the parents are others than the tip: there is something to record
@@ -107,7 +108,7 @@ func (h *Hub) look(ctx context.Context, repo *remote.Repository, r ref.Reference
 	if opts.Amend {
 		return c.amend(r, opts.Committing)
 	}
-	return h.setParents(ctx, repo, r, c, opts.Parents)
+	return h.setParents(ctx, repo, r, c, opts.Committing)
 }
 
 // expect compares the tip with what the user has seen.
@@ -139,13 +140,18 @@ func (c *commit) amend(r ref.Reference, opts Committing) error {
 	return nil
 }
 
-// setParents finds the parents that the user names.
-func (h *Hub) setParents(ctx context.Context, repo *remote.Repository, r ref.Reference, c *commit, named []string) error {
+// setParents finds the parents that the user names, or else the version that this
+// one was made from.
+func (h *Hub) setParents(ctx context.Context, repo *remote.Repository, r ref.Reference, c *commit, opts Committing) error {
+	named := opts.Parents
 	switch {
 	case len(named) == 1 && named[0] == NoParent:
 		c.explicit, c.restart = true, true
 		return nil
 	case len(named) == 0 && c.raw == nil:
+		return nil
+	case len(named) == 0 && opts.IfParent == "" && h.isBehind(ctx, repo, c): // who names the tip has seen it
+		c.record.Parents = []digest.Digest{c.base.digest}
 		return nil
 	case len(named) == 0:
 		c.record.Parents = []digest.Digest{c.tip.Digest}

@@ -57,7 +57,9 @@ func (h *Hub) advance(ctx context.Context, t *target, how releasing) (bool, erro
 	if t.desc.Digest == c.tip.Digest {
 		return false, nil
 	}
-	announced := c.raw != nil && t.repo.Tag(ctx, t.desc, writerTag(c.branch)) == nil
+	// Who cannot win must not make others give way.
+	mayWin := c.raw != nil && (c.mayReplace() || h.mayFollow(ctx, t, c, c.tip) == nil)
+	announced := mayWin && t.repo.Tag(ctx, t.desc, writerTag(c.branch)) == nil
 	moved, err := h.move(ctx, t, c.branch, moving{
 		before:  func(ctx context.Context, now ocispec.Descriptor) error { return h.mayFollow(ctx, t, c, now) },
 		message: c.record.Message, author: c.record.Author, signer: how.signer,

@@ -335,9 +335,13 @@ func TestStatus(t *testing.T) {
 	if res := status(hub.StatusOptions{Version: &main}); !res.Clean {
 		t.Errorf("against what was pushed: %+v", res)
 	}
+	if res := status(hub.StatusOptions{Remote: true}); !res.Clean || res.Tip != "" {
+		t.Errorf("after a push: %+v", res)
+	}
+	w.commit("org/m:main", "another", hub.Committing{})
 	if res := status(hub.StatusOptions{Remote: true}); res.Tip != w.digestOf("org/m", "main") {
 		t.Errorf("the branch has moved on to %q", res.Tip)
 	}
-	_, err = w.Status(ctx, model, hub.StatusOptions{})
+	_, err = w.Status(ctx, dir(t, files{"a": "b"}), hub.StatusOptions{})
 	wantErr(t, err, hub.ErrUsage)
 }

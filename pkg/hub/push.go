@@ -150,6 +150,7 @@ func (h *Hub) Push(ctx context.Context, dir string, r ref.Reference, opts PushOp
 	if opts.commit, err = h.beginCommit(repo.Origin(), r.WithTag(tags[0]), opts); err != nil {
 		return nil, err
 	}
+	opts.commit.base = h.baseIn(dir, r)
 	opts.gate = newGate("push", dir, opts)
 	packed, err := h.pack(ctx, dir, r, repo, opts)
 	if err != nil {
@@ -169,6 +170,9 @@ func (h *Hub) Push(ctx context.Context, dir string, r ref.Reference, opts PushOp
 		return nil, err
 	}
 	err = h.release(ctx, t, releasing{tags: tags, signer: opts.Signer, made: made, commit: opts.commit}, res)
+	if err == nil && opts.only == nil {
+		h.noteBase(dir, r, opts.commit, packed)
+	}
 	return res, err
 }
 

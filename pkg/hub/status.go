@@ -37,7 +37,7 @@ type StatusResult struct {
 // pulled, without a network where that is possible.
 type StatusOptions struct {
 	// Version is what the directory is compared with; nil is the version that
-	// it was pulled as.
+	// it was pulled as, or last pushed as.
 	Version *ref.Reference
 
 	// Remote asks the registry whether the branch has moved on.
@@ -93,7 +93,7 @@ type compared struct {
 
 func everyFile(string) bool { return true }
 
-// compared finds the version: the one given, or the one that was pulled.
+// compared finds the version: the one given, or the one that was pulled or pushed.
 func (h *Hub) compared(ctx context.Context, dir string, r *ref.Reference) (*compared, error) {
 	if r != nil {
 		t, err := h.model(ctx, *r)
@@ -108,7 +108,11 @@ func (h *Hub) compared(ctx context.Context, dir string, r *ref.Reference) (*comp
 	}
 	o, err := artifact.ReadOrigin(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w: status of %s: it was not pulled: name the version to compare it with", ErrUsage, dir)
+		last, ok := h.lastPush(dir)
+		if !ok {
+			return nil, fmt.Errorf("%w: status of %s: it was neither pulled nor pushed: name the version to compare it with", ErrUsage, dir)
+		}
+		return h.compared(ctx, dir, &last)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("status of %s: %w", dir, err)
