@@ -140,7 +140,7 @@ func (h *Hub) decide(ctx context.Context, r ref.Reference, t *target, rules Rule
 	if r.Digest != "" || r.Prefix != "" {
 		tag = "" // beside a digest it is what somebody typed, wherever it leads
 	}
-	a := asking{rules: rules, repo: newMemory(t.reader()), raw: opts.raw, facts: policy.Facts{
+	a := asking{hub: h, families: map[familyKey]*genealogy{}, rules: rules, repo: newMemory(t.reader()), raw: opts.raw, facts: policy.Facts{
 		Tag: tag, Pinned: r.Digest != "", Now: time.Now(), Rollback: rollback,
 	}}
 	out := make([]policy.Decision, 0, len(rules.Policies))
@@ -158,10 +158,12 @@ func (h *Hub) decide(ctx context.Context, r ref.Reference, t *target, rules Rule
 
 // An asking is what all policies are asked with.
 type asking struct {
-	rules Rules
-	repo  signing.Reader
-	facts policy.Facts // but for those of one manifest
-	raw   bool
+	hub      *Hub
+	families map[familyKey]*genealogy
+	rules    Rules
+	repo     signing.Reader
+	facts    policy.Facts // but for those of one manifest
+	raw      bool
 }
 
 // policy asks one policy. About an index of models it is asked for each of them,
@@ -194,6 +196,9 @@ func (a asking) about(ctx context.Context, t *target, docs []*policy.Document) (
 	if f.Evidence, err = a.rules.evidence(ctx, a.repo, t, docs); err != nil {
 		return f, err
 	}
+	if f.Lineage, err = a.lineage(ctx, t, docs); err != nil {
+		return f, err
+	}
 	if slices.ContainsFunc(docs, func(d *policy.Document) bool { return d.Model.AsksFiles() }) {
 		f.Model, err = modelFacts(ctx, t, a.raw)
 	}
@@ -203,7 +208,7 @@ func (a asking) about(ctx context.Context, t *target, docs []*policy.Document) (
 // asksModels tells whether a document goes by what is in models or said of them,
 // which an index of them does not tell.
 func asksModels(d *policy.Document) bool {
-	return d.Model.AsksFiles() || d.RequireOMS || d.AsksChosen()
+	return d.Model.AsksFiles() || d.Model.AsksLineage() || d.RequireOMS || d.AsksChosen()
 }
 
 // worse tells whether more is wrong by the first of two decisions.

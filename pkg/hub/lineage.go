@@ -174,6 +174,7 @@ type genealogy struct {
 	mu        sync.Mutex // of warned
 	warned    []LineageWarning
 	truncated bool
+	cut       int // the first step up that was not taken since there was too much; 0 if all were
 
 	// unadmitted reads headers of what policies refuse: it is they who ask.
 	unadmitted bool
@@ -185,6 +186,9 @@ type relative struct {
 	target  *target // nil if it is in no registry, or cannot be read
 	edges   []lineage.Edge
 	weights *weighing
+
+	inRegistry bool    // it is named as a version in a registry
+	repo       *memory // what is attached to it, while policies are asked
 }
 
 // add returns the node of this name.
@@ -218,8 +222,12 @@ func (g *genealogy) up(ctx context.Context, root *relative) error {
 				steps = append(steps, &ascent{from: r, edge: e})
 			}
 		}
-		if depth >= g.depth() && len(steps) > 0 || len(g.order)+len(steps) > MaxLineageNodes {
+		if depth >= g.depth() && len(steps) > 0 {
 			g.truncated = true
+			return nil
+		}
+		if len(g.order)+len(steps) > MaxLineageNodes {
+			g.truncated, g.cut = true, depth+1
 			return nil
 		}
 		if err := g.take(ctx, steps); err != nil {
@@ -300,6 +308,8 @@ func (g *genealogy) arrive(s *ascent) (r *relative, fresh bool) {
 			r.node.Problem = s.err.Error()
 		}
 	}
+	_, found := s.edge.Registry()
+	r.inRegistry = r.inRegistry || found || s.edge.Digest != ""
 	g.edges = append(g.edges, edgeBetween(r, s.from, s.edge))
 	return r, !there && s.at != nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"oras.land/oras-go/v2/content"
 	"oras.land/oras-go/v2/errdef"
 
 	"github.com/modelreg/modelreg/pkg/artifact"
@@ -39,7 +40,7 @@ const (
 // cardOf reads the card that a version was released with. One that is not there,
 // or cannot be read, says nothing.
 func (g *genealogy) cardOf(ctx context.Context, t *target) (card.Metadata, error) {
-	a, err := artifact.OpenWith(ctx, t.repo, t.desc, artifact.OpenOptions{AllowCollisions: true})
+	a, err := artifact.OpenWith(ctx, t.place(), t.desc, artifact.OpenOptions{AllowCollisions: true})
 	if err != nil {
 		return card.Metadata{}, nil // no model: a dataset, code
 	}
@@ -262,14 +263,18 @@ func (g *genealogy) weigh(ctx context.Context, t *target) ([]lineage.Weights, er
 
 // headers reads the tensors of one version, each set of files apart.
 func (h *Hub) headers(ctx context.Context, t *target) ([]lineage.Weights, error) {
-	a, err := artifact.OpenWith(ctx, t.repo, t.desc, artifact.OpenOptions{AllowCollisions: true})
+	a, err := artifact.OpenWith(ctx, t.place(), t.desc, artifact.OpenOptions{AllowCollisions: true})
 	if errors.Is(err, artifact.ErrNotModel) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	list, err := a.Tensors(ctx, t.repo.Origin(), "", artifact.ReaderOptions{Indexes: h.chunkIndexes()})
+	var src content.Fetcher = t.place()
+	if t.local == nil {
+		src = t.repo.Origin()
+	}
+	list, err := a.Tensors(ctx, src, "", artifact.ReaderOptions{Indexes: h.chunkIndexes()})
 	if err != nil {
 		return nil, err
 	}

@@ -98,6 +98,7 @@ type fileModel struct {
 	Provenance  *struct {
 		Builders []string `yaml:"builders"`
 	} `yaml:"provenance"`
+	Lineage *fileLineage `yaml:"lineage"`
 }
 
 type fileScan struct {
@@ -150,6 +151,7 @@ func (f *fileModel) model() (Model, error) {
 		{"baseModels", func() (err error) { m.globs.bases, err = compileNames(f.BaseModels); return err }},
 		{"provenance", func() error { return f.provenance(&m) }},
 		{"evaluations", func() error { return f.evaluations(&m) }},
+		{"lineage", func() (err error) { m.Lineage, err = f.Lineage.lineage(); return err }},
 	}
 	for _, s := range steps {
 		if err := s.read(); err != nil {

@@ -31,6 +31,12 @@ const (
 	RuleYanked       = "yanked"
 	RuleDeprecated   = "deprecated"
 	RuleRollback     = "rollback"
+
+	RuleLineage         = "lineage"
+	RuleLineageSigned   = "lineage-signed"
+	RuleLineageChecked  = "lineage-checked"
+	RuleLineageYanked   = "lineage-yanked"
+	RuleLineageLicenses = "lineage-licenses"
 )
 
 // Decide applies the policy to the facts. It goes through every rule of every
@@ -101,6 +107,9 @@ func (j *judge) all() {
 	j.model(m)
 	j.statementsOf(m)
 	j.status(m)
+	if m.Lineage != nil {
+		j.lineage(m.Lineage)
+	}
 	if j.facts.Rollback != "" {
 		j.add(RuleRollback, false, j.facts.Rollback, "the version that was seen last, or a later one")
 	}

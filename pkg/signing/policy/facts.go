@@ -30,6 +30,10 @@ type Facts struct {
 	// Model is what the version says of itself.
 	Model ModelFacts
 
+	// Lineage is what it was made of. It is asked for where a document is about
+	// that, and nil is not known.
+	Lineage *LineageFacts
+
 	// Rollback tells how the tag went back to an older version than this
 	// user has seen there; empty if it did not, or may.
 	Rollback string

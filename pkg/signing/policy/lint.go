@@ -102,14 +102,15 @@ func (c Conditions) countsSigners() bool { return c.MinSigners > 0 || c.MaxSigna
 // needSigner tells whether a condition can only hold of what was signed.
 func (c Conditions) needSigner() bool {
 	m := c.Model
-	return c.countsSigners() || c.MatchRepository || c.RequireOMS || m.Scan != nil || len(m.Evaluation) > 0 || m.Tests || len(m.Builders) > 0
+	return c.countsSigners() || c.MatchRepository || c.RequireOMS || m.Scan != nil || len(m.Evaluation) > 0 || m.Tests || len(m.Builders) > 0 ||
+		m.Lineage != nil && m.Lineage.Signed
 }
 
 // isZero tells whether nothing at all is asked.
 func (c Conditions) isZero() bool {
 	m := c.Model
 	return !c.needSigner() && !c.RequireDigest && len(m.Licenses) == 0 && len(m.Formats) == 0 && !m.CustomCode &&
-		m.MaxSize == 0 && len(m.BaseModels) == 0 && m.MinVersion == ""
+		m.MaxSize == 0 && len(m.BaseModels) == 0 && m.MinVersion == "" && m.Lineage == nil
 }
 
 // AsksFiles tells whether [ModelFacts] are needed to decide.

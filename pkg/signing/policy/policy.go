@@ -186,6 +186,7 @@ type Model struct {
 	Evaluation []Evaluation  // each must be met
 	Tests      bool          // a test result that says PASSED
 	Builders   []string      // globs, of which the builder of its provenance must match one
+	Lineage    *Lineage      // nil asks nothing of what it was made of
 	globs      compiledModel // of BaseModels and Builders
 }
 

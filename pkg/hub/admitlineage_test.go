@@ -1,0 +1,155 @@
+package hub_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/modelreg/modelreg/internal/testreg"
+	"github.com/modelreg/modelreg/pkg/hub"
+	"github.com/modelreg/modelreg/pkg/lineage"
+	"github.com/modelreg/modelreg/pkg/record"
+	"github.com/modelreg/modelreg/pkg/signing"
+	"github.com/modelreg/modelreg/pkg/signing/policy"
+)
+
+// asksLineage is a document with this condition.
+func asksLineage(condition string) string {
+	return "    policy.modelreg.dev/model: |\n      " + condition + "\n"
+}
+
+func TestPolicyLineage(t *testing.T) {
+	w := newWorld(t)
+	relatives(w)
+	sign := guard(t, w, "").sign
+	for _, name := range []string{"acme/odd:v1", "acme/tuned:v1"} {
+		sign(name, teamSigner())
+	}
+	refused := func(name, condition string) (string, string) {
+		t.Helper()
+		err := guard(t, w, asksLineage(condition)).plan(name, hub.PullOptions{})
+		if err == nil {
+			return "", ""
+		}
+		return refusedFor(t, err), err.Error()
+	}
+	check := func(name, condition, want, text string) {
+		t.Helper()
+		if got, why := refused(name, condition); got != want || !strings.Contains(why, text) {
+			t.Errorf("%s, %s: refused for %q, want %q: %s", name, condition, got, want, why)
+		}
+	}
+	check("acme/tuned:v1", "lineage: {checked: true, yanked: refuse, licenseConflicts: refuse}", "", "")
+	check("acme/tuned:v1", "lineage: {signed: true}", "lineage-signed", "acme/base:v1: team: no signature found, wanted each base in a registry named by its digest, and signed by team")
+	check("acme/odd:v1", "lineage: {signed: true, depth: 1}", "", "")
+	check("acme/odd:v1", "lineage: {signed: true}", "lineage-signed", "acme/base:v1")
+	check("acme/odd:v1", "lineage: {checked: true}", "lineage-checked", "finetune")
+	check("acme/odd:v1", "lineage: {licenseConflicts: refuse}", "lineage-licenses", "llama3.1")
+	check("acme/odd:v1", "lineage: {licenseConflicts: warn}", "", "")
+
+	sign("acme/base:v1", otherSigner())
+	check("acme/tuned:v1", "lineage: {signed: true}", "lineage-signed", "acme/base:v1")
+	sign("acme/base:v1", teamSigner())
+	check("acme/tuned:v1", "lineage: {signed: true}", "", "")
+
+	if _, err := w.SetState(t.Context(), w.ref("acme/tickets:v7"), teamSigner(), hub.StateChange{State: record.Yanked, Reason: "it leaks"}); err != nil {
+		t.Fatal(err)
+	}
+	check("acme/tuned:v1", "lineage: {yanked: refuse}", "lineage-yanked", "acme/tickets:v7: it was yanked: it leaks")
+	check("acme/tuned:v1", "lineage: {yanked: refuse, signed: true, depth: 1}", "lineage-yanked", "")
+	check("acme/tuned:v1", "lineage: {yanked: allow, signed: true}", "", "")
+}
+
+// What cannot be looked at refuses, and so does what is named by a tag alone.
+func TestPolicyLineageFailsClosed(t *testing.T) {
+	w := newWorld(t)
+	w.made("acme/base:v1", files{"notes.txt": "base"})
+	sign := guard(t, w, "").sign
+	sign("acme/base:v1", teamSigner())
+	push := func(name, inputs string) {
+		t.Helper()
+		if _, err := w.Push(t.Context(), dir(t, files{"notes.txt": name}), w.ref(name), hub.PushOptions{Annotations: map[string]string{"dev.modelreg.inputs": inputs}}); err != nil {
+			t.Fatal(err)
+		}
+		sign(name, teamSigner())
+	}
+	host := w.srv.Host
+	push("acme/tagged:v1", `[{"rel":"finetune","ref":"`+host+`/acme/base:v1"}]`)
+	push("acme/gone:v1", `[{"rel":"finetune","ref":"`+host+`/acme/none:v1","digest":"sha256:`+strings.Repeat("a", 64)+`"}]`)
+	push("acme/odd:v1", `[{"rel":"finetune","ref":"no reference","digest":"sha256:`+strings.Repeat("a", 64)+`"}]`)
+	push("acme/broken:v1", `[{"rel":"finetune"`)
+	push("acme/hub:v1", `[{"rel":"finetune","ref":"hf:org/m"}]`)
+	for name, want := range map[string]string{
+		"acme/tagged:v1": "lineage-signed", "acme/gone:v1": "lineage lineage-signed", "acme/odd:v1": "lineage lineage-signed",
+		"acme/broken:v1": "lineage", "acme/hub:v1": "",
+	} {
+		if got := refusedFor(t, guard(t, w, asksLineage("lineage: {signed: true}")).plan(name, hub.PullOptions{})); got != want {
+			t.Errorf("%s: refused for %q, want %q", name, got, want)
+		}
+	}
+	base, _ := w.manifest("acme/base", "v1")
+	w.made("acme/tuned:v1", files{"notes.txt": "tuned"}, hub.Input{Relation: lineage.Finetune, Reference: w.ref("acme/base:v1")})
+	sign("acme/tuned:v1", teamSigner())
+	w.srv.Add(testreg.Rule{Path: `/acme/base/referrers/` + base.Digest.String(), Do: testreg.Status(http.StatusInternalServerError, nil, "")})
+	if got := refusedFor(t, guard(t, w, asksLineage("lineage: {yanked: refuse}")).plan("acme/tuned:v1", hub.PullOptions{})); got != "lineage" {
+		t.Errorf("a registry that does not answer: refused for %q", got)
+	}
+}
+
+// A policy that does not ask about ancestors looks for none; one that does reads no
+// more of the version itself.
+func TestPolicyLineageRequests(t *testing.T) {
+	w := newWorld(t)
+	relatives(w)
+	sign := guard(t, w, "").sign
+	for _, name := range []string{"acme/base:v1", "acme/tuned:v1"} {
+		sign(name, teamSigner())
+	}
+	asked := func(condition string) (all, base int) {
+		t.Helper()
+		g := guard(t, w, condition)
+		before := len(w.srv.Requests())
+		if err := g.plan("acme/tuned:v1", hub.PullOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range w.srv.Requests()[before:] {
+			all++
+			if strings.Contains(r.Path, "/acme/base/") || strings.Contains(r.Path, "/acme/tickets/") {
+				base++
+			}
+		}
+		return all, base
+	}
+	plain, base := asked("")
+	if base != 0 {
+		t.Errorf("%d requests about ancestors, and nobody asks", base)
+	}
+	if _, base := asked(asksLineage("yanked: refuse\n      customCode: forbid")); base != 0 {
+		t.Errorf("%d requests about ancestors with other conditions", base)
+	}
+	if all, base := asked(asksLineage("lineage: {signed: true}")); base == 0 || base > 20 || all-base != plain {
+		t.Errorf("%d requests, %d about ancestors; without %d", all, base, plain)
+	}
+}
+
+// The model that is taken from an index is decided on with what the index says.
+func TestPolicyLineageOfIndexes(t *testing.T) {
+	w := newWorld(t)
+	w.made("acme/base:v1", files{"notes.txt": "base"})
+	base, _ := w.manifest("acme/base", "v1")
+	w.made("acme/m:a", files{"notes.txt": "a"})
+	index := w.pushIndexWith("acme/m", "v1", map[string]string{
+		"dev.modelreg.inputs": `[{"rel":"finetune","ref":"` + w.srv.Host + `/acme/base:v1","digest":"` + base.Digest.String() + `"}]`,
+	}, "a")
+	if _, err := w.Sign(t.Context(), w.ref("acme/m@"+index.Digest.String()), teamSigner(), signing.SignOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	g := guard(t, w, asksLineage("lineage: {signed: true}"))
+	if got := refusedFor(t, g.plan("acme/m:v1", hub.PullOptions{})); got != policy.RuleLineageSigned {
+		t.Errorf("pull: refused for %q", got)
+	}
+	g.sign("acme/base:v1", teamSigner())
+	if err := g.plan("acme/m:v1", hub.PullOptions{}); err != nil {
+		t.Error(err)
+	}
+}
