@@ -5,8 +5,12 @@ import (
 	"time"
 )
 
-// maxExpand bounds how many words or values one prefix may stand for.
-const maxExpand = 4096
+// What one prefix may stand for: values, which are read one by one, and words of
+// texts, which are read together.
+const (
+	maxExpand      = 4096
+	maxExpandWords = 1 << 16
+)
 
 // A clause is one condition, ready to be looked up chunk by chunk.
 type clause struct {
@@ -210,24 +214,25 @@ func (r *reader) addTerms(c *clause, field byte, text string, prefix bool) error
 	return err
 }
 
-// wordsFrom returns the words of a field with this beginning.
-func (r *reader) wordsFrom(field byte, prefix string) (found []string, err error) {
+// wordsFrom returns the words of a field with this beginning, if they are not
+// more than limit.
+func (r *reader) wordsFrom(field byte, prefix string, limit int) (found []string, err error) {
 	err = r.words(field, prefix, func(w string) bool {
 		found = append(found, w)
-		return len(found) <= maxExpand
+		return len(found) <= limit
 	})
 	if err != nil {
 		return nil, err
 	}
-	if len(found) > maxExpand {
-		return nil, fmt.Errorf("%w: %q stands for more than %d words", ErrTooBroad, prefix+"*", maxExpand)
+	if len(found) > limit {
+		return nil, fmt.Errorf("%w: %q stands for more than %d words", ErrTooBroad, prefix+"*", limit)
 	}
 	return found, nil
 }
 
 // expand returns the postings of all words of a field with this beginning.
 func (r *reader) expand(field byte, prefix string) ([]postings, error) {
-	found, err := r.wordsFrom(field, prefix)
+	found, err := r.wordsFrom(field, prefix, maxExpand)
 	if err != nil {
 		return nil, err
 	}

@@ -97,7 +97,7 @@ func (r *reader) beginsWith(field byte, prefix string) (postings, error) {
 	if now {
 		return list, nil
 	}
-	found, err := r.wordsFrom(field, prefix)
+	found, err := r.wordsFrom(field, prefix, maxExpandWords)
 	if err != nil {
 		return nil, err
 	}
