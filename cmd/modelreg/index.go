@@ -157,10 +157,12 @@ func (a *app) writeIndex(ctx context.Context, given string, fresh, make bool) (*
 		return nil, "", err
 	}
 	if fresh {
-		for _, name := range []string{file, file + "-wal", file + "-shm"} {
-			if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return nil, "", err
-			}
+		err := index.Remove(ctx, file)
+		if errors.Is(err, index.ErrLayout) {
+			return nil, "", usagef("%q is no index, and --fresh would remove it: name another file, or remove it yourself", file)
+		}
+		if err != nil {
+			return nil, "", err
 		}
 	}
 	if _, err := os.Stat(file); !make && errors.Is(err, fs.ErrNotExist) {

@@ -91,6 +91,40 @@ func Open(ctx context.Context, path string, opts OpenOptions) (*Index, error) {
 	return ix, nil
 }
 
+// Remove removes the index in a file, of whatever version, with what lies beside
+// it. What is something else stays, and the error wraps [ErrLayout]; an empty
+// file is none yet. That there is no file is no error.
+func Remove(ctx context.Context, path string) error {
+	info, err := os.Stat(path)
+	if err == nil && info.Size() > 0 {
+		err = isIndex(ctx, path)
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove index: %w", err)
+	}
+	for _, name := range []string{path, path + "-wal", path + "-shm"} {
+		if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("remove index: %w", err)
+		}
+	}
+	return nil
+}
+
+// isIndex checks that a file is an index of some version.
+func isIndex(ctx context.Context, path string) error {
+	ix, err := Open(ctx, path, OpenOptions{ReadOnly: true})
+	if err == nil {
+		return ix.Close()
+	}
+	if errors.Is(err, errOther) {
+		return nil
+	}
+	return err
+}
+
+// errOther marks indexes of other versions.
+var errOther = fmt.Errorf("%w: it has another layout", ErrLayout)
+
 // writable tells whether the files can be made that several processes need for
 // reading at once. Where they cannot, nobody writes the index either.
 func writable(path string) bool {
@@ -150,7 +184,7 @@ func (ix *Index) check(ctx context.Context) error {
 	case err != nil:
 		return foreign(err)
 	case found != layout:
-		return fmt.Errorf("%w: it has layout %q", ErrLayout, found)
+		return fmt.Errorf("%w: %.20q", errOther, found)
 	}
 	return nil
 }

@@ -431,6 +431,37 @@ func TestTwoOpenIndexes(t *testing.T) {
 	}
 }
 
+func TestRemove(t *testing.T) {
+	dir := t.TempDir()
+	text, path := filepath.Join(dir, "text"), filepath.Join(dir, "index.db")
+	for _, data := range []string{strings.Repeat("thesis\n", 100), "one line\n"} {
+		if err := os.WriteFile(text, []byte(data), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := index.Remove(t.Context(), text); !errors.Is(err, index.ErrLayout) {
+			t.Errorf("a text of %d bytes: %v", len(data), err)
+		}
+		if raw, err := os.ReadFile(text); err != nil || string(raw) != data {
+			t.Errorf("the text is %.20q, %v", raw, err)
+		}
+	}
+	ix, err := index.Open(t.Context(), path, index.OpenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ix.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time there is none
+		if err := index.Remove(t.Context(), path); err != nil {
+			t.Error(err)
+		}
+	}
+	if names, _ := filepath.Glob(path + "*"); len(names) > 0 {
+		t.Errorf("left: %q", names)
+	}
+}
+
 func TestOpenRefusesOtherFiles(t *testing.T) {
 	dir := t.TempDir()
 	text := filepath.Join(dir, "text")
