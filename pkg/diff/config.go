@@ -77,7 +77,6 @@ type textPair struct {
 
 type textPairs struct {
 	pairs []textPair
-	cards [2][]byte // of both sides
 }
 
 // readTexts reads what is compared by what it says: files that changed, and

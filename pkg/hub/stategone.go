@@ -98,6 +98,10 @@ func (h *Hub) follow(ctx context.Context, repo *remote.Repository, r ref.Referen
 		return nil, fmt.Errorf("%w: %s says that it has moved to %s, in another registry: what is not named by a digest is not looked for there",
 			notFound, r.Name(), to.Name())
 	}
+	if !mayAsk(r.Host, to.Host) {
+		return nil, fmt.Errorf("%w: %s says that it has moved to %s: addresses and this machine are not asked because somebody elsewhere says so: name that repository yourself",
+			notFound, r.Name(), to.Name())
+	}
 	next, err := h.repository(to)
 	if err != nil {
 		return nil, err
