@@ -3,7 +3,6 @@ package hub
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"path"
@@ -12,7 +11,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sync/errgroup"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2/errdef"
 
 	"github.com/modelreg/modelreg/pkg/lineage"
@@ -231,20 +230,30 @@ type collection struct {
 
 	names     map[string]digest.Digest     // tags for people
 	entries   []string                     // tags of alias logs
-	versions  map[digest.Digest]*gcVersion // that are held by a name or a keep-tag
+	classic   []string                     // tags such as sha256-….sig
+	looked    map[string]bool              // keep-tags when the plan was made
+	leading   map[digest.Digest]int        // how many of the classic tags lead there; nil if nobody has looked
+	versions  map[digest.Digest]*gcVersion // that names and keep-tags lead to
 	condemned map[digest.Digest]time.Time  // by earlier runs
 	noteTip   digest.Digest                // of the note of these; "" if there is none
 }
 
 // A gcVersion is one that may be kept.
 type gcVersion struct {
-	digest  digest.Digest
-	commit  lineage.Commit
-	raw     []byte
-	mention string // org.opencontainers.image.version
-	tags    []string
-	why     []string
-	held    bool // by a keep-tag
+	digest    digest.Digest
+	commit    lineage.Commit
+	raw       []byte
+	mediaType string
+	mention   string // org.opencontainers.image.version
+	tags      []string
+	why       []string
+	model     bool // and no attachment, record or the like
+	held      bool // by its keep-tag, or its tombstone is there
+	buried    bool // its keep-tag has its tombstone
+}
+
+func (v *gcVersion) descriptor() ocispec.Descriptor {
+	return ocispec.Descriptor{MediaType: v.mediaType, Digest: v.digest, Size: int64(len(v.raw))}
 }
 
 func (v *gcVersion) keep(format string, args ...any) {
@@ -270,6 +279,9 @@ func (c *collection) mark(ctx context.Context) error {
 	}
 	for _, v := range c.versions {
 		c.byRule(v)
+		if len(v.why) == 0 && (!v.model || !v.held) {
+			v.keep("no version of a model that a keep-tag of its own holds")
+		}
 	}
 	if c.opts.Force {
 		return nil
@@ -402,73 +414,4 @@ func days(d time.Duration) string {
 		return fmt.Sprintf("%d days", d/day)
 	}
 	return fmt.Sprintf("%d hours", d/time.Hour)
-}
-
-// read reads all tags and what they hold.
-func (c *collection) read(ctx context.Context) error {
-	c.versions, c.condemned = map[digest.Digest]*gcVersion{}, map[digest.Digest]time.Time{}
-	if err := c.readNote(ctx); err != nil {
-		return err
-	}
-	names, held, err := c.tags(ctx)
-	if err != nil {
-		return err
-	}
-	type reading struct {
-		reference string
-		keep      bool
-	}
-	var all []reading
-	for _, tag := range names {
-		all = append(all, reading{tag, false})
-	}
-	for _, tag := range held {
-		all = append(all, reading{tag, true})
-	}
-	for d := range c.condemned { // a run that was stopped may have taken their keep-tags
-		all = append(all, reading{d.String(), true})
-	}
-	found := make([]*gcVersion, len(all))
-	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(gcWorkers)
-	for i, one := range all {
-		group.Go(func() (err error) {
-			found[i], err = c.version(gctx, one.reference)
-			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return err
-	}
-	c.names = map[string]digest.Digest{}
-	for i, v := range found {
-		if v == nil {
-			continue
-		}
-		if have := c.versions[v.digest]; have != nil {
-			v = have
-		}
-		c.versions[v.digest] = v
-		v.held = v.held || all[i].keep
-		if !all[i].keep {
-			c.names[all[i].reference] = v.digest
-		}
-	}
-	return nil
-}
-
-// version reads what a tag or digest leads to; nil for what is gone, or is no
-// version.
-func (c *collection) version(ctx context.Context, reference string) (*gcVersion, error) {
-	desc, raw, err := c.repo.Manifest(ctx, reference)
-	if errors.Is(err, errdef.ErrNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	if _, stone := record.ParseTombstone(raw); stone {
-		return nil, nil
-	}
-	return &gcVersion{digest: desc.Digest, commit: commitOf(desc, raw), raw: raw, mention: annotationsOf(raw)[versionKey]}, nil
 }

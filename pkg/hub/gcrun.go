@@ -31,12 +31,14 @@ const (
 	gcType     = "application/vnd.modelreg.gc.v1+json"
 	maxGCNote  = 4 << 20 // bytes
 	maxGCDepth = 4       // of what is attached to what is attached
+	gcBatch    = 32      // versions are deleted before it is looked again who needs them
 )
 
 // tags sorts the repository's tags: names for people, and keep-tags. It notes
-// those of alias logs.
+// those of alias logs, and of what other clients attach by tags.
 func (c *collection) tags(ctx context.Context) (names, held []string, err error) {
 	n := 0
+	c.entries, c.classic, c.leading = nil, nil, nil
 	for tag, err := range c.repo.Tags(ctx) {
 		if err != nil {
 			return nil, nil, err
@@ -49,6 +51,8 @@ func (c *collection) tags(ctx context.Context) (names, held []string, err error)
 			held = append(held, tag)
 		case strings.HasPrefix(tag, record.EntryPrefix):
 			c.entries = append(c.entries, tag)
+		case strings.HasPrefix(tag, "sha256-") && hidden(tag) && strings.Contains(tag, "."):
+			c.classic = append(c.classic, tag)
 		case !hidden(tag):
 			names = append(names, tag)
 		}
@@ -154,6 +158,9 @@ func (c *collection) run(ctx context.Context, res *GCResult) error {
 		}
 	}
 	res.Run, res.Deleted = true, 0
+	if err := c.holdKept(ctx); err != nil {
+		return err
+	}
 	note := map[digest.Digest]time.Time{}
 	for _, u := range res.Unneeded {
 		note[digest.Digest(u.Digest)] = u.Since
@@ -165,6 +172,11 @@ func (c *collection) run(ctx context.Context, res *GCResult) error {
 		u := &res.Unneeded[i]
 		if u.State != "due" {
 			continue
+		}
+		if res.Deleted%gcBatch == gcBatch-1 {
+			if err := c.lookAgain(ctx); err != nil {
+				return err
+			}
 		}
 		n, err := c.remove(ctx, c.versions[digest.Digest(u.Digest)])
 		res.Attached += n
@@ -179,6 +191,20 @@ func (c *collection) run(ctx context.Context, res *GCResult) error {
 		return nil
 	}
 	return c.writeNote(ctx, note)
+}
+
+// holdKept gives kept versions their keep-tags back in whose place a run that was
+// stopped has left tombstones.
+func (c *collection) holdKept(ctx context.Context) error {
+	for _, v := range c.versions {
+		if !v.buried || len(v.why) == 0 {
+			continue
+		}
+		if _, err := moveTag(ctx, c.repo, v.descriptor(), keepTag(v.digest)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // canDelete asks for something to be deleted that is not there: a registry that
@@ -200,33 +226,6 @@ func refused(err error) bool {
 	return ok && (e.Status == http.StatusMethodNotAllowed || e.Status == http.StatusNotImplemented)
 }
 
-// lookAgain makes sure that nobody has given a name meanwhile to what is to be
-// deleted.
-func (c *collection) lookAgain(ctx context.Context) error {
-	names, _, err := c.tags(ctx)
-	if err != nil {
-		return err
-	}
-	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(gcWorkers)
-	for _, tag := range names {
-		group.Go(func() error {
-			desc, err := c.repo.Resolve(gctx, tag)
-			if errors.Is(err, errdef.ErrNotFound) {
-				return nil
-			}
-			if err != nil {
-				return err
-			}
-			if v := c.versions[desc.Digest]; v != nil && len(v.why) == 0 {
-				return fmt.Errorf("tag %s has been set to %s meanwhile: plan again: %w", tag, desc.Digest, ErrConflict)
-			}
-			return nil
-		})
-	}
-	return group.Wait()
-}
-
 // remove deletes a version, after its tombstone was put up, and what is attached
 // to it. It returns how many manifests were attached.
 func (c *collection) remove(ctx context.Context, v *gcVersion) (attached int, err error) {
@@ -234,7 +233,7 @@ func (c *collection) remove(ctx context.Context, v *gcVersion) (attached int, er
 	if err := c.hub.Bury(ctx, c.ref, v.digest.String(), Burial{Reason: why, Now: c.now}); err != nil {
 		return 0, err
 	}
-	desc := ocispec.Descriptor{MediaType: mediaTypeOf(v), Digest: v.digest, Size: int64(len(v.raw))}
+	desc := v.descriptor()
 	attached, err = c.detach(ctx, desc, 0)
 	if err != nil {
 		return attached, err
@@ -247,81 +246,6 @@ func (c *collection) sinceWords(v *gcVersion) string {
 		return at.Format(time.DateOnly)
 	}
 	return c.now.Format(time.DateOnly)
-}
-
-func mediaTypeOf(v *gcVersion) string {
-	if v.commit.Index {
-		return ocispec.MediaTypeImageIndex
-	}
-	return ocispec.MediaTypeImageManifest
-}
-
-// detach deletes what refers to a manifest, and what refers to that, and the tags
-// by which others find it.
-func (c *collection) detach(ctx context.Context, desc ocispec.Descriptor, depth int) (n int, err error) {
-	if depth >= maxGCDepth {
-		return 0, nil
-	}
-	refs, err := c.repo.Referrers(ctx, desc, "")
-	if err != nil && !errors.Is(err, errdef.ErrNotFound) {
-		return 0, err
-	}
-	for _, r := range refs {
-		if c.versions[r.Digest] != nil {
-			continue // a list can name anything
-		}
-		_, raw, err := c.repo.Manifest(ctx, r.Digest.String())
-		if errors.Is(err, errdef.ErrNotFound) {
-			continue
-		}
-		if err != nil {
-			return n, err
-		}
-		if m, err := mediatypes.ParseManifest(raw); err != nil || m.Subject == nil || m.Subject.Digest != desc.Digest {
-			continue // not attached to this
-		}
-		more, err := c.detach(ctx, r, depth+1)
-		n += more
-		if err != nil {
-			return n, err
-		}
-		if err := c.delete(ctx, r); err != nil {
-			return n, err
-		}
-		n++
-	}
-	fallback := desc.Digest.Algorithm().String() + "-" + desc.Digest.Encoded()
-	for _, tag := range append(classicTags(desc.Digest), fallback) {
-		held, err := c.repo.Resolve(ctx, tag)
-		if errors.Is(err, errdef.ErrNotFound) {
-			continue
-		}
-		if err != nil {
-			return n, err
-		}
-		if c.versions[held.Digest] != nil {
-			continue
-		}
-		if err := c.delete(ctx, held); err != nil {
-			return n, err
-		}
-		if tag != fallback {
-			n++
-		}
-	}
-	return n, nil
-}
-
-// delete removes a manifest; one that is gone already is none to remove.
-func (c *collection) delete(ctx context.Context, desc ocispec.Descriptor) error {
-	err := c.repo.Delete(ctx, desc)
-	if errors.Is(err, errdef.ErrNotFound) {
-		return nil
-	}
-	if refused(err) {
-		return ErrNoDelete
-	}
-	return err
 }
 
 // A gcNote tells since when nothing needs which versions.

@@ -1,9 +1,12 @@
 package hub
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -116,13 +119,22 @@ func statements(ctx context.Context, repo *remote.Repository, desc ocispec.Descr
 	return slices.DeleteFunc(all, func(d ocispec.Descriptor) bool { return d.Annotations[predicateAnnotation] != record.StatusType }), nil
 }
 
-// judge decides between the statements that are listed for one manifest.
+// judge decides between the statements that are listed for one manifest. One that
+// is listed and not there may have been what counted.
 func (h *Hub) judge(ctx context.Context, t *target, desc ocispec.Descriptor, list []ocispec.Descriptor, trust *signing.Trust) (State, error) {
+	repo := statusReader{Reader: t.repo, listed: list, missing: map[string]bool{}}
+	s, err := h.judgeThose(ctx, t, repo, desc, trust)
+	for _, d := range slices.Sorted(maps.Keys(repo.missing)) {
+		s.Problems = append(s.Problems, fmt.Sprintf("the statement %s is listed and is not there", d))
+	}
+	return s, err
+}
+
+func (h *Hub) judgeThose(ctx context.Context, t *target, repo statusReader, desc ocispec.Descriptor, trust *signing.Trust) (State, error) {
 	publishers, err := h.publishers(ctx, t)
 	if err != nil {
 		return State{}, err
 	}
-	repo := statusReader{Reader: t.repo, listed: list}
 	about := signing.Target{Repository: t.ref.Name(), Descriptor: desc}
 	worst := State{State: record.Active}
 	if trust == nil && publishers == nil {
@@ -144,7 +156,7 @@ func (h *Hub) judge(ctx context.Context, t *target, desc ocispec.Descriptor, lis
 			worst = s
 		}
 	}
-	worst.Ignored = len(list) - len(counted)
+	worst.Ignored = len(repo.listed) - len(counted)
 	return worst, nil
 }
 
@@ -205,7 +217,8 @@ func (h *Hub) parties(ctx context.Context, list []record.Party) (*signing.Trust,
 // A statusReader shows of a repository the statements of a status alone.
 type statusReader struct {
 	signing.Reader
-	listed []ocispec.Descriptor
+	listed  []ocispec.Descriptor
+	missing map[string]bool // gets the digests of what is not there
 }
 
 // Manifest implements [signing.Reader]. What is kept behind tags is not looked at.
@@ -214,6 +227,18 @@ func (r statusReader) Manifest(ctx context.Context, reference string) (ocispec.D
 		return ocispec.Descriptor{}, nil, errdef.ErrNotFound
 	}
 	return r.Reader.Manifest(ctx, reference)
+}
+
+// Fetch implements [signing.Reader]. It notes statements that are not there.
+func (r statusReader) Fetch(ctx context.Context, desc ocispec.Descriptor) (io.ReadCloser, error) {
+	if !slices.ContainsFunc(r.listed, func(d ocispec.Descriptor) bool { return d.Digest == desc.Digest }) {
+		return r.Reader.Fetch(ctx, desc)
+	}
+	_, raw, err := r.Reader.Manifest(ctx, desc.Digest.String())
+	if errors.Is(err, errdef.ErrNotFound) {
+		r.missing[desc.Digest.String()] = true
+	}
+	return io.NopCloser(bytes.NewReader(raw)), err
 }
 
 // Referrers implements [signing.Reader].
@@ -252,7 +277,7 @@ func vouched(ctx context.Context, repo signing.Reader, about signing.Target, who
 func claimed(ctx context.Context, repo statusReader, about signing.Target) (State, error) {
 	var all []record.Stated
 	for _, desc := range repo.listed[:min(len(repo.listed), signing.MaxReferrers)] {
-		one := statusReader{Reader: repo.Reader, listed: []ocispec.Descriptor{desc}}
+		one := statusReader{Reader: repo.Reader, listed: []ocispec.Descriptor{desc}, missing: repo.missing}
 		for raw, err := range signing.DetachedOf(ctx, one, about, record.StatusType) {
 			if err != nil {
 				return State{}, err

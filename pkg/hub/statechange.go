@@ -64,7 +64,11 @@ func (h *Hub) heed(ctx context.Context, r ref.Reference, t *target, trust *signi
 	case err != nil:
 		h.warn("%s: whether it was withdrawn is not known: %v", t.ref, err)
 		return nil
-	case s.State == record.Active:
+	}
+	for _, problem := range s.Problems {
+		h.warn("%s: %s", t.ref, problem)
+	}
+	if s.State == record.Active {
 		return nil
 	}
 	rules, err := h.rules(ctx)
