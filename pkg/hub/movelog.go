@@ -69,7 +69,7 @@ func (h *Hub) moveAlias(ctx context.Context, t *target, m moving, done *Move) er
 	if err := log.write(ctx, m, done); err != nil {
 		return err
 	}
-	if _, err := moveTag(ctx, t.repo, t.desc, done.Tag); err != nil {
+	if _, err := replaceTag(ctx, t.repo, done.Tag, digest.Digest(done.From), t.desc); err != nil {
 		return err
 	}
 	done.Changed = true

@@ -89,8 +89,21 @@ func (h *Hub) moveTo(ctx context.Context, t *target, tag string, m moving) (*Mov
 		}
 		return done, nil
 	}
-	done.Changed, err = moveTag(ctx, t.repo, t.desc, tag)
+	done.Changed, err = replaceTag(ctx, t.repo, tag, now.Digest, t.desc)
 	return done, err
+}
+
+// replaceTag is moveTag for who has decided by what the tag stood for, "" for
+// nothing: if another writer has set it since, that decision is void.
+func replaceTag(ctx context.Context, repo tagger, tag string, was digest.Digest, desc ocispec.Descriptor) (bool, error) {
+	now, err := repo.Resolve(ctx, tag)
+	if err != nil && !errors.Is(err, errdef.ErrNotFound) {
+		return false, fmt.Errorf("look at tag %s: %w", tag, err)
+	}
+	if now.Digest != was && now.Digest != desc.Digest {
+		return false, fmt.Errorf("tag %s: another writer moved it to %s meanwhile: %w", tag, orNone(now.Digest.String()), ErrConflict)
+	}
+	return writeTag(ctx, repo, now.Digest, desc, tag)
 }
 
 func immutable(t *target, tag string, now digest.Digest) error {

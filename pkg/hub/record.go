@@ -169,19 +169,6 @@ func pushSmall(ctx context.Context, repo *remote.Repository, manifest []byte, la
 	return desc, repo.PushManifest(ctx, desc, manifest)
 }
 
-// replaceTag moves a tag of bookkeeping on from where it was, "" for nowhere, and
-// reports whether it had to.
-func replaceTag(ctx context.Context, repo tagger, tag string, was digest.Digest, desc ocispec.Descriptor) (bool, error) {
-	now, err := repo.Resolve(ctx, tag)
-	if err != nil && !errors.Is(err, errdef.ErrNotFound) {
-		return false, fmt.Errorf("look at tag %s: %w", tag, err)
-	}
-	if err == nil && now.Digest != was && now.Digest != desc.Digest {
-		return false, fmt.Errorf("tag %s: another writer moved it to %s meanwhile: %w", tag, now.Digest, ErrConflict)
-	}
-	return moveTag(ctx, repo, desc, tag)
-}
-
 // defaultTag is what a reference to a repository means that names no version.
 func (h *Hub) defaultTag(ctx context.Context, repo *remote.Repository) (string, error) {
 	r, err := h.record(ctx, repo)

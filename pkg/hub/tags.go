@@ -124,17 +124,23 @@ func moveTag(ctx context.Context, repo tagger, desc ocispec.Descriptor, tag stri
 	if err != nil && !errors.Is(err, errdef.ErrNotFound) {
 		return false, fmt.Errorf("look at tag %s: %w", tag, err)
 	}
-	if err == nil && now.Digest == desc.Digest {
+	return writeTag(ctx, repo, now.Digest, desc, tag)
+}
+
+// writeTag is moveTag for who has just seen where the tag is, "" for nowhere.
+func writeTag(ctx context.Context, repo tagger, now digest.Digest, desc ocispec.Descriptor, tag string) (bool, error) {
+	if now == desc.Digest {
 		return false, nil
 	}
 	if err := repo.Tag(ctx, desc, tag); err != nil {
 		return false, fmt.Errorf("tag %s as %s: %w", desc.Digest, tag, err)
 	}
-	if now, err = repo.Resolve(ctx, tag); err != nil {
+	after, err := repo.Resolve(ctx, tag)
+	if err != nil {
 		return false, fmt.Errorf("check tag %s: %w", tag, err)
 	}
-	if now.Digest != desc.Digest {
-		return false, fmt.Errorf("tag %s: another writer moved it to %s while it was set to %s; both versions are kept: %w", tag, now.Digest, desc.Digest, ErrConflict)
+	if after.Digest != desc.Digest {
+		return false, fmt.Errorf("tag %s: another writer moved it to %s while it was set to %s; both versions are kept: %w", tag, after.Digest, desc.Digest, ErrConflict)
 	}
 	return true, nil
 }
