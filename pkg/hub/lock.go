@@ -97,7 +97,7 @@ func (h *Hub) lock(ctx context.Context, r ref.Reference, old lock.Entry, opts Lo
 		Reference: r, Digest: t.signed.Digest, Tag: t.ref.Tag, Created: t.made.Truncate(time.Second),
 		Resolved: cmp.Or(opts.Now, time.Now()).UTC().Truncate(time.Second),
 	}
-	if r.Prefix != "" {
+	if r.Prefix != "" || r.Revision != "" {
 		e.Reference = r.WithDigest(t.signed.Digest)
 	} else if r.Tag == "" && r.Range == "" && r.Digest == "" {
 		e.Reference = r.WithTag(t.ref.Tag)
