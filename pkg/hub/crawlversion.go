@@ -291,6 +291,9 @@ func (c *crawl) readManifest(ctx context.Context, t *target, f *versionFacts) er
 	if err != nil {
 		return errors.Join(artifact.ErrNotModel, err)
 	}
+	if m.ArtifactType == mediatypes.ArtifactSearchIndex || m.ArtifactType == MediaTypePolicy {
+		return artifact.ErrNotModel
+	}
 	f.takeManifest(m)
 	if f.annotations[mediatypes.AnnotationFormats] != "" || !slices.ContainsFunc(f.layers, mayBeWeights) {
 		return nil

@@ -32,6 +32,13 @@ const (
 // has signed, and of its one layer: the predicate that a statement of them has.
 const ArtifactEvaluation = "application/vnd.modelreg.eval.v1+json"
 
+// ArtifactSearchIndex is the type of an artifact that is a snapshot of a search index, with
+// one layer of type [LayerSearchIndex]: its records, a line each, compressed.
+const (
+	ArtifactSearchIndex = "application/vnd.modelreg.index.v1"
+	LayerSearchIndex    = "application/vnd.modelreg.index.v1.jsonl+zstd"
+)
+
 // Types of config blobs.
 const (
 	ConfigModel       = "application/vnd.cncf.model.config.v1+json"
