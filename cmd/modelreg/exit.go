@@ -121,7 +121,7 @@ var classes = []class{
 	{
 		exitUnsafe, "unsafe", "unsafe content refused: a path, link, limit or malformed document",
 		"",
-		[]error{artifact.ErrUnsafe, mediatypes.ErrMalformed, ocilayout.ErrMalformed, format.ErrMalformed, eval.ErrMalformed, errdef.ErrSizeExceedsLimit, errdef.ErrInvalidMediaType},
+		[]error{artifact.ErrUnsafe, mediatypes.ErrMalformed, ocilayout.ErrMalformed, format.ErrMalformed, eval.ErrMalformed, index.ErrSnapshot, errdef.ErrSizeExceedsLimit, errdef.ErrInvalidMediaType},
 	},
 	{
 		exitUsage, "usage", "the command line, or a reference in it, cannot be used",

@@ -39,7 +39,7 @@ see less, build one as somebody who may see less.`,
 		Args: subcommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newIndexBuild(a), newIndexUpdate(a), newIndexStatus(a))
+	cmd.AddCommand(newIndexBuild(a), newIndexUpdate(a), newIndexStatus(a), newIndexPush(a), newIndexPull(a))
 	return cmd
 }
 
@@ -125,6 +125,9 @@ func (a *app) crawl(ctx context.Context, f crawlFlags, places []string, fresh bo
 	if places, err = notePlacesOf(ctx, ix, places); err != nil {
 		return err
 	}
+	if len(places) == 0 {
+		return usageError{fmt.Errorf("update %s: it was not built of any place", file), "\"modelreg index pull\" brings a newer snapshot, \"modelreg index build PLACE\" adds places"}
+	}
 	res, err := h.Crawl(ctx, ix, places, opts)
 	if err != nil {
 		return err
@@ -199,7 +202,8 @@ type indexStatus struct {
 	Replaced     int64    `json:"replaced"` // that still take room
 	Repositories int      `json:"repositories"`
 	Places       []string `json:"places"`
-	Updated      string   `json:"updated"` // RFC 3339, empty if no crawl came to its end
+	Snapshot     string   `json:"snapshot,omitempty"` // that it was made of
+	Updated      string   `json:"updated"`            // RFC 3339, empty if no crawl came to its end
 }
 
 func newIndexStatus(a *app) *cobra.Command {
@@ -219,6 +223,9 @@ func newIndexStatus(a *app) *cobra.Command {
 					fmt.Fprintf(w, "%d versions were replaced and still take room: \"modelreg index build --fresh\" frees it\n", s.Replaced)
 				}
 				fmt.Fprintf(w, "updated: %s\n", cmp.Or(s.Updated, "never to its end"))
+				if s.Snapshot != "" {
+					fmt.Fprintf(w, "from: oci://%s\n", ui.Line(s.Snapshot))
+				}
 				for _, p := range s.Places {
 					fmt.Fprintf(w, "from: %s\n", ui.Line(p))
 				}
@@ -252,6 +259,9 @@ func (a *app) indexStatus(ctx context.Context, given string) (s indexStatus, err
 	}
 	s.Repositories = len(repositories)
 	if s.Updated, err = ix.Note(ctx, noteUpdated); err != nil {
+		return s, err
+	}
+	if s.Snapshot, err = ix.Note(ctx, noteSnapshot); err != nil {
 		return s, err
 	}
 	places, err := ix.Note(ctx, notePlaces)

@@ -45,6 +45,12 @@ func TestJSONKeysOfSearch(t *testing.T) {
 			[]string{"search", "model", "--facets", "--limit", "1"},
 			slices.Concat([]string{"query", "total", "results", "facets", "next"}, under("results[]", hit), under("facets", facets)),
 		},
+		{[]string{"index", "push", reg.Host + "/idx"}, []string{"reference", "digest", "tag", "repositories", "versions", "size", "created", "signatures"}},
+		{
+			[]string{"index", "pull", reg.Host + "/idx", "--force"},
+			[]string{"index", "reference", "digest", "size", "verified", "signers", "repositories", "versions"},
+		},
+		{[]string{"index", "status"}, []string{"index", "size", "versions", "replaced", "repositories", "places", "snapshot", "updated"}},
 		{[]string{"search", "modle"}, []string{"query", "total", "results", "instead"}},
 	}
 	for _, s := range steps {

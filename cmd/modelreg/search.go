@@ -23,9 +23,11 @@ var errNoIndex = errors.New("there is no index")
 
 // searchFlags are those of "search".
 type searchFlags struct {
-	index  string
-	facets bool
-	opts   index.Options
+	index    string
+	offline  bool
+	snapshot snapshotFlags
+	facets   bool
+	opts     index.Options
 }
 
 func newSearch(a *app) *cobra.Command {
@@ -34,7 +36,8 @@ func newSearch(a *app) *cobra.Command {
 		Use:   "search QUERY...",
 		Short: "Find models by what they are",
 		Long: `Find models in an index that "modelreg index build" made of registries. No network is
-needed.
+needed. With --index oci://REF it is a snapshot that "modelreg index push" has published: it
+is fetched once for each digest, and searched as it is while the registry cannot be reached.
 
 A query is words, words* with any ending, "phrases" and key:value; a "-" before one turns it
 round. Values are alternatives with commas between, ranges (7b..13b) and comparisons (<8b).
@@ -48,14 +51,17 @@ Arguments are joined by spaces. Quote what the shell would take for itself, and 
 if the first letter is a "-".`,
 		Example: `  modelreg search 'llama chat license:apache-2.0 params:<8b'
   modelreg search 'task:text-generation fits:24gb metric:mmlu>0.7 -deprecated' --facets
-  modelreg search '"speech to text" quant:q4*' --sort updated --format json`,
+  modelreg search '"speech to text" quant:q4*' --sort updated --format json
+  modelreg search llama --index oci://ghcr.io/acme/models-index --verify --key acme.pub`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.search(cmd.Context(), strings.Join(args, " "), f)
 		},
 	}
-	addIndexFlag(cmd.Flags(), &f.index)
 	fl := cmd.Flags()
+	fl.StringVar(&f.index, "index", "", "the index is in `FILE`, or a snapshot oci://REF of a registry (default: index.db in the cache directory)")
+	fl.BoolVar(&f.offline, "offline", false, "with --index oci://REF: search the snapshot that an earlier search has fetched, and ask no registry")
+	f.snapshot.add(fl)
 	fl.BoolVar(&f.facets, "facets", false, "count what was found by task, library, license and so on")
 	fl.StringVar(&f.opts.Sort, "sort", "", "order by `KEY`: relevance, updated, params, size or metric:NAME; with a - before it the other way (default: relevance, or updated if the query has no words)")
 	fl.IntVar(&f.opts.Limit, "limit", index.DefaultLimit, "show at most `N` models")
@@ -111,6 +117,14 @@ func (a *app) search(ctx context.Context, text string, f searchFlags) (err error
 	}
 	if f.facets {
 		f.opts.Facets = index.FacetNames()
+	}
+	switch {
+	case isSnapshot(f.index):
+		if f.index, err = a.snapshotIndex(ctx, f); err != nil {
+			return err
+		}
+	case f.offline || f.snapshot.verify || f.snapshot.downgrade || f.snapshot.trust.used():
+		return usagef("--offline, --verify and --key go with --index oci://REF")
 	}
 	ix, _, err := a.openIndex(ctx, f.index)
 	if err != nil {
