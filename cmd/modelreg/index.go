@@ -39,7 +39,7 @@ see less, build one as somebody who may see less.`,
 		Args: subcommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newIndexBuild(a), newIndexUpdate(a), newIndexStatus(a), newIndexPush(a), newIndexPull(a))
+	cmd.AddCommand(newIndexBuild(a), newIndexUpdate(a), newIndexStatus(a), newIndexRemove(a), newIndexPush(a), newIndexPull(a))
 	return cmd
 }
 
@@ -122,14 +122,18 @@ func (a *app) crawl(ctx context.Context, f crawlFlags, places []string, fresh bo
 		return err
 	}
 	defer func() { err = errors.Join(err, ix.Close()) }()
-	if places, err = notePlacesOf(ctx, ix, places); err != nil {
-		return err
+	if len(places) == 0 {
+		noted, err := ix.Note(ctx, notePlaces)
+		if err != nil {
+			return err
+		}
+		places = strings.Fields(noted)
 	}
 	if len(places) == 0 {
 		return usageError{fmt.Errorf("update %s: it was not built of any place", file), "\"modelreg index pull\" brings a newer snapshot, \"modelreg index build PLACE\" adds places"}
 	}
 	res, err := h.Crawl(ctx, ix, places, opts)
-	if err != nil {
+	if err = errors.Join(err, addPlaces(context.WithoutCancel(ctx), ix, res.Places)); err != nil {
 		return err
 	}
 	if err := ix.SetNote(ctx, noteUpdated, time.Now().UTC().Format(time.RFC3339)); err != nil {
@@ -178,20 +182,15 @@ func (a *app) writeIndex(ctx context.Context, given string, fresh, make bool) (*
 	return ix, file, err
 }
 
-// notePlacesOf adds places to those of the index, and returns those to look at:
-// the new ones, or all if there is no new one.
-func notePlacesOf(ctx context.Context, ix *index.Index, places []string) ([]string, error) {
-	text, err := ix.Note(ctx, notePlaces)
+// addPlaces adds places that were read to those that the index is made from.
+func addPlaces(ctx context.Context, ix *index.Index, places []string) error {
+	noted, err := ix.Note(ctx, notePlaces)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	all := strings.Fields(text)
-	if len(places) == 0 {
-		return all, nil
-	}
-	all = append(all, places...)
+	all := append(strings.Fields(noted), places...)
 	slices.Sort(all)
-	return places, ix.SetNote(ctx, notePlaces, strings.Join(slices.Compact(all), "\n"))
+	return ix.SetNote(ctx, notePlaces, strings.Join(slices.Compact(all), "\n"))
 }
 
 // indexStatus is what "index status" prints.

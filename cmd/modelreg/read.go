@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -131,7 +132,12 @@ func (a *app) lsRepositories(cmd *cobra.Command, h *hub.Hub, host, prefix string
 
 // isHost tells a registry from a model's name, as docker does.
 func isHost(s string) bool {
-	return strings.ContainsAny(s, ".:") || s == "localhost"
+	host, port, found := strings.Cut(s, ":")
+	if found && !strings.HasPrefix(s, "[") {
+		_, err := strconv.ParseUint(port, 10, 16)
+		return err == nil // else a tag
+	}
+	return strings.Contains(host, ".") || s == "localhost" || strings.HasPrefix(s, "[")
 }
 
 // versionSize is that of the files, with the number of variants that have them.

@@ -135,7 +135,9 @@ func (a *app) search(ctx context.Context, text string, f searchFlags) (err error
 	if err != nil {
 		return err
 	}
-	if err := a.printer.Result(searchResult(q, res), func(w io.Writer) { printHits(w, a.printer.Style(), res) }); err != nil {
+	if err := a.printer.Result(searchResult(q, res), func(w io.Writer) {
+		hitPrinter{a.printer.Style(), q, a.findsWidth()}.print(w, res)
+	}); err != nil {
 		return err
 	}
 	a.aboutSearch(res)
@@ -222,7 +224,7 @@ func searchResult(q index.Query, res *index.Results) found {
 		Next: res.Next, Hidden: res.Hidden, Instead: res.Instead,
 	}
 	for _, h := range res.Hits {
-		out.Results = append(out.Results, foundHit(h))
+		out.Results = append(out.Results, foundHit(q, h))
 	}
 	for _, f := range res.Facets {
 		if out.Facets == nil {
@@ -237,15 +239,18 @@ func searchResult(q index.Query, res *index.Results) found {
 	return out
 }
 
-func foundHit(h index.Hit) foundVersion {
+func foundHit(q index.Query, h index.Hit) foundVersion {
 	r := h.Record
 	v := foundVersion{
-		Repository: r.Repository, Tag: mainTag(r.Tags), Tags: list(r.Tags), Digest: r.Digest, Task: r.Task, Library: r.Library,
+		Repository: r.Repository, Tag: tagFor(q, r.Tags), Tags: list(r.Tags), Digest: r.Digest, Task: r.Task, Library: r.Library,
 		License: strings.Join(r.Licenses, ","), Licenses: list(r.Licenses), Languages: list(r.Languages),
 		Architecture: r.Architecture, Parameters: r.Parameters, ContextLength: r.Context,
 		Formats: list(r.Formats), Quantizations: list(r.Quantizations), Size: r.Size, Memory: r.Memory,
 		Status: statusWord(r), Signed: r.Signed, Verified: r.Verified, CustomCode: r.Code,
-		Bases: r.Bases, Metrics: r.Metrics, Summary: r.Summary, Snippet: h.Snippet.Text, Score: h.Score,
+		Bases: r.Bases, Metrics: r.Metrics, Summary: r.Summary, Score: h.Score,
+	}
+	if len(h.Snippet.Marks) > 0 {
+		v.Snippet = h.Snippet.Text
 	}
 	if !r.Updated.IsZero() {
 		v.Updated = r.Updated.Format(time.RFC3339)
@@ -287,12 +292,19 @@ func mainTag(tags []string) string {
 	return tags[0]
 }
 
-// printHits shows hits for people.
-func printHits(w io.Writer, style ui.Style, res *index.Results) {
+// A hitPrinter shows hits for people.
+type hitPrinter struct {
+	style ui.Style
+	query index.Query
+	width int // of a line, in letters
+}
+
+func (p hitPrinter) print(w io.Writer, res *index.Results) {
+	style := p.style
 	for _, h := range res.Hits {
 		r := h.Record
 		name := r.Repository
-		if tag := mainTag(r.Tags); tag != "" {
+		if tag := tagFor(p.query, r.Tags); tag != "" {
 			name += ":" + tag
 		} else {
 			name += "@" + r.Digest
@@ -304,7 +316,7 @@ func printHits(w io.Writer, style ui.Style, res *index.Results) {
 		if r.Status == index.Deprecated || r.Status == index.Yanked {
 			fmt.Fprintln(w, "  "+style.Bad(ui.Line(strings.TrimSuffix(r.Status+": "+r.Reason, ": "))))
 		}
-		if text := snippetText(style, h.Snippet); text != "" {
+		if text := aboutHit(style, h, p.width-2); text != "" {
 			fmt.Fprintln(w, "  "+text)
 		}
 	}
@@ -314,6 +326,9 @@ func printHits(w io.Writer, style ui.Style, res *index.Results) {
 	fmt.Fprintln(w)
 	t := ui.NewColumns(w)
 	for _, f := range res.Facets {
+		if len(f.Values) == 0 {
+			continue
+		}
 		var values []string
 		for _, v := range f.Values {
 			values = append(values, fmt.Sprintf("%s %d", ui.Line(v.Value), v.Count))
@@ -356,19 +371,4 @@ func hitFacts(r index.Record) []string {
 		add("runs code")
 	}
 	return facts
-}
-
-// snippetText is a snippet on one line, with its words in bold.
-func snippetText(style ui.Style, s index.Snippet) string {
-	clean := func(text string) string {
-		return ui.Clean(strings.NewReplacer("\n", " ", "\t", " ", "\r", " ").Replace(text))
-	}
-	var b strings.Builder
-	at := 0
-	for _, m := range s.Marks {
-		b.WriteString(clean(s.Text[at:m[0]]) + style.Bold(clean(s.Text[m[0]:m[1]])))
-		at = m[1]
-	}
-	b.WriteString(clean(s.Text[at:]))
-	return strings.TrimSpace(b.String())
 }

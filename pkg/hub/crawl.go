@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,6 +45,9 @@ type CrawlResult struct {
 	Skipped      int `json:"skipped"`      // tags of what is no model
 	Failed       int `json:"failed"`       // repositories and versions that could not be read
 
+	// Places are those that were read.
+	Places []string `json:"-"`
+
 	// Problems say why, for the first of them.
 	Problems []string `json:"problems,omitempty"`
 }
@@ -71,7 +75,9 @@ const (
 //
 // A repository that cannot be read keeps what the index has of it, and is counted
 // as failed. What was found is written while the crawl goes on, so that one that
-// is interrupted goes on where it ended.
+// is interrupted goes on where it ended. A place where there is nothing, and of which
+// the index has nothing, is [errdef.ErrNotFound]; the result, which is never nil,
+// names the places that were read before.
 func (h *Hub) Crawl(ctx context.Context, ix *index.Index, places []string, opts CrawlOptions) (*CrawlResult, error) {
 	if opts.Requests <= 0 {
 		opts.Requests = crawlRequests
@@ -81,6 +87,7 @@ func (h *Hub) Crawl(ctx context.Context, ix *index.Index, places []string, opts 
 		if err := c.place(ctx, place); err != nil {
 			return &c.res, errors.Join(fmt.Errorf("crawl %s: %w", place, err), c.flush(context.WithoutCancel(ctx)))
 		}
+		c.count(func(res *CrawlResult) { res.Places = append(res.Places, place) })
 	}
 	return &c.res, c.flush(ctx)
 }
@@ -152,6 +159,12 @@ func (c *crawl) repositories(ctx context.Context, place string) (names []string,
 	found, err := c.h.Repositories(ctx, host, prefix)
 	for _, r := range found {
 		names = append(names, r.Repository)
+	}
+	if err == nil && prefix != "" && len(names) == 0 {
+		known, err := c.ix.Repositories(ctx, host+"/"+prefix)
+		if err != nil || len(known) == 0 {
+			return nil, "", cmp.Or(err, fmt.Errorf("there is no repository: %w", errdef.ErrNotFound))
+		}
 	}
 	whole = host + "/"
 	if prefix != "" {

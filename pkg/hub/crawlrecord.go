@@ -233,11 +233,17 @@ func (f *versionFacts) addMetrics(r *index.Record, meta card.Metadata) {
 	}
 }
 
-// cardText returns the card's words without markup.
+// cardText returns the card's words without markup, rules and placeholders.
 func cardText(c *card.Card) string {
 	var b strings.Builder
 	if err := c.Text(&b, card.TextOptions{Width: 400}); err != nil {
 		return string(c.Body)
 	}
-	return b.String()
+	var words strings.Builder
+	for line := range strings.Lines(b.String()) {
+		if strings.Trim(line, "─│|-=+: \t\n") != "" && !strings.Contains(line, card.Needed) {
+			words.WriteString(strings.TrimLeft(line, "# "))
+		}
+	}
+	return words.String()
 }

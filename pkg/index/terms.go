@@ -245,12 +245,16 @@ func people(names []string) []string {
 	return list
 }
 
-// baseNames returns the ways to name a base model: whole, without its hub or
-// registry, and every beginning of its own name that ends at a "-".
+// baseNames returns the ways to name a base model: whole, without its tag, without
+// its hub or registry, and every beginning of its own name that ends at a "-".
 func baseNames(b Base) []string {
 	name, _, _ := strings.Cut(b.Name, "@")
-	own := lastPart(name)
-	list := []string{b.Digest, name, strings.TrimPrefix(name, "hf:"), pathOf(name), own}
+	list := []string{b.Digest, name, strings.TrimPrefix(name, "hf:"), pathOf(name), lastPart(name)}
+	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') && !strings.HasPrefix(name, "hf:") {
+		name = name[:i]
+		list = append(list, name, pathOf(name), lastPart(name))
+	}
+	own := strings.TrimPrefix(lastPart(name), "hf:")
 	for i, r := range own {
 		if r == '-' && i > 0 {
 			list = append(list, own[:i])
