@@ -99,7 +99,7 @@ func TestCrawlFetchesOnlyWhatIsNew(t *testing.T) {
 	w.pushCard("org/m0:v2", "license: apache-2.0\nbase_model: acme/base", "# Model\n\nA better one.")
 	w.srv.Reset()
 	res := w.crawl(ix, "")
-	if diff := cmp.Diff(&hub.CrawlResult{Repositories: 5, Versions: 6, Fetched: 6}, res); diff != "" {
+	if diff := cmp.Diff(&hub.CrawlResult{Repositories: 5, Versions: 6, Fetched: 6, Places: res.Places}, res); diff != "" {
 		t.Errorf("result (-want +got):\n%s", diff)
 	}
 	// One for each tag, one for what is attached, manifest and card.
@@ -116,7 +116,7 @@ func TestCrawlFetchesOnlyWhatIsNew(t *testing.T) {
 
 	w.srv.Reset()
 	res = w.crawl(ix, "/org/")
-	if diff := cmp.Diff(&hub.CrawlResult{Repositories: 5, Versions: 6}, res); diff != "" {
+	if diff := cmp.Diff(&hub.CrawlResult{Repositories: 5, Versions: 6, Places: res.Places}, res); diff != "" {
 		t.Errorf("again (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff(map[string]int{"GET list": 6, "HEAD manifest": 12}, w.requests()); diff != "" {
