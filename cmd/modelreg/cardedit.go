@@ -24,7 +24,6 @@ import (
 type revisionFlags struct {
 	message, author, created string
 	signer                   signerFlags
-	trust                    trustFlags // whose revision is edited; not of "card push"
 }
 
 func (f *revisionFlags) add(cmd *cobra.Command) {

@@ -27,10 +27,7 @@ func TestJSONKeysOfSearch(t *testing.T) {
 		"contextLength", "formats", "quantizations", "size", "memory", "updated", "status", "signed", "verified", "customCode",
 		"bases", "metrics", "summary", "snippet", "score",
 	}, under("bases[]", []string{"name", "relation"}), under("metrics[]", []string{"name", "dataset", "value", "class"}))
-	facets := []string{}
-	for _, f := range []string{"task", "library", "license", "language", "format", "quant", "params", "signed", "status"} {
-		facets = append(facets, f)
-	}
+	facets := []string{"task", "library", "license", "language", "format", "quant", "params", "signed", "status"}
 	for _, f := range []string{"license", "signed", "status"} {
 		facets = append(facets, under(f+"[]", []string{"value", "count"})...)
 	}

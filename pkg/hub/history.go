@@ -46,18 +46,9 @@ func commitOf(desc ocispec.Descriptor, raw []byte) lineage.Commit {
 	return c
 }
 
-// history reads the history of versions of a repository, at most limit of them,
-// or all for 0. Parents that the registry has no more are gaps in it, and no
-// errors. Memory is that of the commits: manifests are read and forgotten.
-func (h *Hub) history(ctx context.Context, repo *remote.Repository, start []ocispec.Descriptor, limit int) (*lineage.History, error) {
-	from := make([]digest.Digest, len(start))
-	for i, d := range start {
-		from[i] = d.Digest
-	}
-	return readHistory(ctx, repo, from, lineage.WalkOptions{Limit: limit})
-}
-
-// readHistory walks with opts. One version leads to the next, so a line is read
+// readHistory reads the history of versions of a repository. Parents that the
+// registry has no more are gaps in it, and no errors. Memory is that of the commits:
+// manifests are read and forgotten. One version leads to the next, so a line is read
 // one by one; but all versions have keep-tags, and where the line is long those
 // are read ahead, many at once.
 func readHistory(ctx context.Context, repo *remote.Repository, start []digest.Digest, opts lineage.WalkOptions) (*lineage.History, error) {

@@ -59,15 +59,6 @@ func (p postings) at(chunk int) posting {
 	return posting{}
 }
 
-func (p postings) empty() bool {
-	for _, q := range p {
-		if q.bits != nil || len(q.list) > 0 {
-			return false
-		}
-	}
-	return true
-}
-
 // term returns the postings of a term.
 func (r *reader) term(field byte, word string) (postings, error) {
 	if field == fieldRepo {
