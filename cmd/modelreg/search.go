@@ -79,11 +79,12 @@ func keyTable() string {
 	var b strings.Builder
 	const columns, width = 3, 30
 	for row := range slices.Chunk(examples, columns) {
-		line := " "
+		var line strings.Builder
+		line.WriteString(" ")
 		for _, e := range row {
-			line += fmt.Sprintf(" %-*s", width, e)
+			line.WriteString(fmt.Sprintf(" %-*s", width, e))
 		}
-		b.WriteString(strings.TrimRight(line, " ") + "\n")
+		b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
 	}
 	return b.String()
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -66,20 +67,20 @@ func changesSummary(c *hub.Changes) string {
 	if c.None() {
 		return "no file changed"
 	}
-	s := ""
+	var s strings.Builder
 	for _, part := range []struct {
 		n    int
 		what string
 	}{{len(c.Added), "added"}, {len(c.Changed), "changed"}, {len(c.Renamed), "renamed"}, {len(c.Removed), "removed"}, {c.Identical, "identical"}} {
 		if part.n > 0 {
-			s += fmt.Sprintf("%d %s, ", part.n, part.what)
+			s.WriteString(fmt.Sprintf("%d %s, ", part.n, part.what))
 		}
 	}
 	sign, n := "+", c.SizeDelta
 	if n < 0 {
 		sign, n = "-", -n
 	}
-	return s + sign + ui.Bytes(n)
+	return s.String() + sign + ui.Bytes(n)
 }
 
 // printChanges lists files in git's letters.

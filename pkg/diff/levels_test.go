@@ -117,13 +117,14 @@ text
 	res := compare(t, []diff.File{from}, []diff.File{to}, diff.Options{Levels: diff.Levels{Card: true}})
 	var got []string
 	for _, c := range res.Card {
-		line := fmt.Sprintf("%s%s %s %s%s +%v -%v", c.Field, c.Section, c.Op, c.From, c.To, c.Added, c.Removed)
+		var line strings.Builder
+		line.WriteString(fmt.Sprintf("%s%s %s %s%s +%v -%v", c.Field, c.Section, c.Op, c.From, c.To, c.Added, c.Removed))
 		for _, w := range c.Words {
 			if w.Op != "=" {
-				line += " " + w.Op + strings.TrimSpace(w.Text)
+				line.WriteString(" " + w.Op + strings.TrimSpace(w.Text))
 			}
 		}
-		got = append(got, line)
+		got = append(got, line.String())
 	}
 	want := []string{
 		"datasets added  +[d] -[]",
@@ -230,7 +231,7 @@ func TestMarkdown(t *testing.T) {
 	to := []diff.File{m.text("a.md", "```\n</details>\n"), m.text("b.py", "y\n"), m.text("config.json", fmt.Sprintf(`{%s:1}`, quote(t, evil))), m.text("README.md", "# T\n"+evil+"\n"), m.weights("w.safetensors", tensor(evil, 4, 1))}
 	res := compare(t, from, to, diff.Options{Levels: diff.All})
 	got := res.Markdown(false)
-	for _, line := range strings.Split(got, "\n") {
+	for line := range strings.SplitSeq(got, "\n") {
 		if strings.ContainsAny(line, "\x1b\u202e") {
 			t.Errorf("%q has control characters", line)
 		}

@@ -41,7 +41,8 @@ func pick(t *testing.T, r *eval.Report, task, metric, filter string) eval.Result
 	return eval.Result{}
 }
 
-func ptr[T any](v T) *T { return &v }
+//go:fix inline
+func ptr[T any](v T) *T { return new(v) }
 
 func TestParseLMEval(t *testing.T) {
 	r := parse(t, "lm-eval-0.4.json")
@@ -57,7 +58,7 @@ func TestParseLMEval(t *testing.T) {
 			ID: "openai/gsm8k", Config: "main", Split: "test", Revision: "e53f048856ff4f594e959d75785d2c2d37b678ee",
 		},
 		Metric: eval.Metric{Name: "exact_match", Filter: "strict-match", Direction: eval.Higher, Unit: eval.Fraction},
-		Value:  0.4177407126611069, Stderr: ptr(0.013584820638504821), N: 1319, Shots: ptr(5),
+		Value:  0.4177407126611069, Stderr: new(0.013584820638504821), N: 1319, Shots: new(5),
 		Harness: eval.Harness{
 			Name: "lm-evaluation-harness", Version: "0.4.9", Revision: "8bc4afff", TaskVersion: "3.0",
 			Args: map[string]string{"backend": "hf", "dtype": "torch.bfloat16", "batch_size": "auto:4", "random_seed": "0", "fewshot_seed": "1234"},
@@ -98,14 +99,14 @@ func TestParseLMEvalOld(t *testing.T) {
 		{
 			Task: "lambada_openai", Dataset: eval.Dataset{ID: "lambada_openai"},
 			Metric: eval.Metric{Name: "accuracy", Direction: eval.Higher, Unit: eval.Fraction},
-			Value:  0.35396856200271687, Stderr: ptr(0.006662254900290991), Shots: ptr(0),
+			Value:  0.35396856200271687, Stderr: new(0.006662254900290991), Shots: new(0),
 			Harness: eval.Harness{Name: "lm-evaluation-harness", TaskVersion: "0", Args: map[string]string{"backend": "hf-causal-experimental", "batch_size": "auto"}},
 			Model:   "acme/support-560m",
 		},
 		{
 			Task: "lambada_openai", Dataset: eval.Dataset{ID: "lambada_openai"},
 			Metric: eval.Metric{Name: "perplexity", Direction: eval.Lower},
-			Value:  28.67792043529687, Stderr: ptr(1.0838905590384336), Shots: ptr(0),
+			Value:  28.67792043529687, Stderr: new(1.0838905590384336), Shots: new(0),
 			Harness: eval.Harness{Name: "lm-evaluation-harness", TaskVersion: "0", Args: map[string]string{"backend": "hf-causal-experimental", "batch_size": "auto"}},
 			Model:   "acme/support-560m",
 		},
@@ -118,15 +119,15 @@ func TestParseLMEvalOld(t *testing.T) {
 func TestParseInspect(t *testing.T) {
 	r := parse(t, "inspect.json") // as version 0.3.285 has written it, without most of its samples
 	common := eval.Result{
-		Task: "sums", Dataset: eval.Dataset{ID: "acme/sums"}, N: 10, Shots: ptr(3),
+		Task: "sums", Dataset: eval.Dataset{ID: "acme/sums"}, N: 10, Shots: new(3),
 		Harness: eval.Harness{Name: "inspect", Version: "0.3.285", TaskVersion: "2", Args: map[string]string{"epochs": "2", "fewshot": "3", "temperature": "0.5"}},
 		Model:   "mockllm/model", When: "2026-11-23T11:49:48Z",
 	}
 	includes, match := common, common
 	includes.Metric = eval.Metric{Name: "accuracy", Filter: "includes", Direction: eval.Higher, Unit: eval.Fraction}
-	includes.Value, includes.Stderr = 1, ptr(0.0)
+	includes.Value, includes.Stderr = 1, new(0.0)
 	match.Metric = eval.Metric{Name: "accuracy", Filter: "match", Direction: eval.Higher, Unit: eval.Fraction}
-	match.Value, match.Stderr = 0.7, ptr(0.15275252316519464)
+	match.Value, match.Stderr = 0.7, new(0.15275252316519464)
 	if diff := cmp.Diff([]eval.Result{match, includes}, r.Results); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

@@ -40,9 +40,7 @@ type versionFacts struct {
 func (f *versionFacts) takeIndex(i ocispec.Index) []ocispec.Descriptor {
 	var models []ocispec.Descriptor
 	f.annotations = map[string]string{}
-	for k, v := range i.Annotations {
-		f.annotations[k] = v
-	}
+	maps.Copy(f.annotations, i.Annotations)
 	for _, d := range i.Manifests {
 		v := variant.Read(d)
 		if isModel(d) || v.IsKnown() {

@@ -122,7 +122,7 @@ func ParseEntry(manifest []byte) (Entry, error) {
 	}
 	e.Time = e.Time.UTC()
 	if parents := said[mediatypes.AnnotationParents]; parents != "" {
-		for _, p := range strings.Split(parents, ",") {
+		for p := range strings.SplitSeq(parents, ",") {
 			e.Previous = append(e.Previous, digest.Digest(p))
 		}
 	}
