@@ -41,9 +41,6 @@ func pick(t *testing.T, r *eval.Report, task, metric, filter string) eval.Result
 	return eval.Result{}
 }
 
-//go:fix inline
-func ptr[T any](v T) *T { return new(v) }
-
 func TestParseLMEval(t *testing.T) {
 	r := parse(t, "lm-eval-0.4.json")
 	if r.Format != eval.FormatLMEval {
