@@ -23,15 +23,19 @@ demo: build ## push, sign, verify and pull a real model through an embedded regi
 	@bash tools/demo.sh $(BIN)
 
 .PHONY: test
-test: ## all unit tests, with the race detector where goroutines run, and the command-line scripts against the built binary
+test: ## all unit tests, and the command-line scripts against the built binary
 	@bash tools/test.sh
 
 .PHONY: test-bin
 test-bin: build ## the command-line scripts against the built binary
 	MODELREG_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 -run '^TestScript' ./cmd/modelreg
 
+.PHONY: race
+race: ## the tests of the packages with goroutines, with the race detector
+	@bash tools/race.sh
+
 .PHONY: check
-check: lint test ## what to run before a commit
+check: lint test race ## what to run before a commit
 
 .PHONY: lint
 lint: ## gofumpt, vet, staticcheck, go fix, tidy modules

@@ -55,12 +55,13 @@ func (s *Store) SetUploadHabit(host, text string) error {
 	}
 	defer unlock()
 	all := s.readHabits()
-	all.Hosts[host] = habit{Text: text, Time: time.Now().Unix()}
-	for len(all.Hosts) > maxHabits {
+	delete(all.Hosts, host)
+	for len(all.Hosts) >= maxHabits {
 		delete(all.Hosts, slices.MinFunc(slices.Sorted(maps.Keys(all.Hosts)), func(a, b string) int {
 			return int(all.Hosts[a].Time - all.Hosts[b].Time)
 		}))
 	}
+	all.Hosts[host] = habit{Text: text, Time: time.Now().Unix()}
 	raw, err := json.Marshal(all, json.Deterministic(true))
 	if err != nil {
 		return fmt.Errorf("note habit: %w", err)
