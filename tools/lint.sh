@@ -6,6 +6,9 @@ tool() { go tool -modfile=tools/go.mod "$@"; }
 bad=0
 say() { echo "lint: $*"; }
 
+say 'large files'
+out=$(git ls-files -z | xargs -0 -r find 2>/dev/null -size +1024k)
+[ -z "$out" ] || { echo "over 1 MiB, or built (git rm --cached FILE):"; echo "$out"; bad=1; }
 say gofmt
 out=$(git ls-files '*.go' | xargs -r gofmt -l)
 [ -z "$out" ] || { echo "not formatted (run: gofmt -w FILE):"; echo "$out"; bad=1; }
