@@ -17,6 +17,7 @@ import (
 type attestFlags struct {
 	predicateType, predicate string
 	layout                   string
+	again                    bool
 	signer                   signerFlags
 }
 
@@ -43,7 +44,8 @@ URI, or one of cosign's short names
   test-result       https://in-toto.io/attestation/test-result/v0.1
   custom            https://cosign.sigstore.dev/attestation/v1
 
-The same statement by the same key again changes nothing.`,
+The same statement by the same key or identity again changes nothing (--again adds it).
+One that says something else is another, beside the first: nothing is replaced.`,
 		Example: `  modelreg attest ghcr.io/acme/support:v1 --type cyclonedx --predicate bom.json --key cosign.key
   modelreg attest ghcr.io/acme/support:v1 --type https://acme.example/eval/v1 --predicate - --key cosign.key <eval.json`,
 		Args:              exactArgs(1),
@@ -53,6 +55,7 @@ The same statement by the same key again changes nothing.`,
 	fl := cmd.Flags()
 	fl.StringVar(&f.predicateType, "type", "", "`TYPE` of the predicate: a URI or a short name")
 	fl.StringVar(&f.predicate, "predicate", "", "`FILE` with the predicate; - is standard input")
+	fl.BoolVar(&f.again, "again", false, againUsage)
 	f.signer.add(cmd)
 	choose(cmd, choiceFlag{value: &f.layout, name: "attestation-layout", usage: "`bundle|classic`: a referrer, or cosign's older tag"}, "bundle", "classic")
 	completeTypes(cmd, "type")
@@ -96,12 +99,12 @@ func (a *app) attest(cmd *cobra.Command, arg string, f attestFlags) error {
 		return err
 	}
 	format := map[string]signing.Format{"bundle": signing.Bundle, "classic": signing.Classic}[f.layout]
-	res, err := h.Attest(cmd.Context(), r, s, p, signing.AttestOptions{Format: format})
+	res, err := h.Attest(cmd.Context(), r, s, p, signing.AttestOptions{Format: format, Again: f.again})
 	if err != nil {
 		return err
 	}
 	if res.Attestations == 0 {
-		a.printer.Note("attested before with this key: nothing to do")
+		a.printer.Note("attested before %s: nothing to do (--again attests once more)", f.signer.asWhom())
 	} else {
 		a.printer.Note("attested %s: %s", res.Digest, signing.PredicateName(res.PredicateType))
 	}

@@ -119,6 +119,9 @@ func (a *app) signFiles(cmd *cobra.Command, arg string, who signerFlags) error {
 	if cmd.Flags().Changed("signature-layout") {
 		return usagef("--oms and --signature-layout do not go together: the files' signature is a bundle")
 	}
+	if cmd.Flags().Changed("again") {
+		return usagef("--oms and --again do not go together: the files' signature is made once for each signer")
+	}
 	r, err := a.parse(arg)
 	if err != nil {
 		return err

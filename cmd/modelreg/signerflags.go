@@ -46,6 +46,14 @@ func (f *signerFlags) given() bool { return f.key != "" || f.withoutKey() }
 
 func (f *signerFlags) withoutKey() bool { return f.keyless || f.token != "" }
 
+// asWhom says in a sentence who signs.
+func (f *signerFlags) asWhom() string {
+	if f.withoutKey() {
+		return "by this identity"
+	}
+	return "with this key"
+}
+
 // fits refuses a layout that has no place for the signature.
 func (f *signerFlags) fits(flag, layout string) error {
 	if f.withoutKey() && layout != "bundle" {

@@ -60,7 +60,7 @@ func (a *app) keygen(ctx context.Context, prefix string) error {
 func newSign(a *app) *cobra.Command {
 	var signer signerFlags
 	var layout string
-	var files bool
+	var files, again bool
 	var dir dirFlags
 	cmd := &cobra.Command{
 		Use:   "sign REF | DIR",
@@ -77,6 +77,10 @@ who signed what digest is public for good; --signing-config, or the URLs, name a
 deployment. A key's signatures are logged and stamped too with --rekor-url and
 --timestamp-url. docs/signing.md has more.
 
+What the same key or identity has signed before is not signed again (--again does).
+Whether an identity has is known where --trusted-root, or what "modelreg trust update"
+has fetched, says whom to believe.
+
 ` + signDirHelp,
 		Example: `  modelreg sign ghcr.io/acme/support@sha256:… --key cosign.key
   modelreg sign ./model --key cosign.key
@@ -87,29 +91,39 @@ deployment. A key's signatures are logged and stamped too with --rekor-url and
 			return a.either(
 				cmd, args[0],
 				command{[]string{"signature", "force"}, func() error { return a.signDir(cmd, args[0], signer, dir) }},
-				command{[]string{"signature-layout", "oms"}, func() error {
+				command{[]string{"signature-layout", "oms", "again"}, func() error {
 					if files {
 						return a.signFiles(cmd, args[0], signer)
 					}
-					return a.sign(cmd, args[0], signer, layout)
+					return a.sign(cmd, args[0], signer, signFlags{layout: layout, again: again})
 				}},
 			)
 		},
 	}
 	dir.addSign(cmd)
 	cmd.Flags().BoolVar(&files, "oms", false, "sign the files and not the version, as OpenSSF Model Signing does, and attach that; none is read, and pull --oms brings model.sig")
+	cmd.Flags().BoolVar(&again, "again", false, againUsage)
 	signer.add(cmd)
 	choose(cmd, choiceFlag{value: &layout, name: "signature-layout", usage: "`bundle|classic|both`: a referrer, or cosign's older tag"}, "bundle", "classic", "both")
 	return cmd
 }
 
-func (a *app) sign(cmd *cobra.Command, arg string, f signerFlags, layout string) error {
+// againUsage describes --again, of sign and of attest.
+const againUsage = "sign also what the same key or identity has signed before"
+
+// signFlags say how a version is signed.
+type signFlags struct {
+	layout string
+	again  bool
+}
+
+func (a *app) sign(cmd *cobra.Command, arg string, f signerFlags, how signFlags) error {
 	r, err := a.parse(arg)
 	if err != nil {
 		return err
 	}
-	format := map[string]signing.Format{"bundle": signing.Bundle, "classic": signing.Classic, "both": signing.Both}[layout]
-	if err := f.fits("signature-layout", layout); err != nil {
+	format := map[string]signing.Format{"bundle": signing.Bundle, "classic": signing.Classic, "both": signing.Both}[how.layout]
+	if err := f.fits("signature-layout", how.layout); err != nil {
 		return err
 	}
 	s, err := a.signerOf(cmd.Context(), f)
@@ -120,12 +134,12 @@ func (a *app) sign(cmd *cobra.Command, arg string, f signerFlags, layout string)
 	if err != nil {
 		return err
 	}
-	res, err := h.Sign(cmd.Context(), r, s, signing.SignOptions{Format: format})
+	res, err := h.Sign(cmd.Context(), r, s, signing.SignOptions{Format: format, Again: how.again})
 	if err != nil {
 		return err
 	}
 	if res.Signatures == 0 {
-		a.printer.Note("signed before with this key: nothing to do")
+		a.printer.Note("signed before %s: nothing to do (--again signs once more)", f.asWhom())
 	} else {
 		a.printer.Note("signed %s", res.Digest)
 	}

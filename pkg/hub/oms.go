@@ -17,7 +17,8 @@ import (
 // SignFiles signs the files of the version that r resolves to as OpenSSF Model
 // Signing does, and attaches the signature to the version. No file is read: the
 // digests are in the manifest. The result counts no signature, since none is of
-// the version itself; see [Hub.Sign].
+// the version itself; see [Hub.Sign]. What the same party has signed before is
+// not signed again.
 func (h *Hub) SignFiles(ctx context.Context, r ref.Reference, s *signing.Signer) (*SignResult, error) {
 	t, err := h.resolve(ctx, r)
 	if err != nil {
@@ -58,16 +59,20 @@ func signFiles(ctx context.Context, t *target, s *signing.Signer) (digest.Digest
 	return st.Root(), err
 }
 
-// attachedBy tells whether the same key has said the same before.
+// attachedBy tells whether the same party has said the same before.
 func attachedBy(ctx context.Context, t *target, s *signing.Signer, st *oms.Statement) (bool, error) {
-	if s.Public() == nil {
-		return false, nil // another key each time
+	trust, err := s.Trust(ctx)
+	if err != nil {
+		return false, err
+	}
+	if trust.Check() != nil {
+		return false, nil // nobody can tell
 	}
 	for raw, err := range signing.DetachedOf(ctx, t.repo, t.version(), oms.PredicateType) {
 		if err != nil {
 			return false, err
 		}
-		v, err := oms.Verify(ctx, raw, signing.Trust{Keys: []*signing.PublicKey{s.Public()}})
+		v, err := oms.Verify(ctx, raw, trust)
 		if err == nil && v.Statement.Root() == st.Root() && v.Statement.Compare(digests(st)).None() {
 			return true, nil
 		}

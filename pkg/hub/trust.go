@@ -41,7 +41,7 @@ type Signer struct {
 type SignResult struct {
 	Reference  string `json:"reference"`
 	Digest     string `json:"digest"`
-	Signatures int    `json:"signatures"` // made now: 0 when the same key had signed before
+	Signatures int    `json:"signatures"` // made now: 0 when the same party had signed before
 
 	// ModelSignature is the digest that stands for all files, in the signature
 	// of OpenSSF Model Signing that was asked for.

@@ -52,11 +52,15 @@ type AttestOptions struct {
 	// several signers at the same moment one may lose: the tag is read,
 	// changed and written back.
 	Format Format
+
+	// Again adds an attestation also where the same party has said the same
+	// before.
+	Again bool
 }
 
 // Attest signs what p says of the target and attaches it in its repository. It
 // returns the manifest that it wrote, or none when the same party has signed the
-// same before in that layout: then nothing is written.
+// same before in that layout: then nothing is written, unless asked to.
 //
 // What is said is for the caller to know. Attest refuses what [Attestations]
 // would not read: a type that is no URI or is that of a signature, a predicate
@@ -74,7 +78,7 @@ func Attest(ctx context.Context, repo Repository, t Target, s *Signer, p Predica
 	if err != nil {
 		return none, fmt.Errorf("attest: %w", err)
 	}
-	v.attestations = true
+	v.attestations, v.again = true, opts.Again
 	st := newStatement(t, p)
 	var desc ocispec.Descriptor
 	switch opts.Format {

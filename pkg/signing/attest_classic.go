@@ -161,7 +161,10 @@ func (v *verification) attachClassic(ctx context.Context, repo Repository, s *Si
 		if err != nil {
 			return none, err
 		}
-		there, err := v.holdsStatement(ctx, st)
+		there := signed != nil && image.has(signed)
+		if !v.again {
+			there, err = v.holdsStatement(ctx, st)
+		}
 		if err != nil || there {
 			return made, err
 		}

@@ -26,6 +26,12 @@ func TestAttest(t *testing.T) {
 			if err != nil || again.Digest != "" || r.written != written {
 				t.Errorf("the same again: %v, %v, %d writes; want none", again, err, r.written-written)
 			}
+			twice := opts
+			twice.Again = true
+			again, err = signing.Attest(t.Context(), r, model, alice().signer, scanPredicate, twice)
+			if err != nil || again.Digest == "" || again.Digest == made.Digest {
+				t.Errorf("the same once more as asked: %v, %v; want another", again, err)
+			}
 			for _, more := range []struct {
 				key *testKey
 				p   signing.Predicate
@@ -39,8 +45,8 @@ func TestAttest(t *testing.T) {
 				}
 			}
 			report, err := signing.Attestations(t.Context(), r, model, trustAlice())
-			if err != nil || len(report.Attestations) != 3 || len(report.Rejected) != 1 {
-				t.Fatalf("Attestations = %+v, %v; want alice's three", report, err)
+			if err != nil || len(report.Attestations) != 4 || len(report.Rejected) != 1 {
+				t.Fatalf("Attestations = %+v, %v; want alice's four", report, err)
 			}
 			first := report.Attestations[0]
 			if first.Type != scanType || string(first.Raw) != `{"scan":"FAILED"}` || first.Signer.Format != format {

@@ -57,29 +57,32 @@ func (s *Signer) With(services Services) (*Signer, error) {
 	return &Signer{signer: s.signer, public: s.public, services: services}, nil
 }
 
-// own is the verification that finds what s has signed already: nothing, for a
-// signer without a key who cannot tell what is to be believed.
+// Trust is whom s signs as: its key, or the identities that an authority may
+// write into a certificate for its token, on the word of the Roots of its
+// services. It is nobody, and fails [Trust.Check], where there is neither: a
+// keyless signer without Roots cannot tell what is to be believed.
+func (s *Signer) Trust(ctx context.Context) (Trust, error) {
+	if s.public != nil {
+		return Trust{Keys: []*PublicKey{s.public}}, nil
+	}
+	if s.services.Roots.authorities() == 0 {
+		return Trust{}, nil
+	}
+	token, err := s.idToken(ctx)
+	if err != nil {
+		return Trust{}, err
+	}
+	return Trust{Identities: tokenIdentities(token), Roots: s.services.Roots}, nil
+}
+
+// own is the verification that finds what s has signed already.
 func (s *Signer) own(ctx context.Context, repo Reader, t Target) (*verification, error) {
-	trust := Trust{}
-	switch {
-	case s.public != nil:
-		trust.Keys = []*PublicKey{s.public}
-	case s.services.Roots.authorities() > 0:
-		token, err := s.idToken(ctx)
-		if err != nil {
-			return nil, err
-		}
-		trust.Identities, trust.Roots = tokenIdentities(token), s.services.Roots
+	trust, err := s.Trust(ctx)
+	if err != nil {
+		return nil, err
 	}
 	v := &verification{repo: repo, target: t, trust: trust}
-	for _, id := range trust.Identities {
-		m, err := id.matcher()
-		if err != nil {
-			return nil, err
-		}
-		v.identities = append(v.identities, m)
-	}
-	return v, nil
+	return v, v.prepare()
 }
 
 // idToken gets an OIDC token for a certificate.

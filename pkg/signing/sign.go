@@ -25,11 +25,15 @@ type SignOptions struct {
 
 	// Annotations are signed along, as "cosign sign -a" does.
 	Annotations map[string]string
+
+	// Again adds a signature also where the same party has signed the same
+	// before.
+	Again bool
 }
 
 // Sign signs the target's digest and attaches the signature in its repository.
 // It returns the manifests that it wrote: none for a layout in which the same
-// key has signed the same before. A bundle that is in no log, or has no timestamp,
+// party has signed the same before, unless asked to. A bundle that is in no log, or has no timestamp,
 // and would have one by the signer's services, is made again.
 //
 // The private key sees the digest alone; that the target exists and is what the
@@ -39,7 +43,7 @@ func Sign(ctx context.Context, repo Repository, t Target, s *Signer, opts SignOp
 	if err := t.check(); err != nil {
 		return nil, fmt.Errorf("sign: %w", err)
 	}
-	var steps []func(context.Context, Repository, Target, *Signer, map[string]string) (ocispec.Descriptor, error)
+	var steps []func(context.Context, Repository, Target, *Signer, SignOptions) (ocispec.Descriptor, error)
 	switch opts.Format {
 	case Bundle:
 		steps = append(steps, signBundle)
@@ -52,7 +56,7 @@ func Sign(ctx context.Context, repo Repository, t Target, s *Signer, opts SignOp
 	}
 	var made []ocispec.Descriptor
 	for _, sign := range steps {
-		desc, err := sign(ctx, repo, t, s, opts.Annotations)
+		desc, err := sign(ctx, repo, t, s, opts)
 		if err != nil {
 			return made, fmt.Errorf("sign: %w", err)
 		}
@@ -64,12 +68,13 @@ func Sign(ctx context.Context, repo Repository, t Target, s *Signer, opts SignOp
 }
 
 // signBundle attaches a signature as a bundle, unless it is there.
-func signBundle(ctx context.Context, repo Repository, t Target, s *Signer, annotations map[string]string) (ocispec.Descriptor, error) {
-	st := newStatement(t, Predicate{Type: predicateSign, Raw: emptyPredicate()}).annotate(annotations)
+func signBundle(ctx context.Context, repo Repository, t Target, s *Signer, opts SignOptions) (ocispec.Descriptor, error) {
+	st := newStatement(t, Predicate{Type: predicateSign, Raw: emptyPredicate()}).annotate(opts.Annotations)
 	v, err := s.own(ctx, repo, t)
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
+	v.again = opts.Again
 	return v.attach(ctx, repo, s, st)
 }
 
@@ -130,13 +135,17 @@ func (v *verification) checkWanted(m *protobundle.VerificationMaterial) error {
 	return nil
 }
 
-// findBundle tells whether those whom v trusts have signed the statement already.
+// findBundle tells whether those whom v trusts have signed the statement already,
+// and that is enough.
 func (v *verification) findBundle(ctx context.Context, st *statement) (bool, error) {
 	candidates, err := bundleReferrers(ctx, v.repo, v.target)
 	if err != nil {
 		return false, err
 	}
 	for _, desc := range candidates {
+		if v.again {
+			break
+		}
 		_, there, err := v.bundle(ctx, desc)
 		if err != nil && !isOwnFault(err) {
 			return false, fmt.Errorf("read signatures: %w", err)

@@ -27,7 +27,7 @@ import (
 const classicTries = 8
 
 // signClassic adds a signature to those behind the tag, unless it is there.
-func signClassic(ctx context.Context, repo Repository, t Target, s *Signer, annotations map[string]string) (ocispec.Descriptor, error) {
+func signClassic(ctx context.Context, repo Repository, t Target, s *Signer, opts SignOptions) (ocispec.Descriptor, error) {
 	none := ocispec.Descriptor{}
 	if s.signer == nil {
 		return none, errKeylessClassic
@@ -36,7 +36,7 @@ func signClassic(ctx context.Context, repo Repository, t Target, s *Signer, anno
 	if !ok {
 		return none, fmt.Errorf("the classic format has no tag for a %s digest", t.Descriptor.Digest.Algorithm())
 	}
-	payload, err := makePayload(t, annotations)
+	payload, err := makePayload(t, opts.Annotations)
 	if err != nil {
 		return none, err
 	}
@@ -47,7 +47,11 @@ func signClassic(ctx context.Context, repo Repository, t Target, s *Signer, anno
 		if err != nil {
 			return none, err
 		}
-		if image.holds(ctx, payload, t, s.public) {
+		there := sig != nil && image.has(sig)
+		if !opts.Again {
+			there = image.holds(ctx, payload, t, s.public)
+		}
+		if there {
 			return made, nil
 		}
 		if sig == nil {
@@ -104,6 +108,21 @@ func (image *classicImage) holds(ctx context.Context, payload []byte, t Target, 
 		}
 		sig := layer.Annotations[static.SignatureAnnotationKey]
 		if _, err := classicKey(ctx, payload, sig, t, []*PublicKey{key}); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// has tells whether the image has just this signature or attestation.
+func (image *classicImage) has(sig oci.Signature) bool {
+	dgst, errDigest := sig.Digest()
+	annotations, err := sig.Annotations()
+	if image == nil || err != nil || errDigest != nil {
+		return false
+	}
+	for _, layer := range image.manifest.Layers {
+		if layer.Digest.String() == dgst.String() && layer.Annotations[static.SignatureAnnotationKey] == annotations[static.SignatureAnnotationKey] {
 			return true
 		}
 	}

@@ -66,6 +66,14 @@ func TestSign(t *testing.T) {
 			if again := mustSign(t, r, model, alice(), opts); len(again) > 0 || r.written != written {
 				t.Errorf("signing again made %v and wrote %d things, want nothing", again, r.written-written)
 			}
+			opts.Again = true
+			if again := mustSign(t, r, model, alice(), opts); len(again) != len(tt.formats) {
+				t.Errorf("signing once more as asked made %v, want %d manifests", again, len(tt.formats))
+			}
+			if n := len(mustVerify(t, r, model, alice()).Signers); n != 1 {
+				t.Errorf("two signatures by one key are %d signers", n)
+			}
+			opts.Again = false
 			if other := mustSign(t, r, model, alice(), signing.SignOptions{Format: tt.format}); len(other) != len(tt.formats) {
 				t.Errorf("signing with other annotations made %v, want a signature of its own", other)
 			}

@@ -149,6 +149,9 @@ type verification struct {
 	// wanted is what bundles must bring along, whatever it is worth.
 	wanted demand
 
+	// again has a statement attached that is there already.
+	again bool
+
 	// attestations looks for statements that are no signatures. They may be
 	// large, and spent counts their bytes.
 	attestations bool
