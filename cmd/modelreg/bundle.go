@@ -236,21 +236,17 @@ func (a *app) trustFiles(f bundleFlags, opts hub.BundleOptions) ([]hub.TrustFile
 	return files, nil
 }
 
-// rootOf is the trusted root of the configuration where certificates are
-// trusted, for they are worth nothing without it.
+// rootOf is the trusted root that is used unless one is named, where certificates
+// are trusted, for they are worth nothing without it.
 func (a *app) rootOf(opts hub.BundleOptions) string {
 	if opts.Trust == nil || opts.Trust.Roots == nil {
 		return ""
 	}
-	if a.config.TrustedRoot != "" {
-		return a.config.TrustedRoot
+	found, err := a.findRoot("")
+	if err != nil {
+		return ""
 	}
-	for _, file := range cosignRoots() {
-		if _, err := readSmall(file, maxTrustedRoot); err == nil {
-			return file
-		}
-	}
-	return ""
+	return found.file
 }
 
 // bundle runs one of the commands, and prints what it did.

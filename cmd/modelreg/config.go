@@ -44,6 +44,10 @@ type config struct {
 	// are believed of.
 	TrustedRoot string `yaml:"trusted-root,omitempty"`
 
+	// TrustRepository is the URL at which the sigstore deployment that is used
+	// unless another is named publishes its trusted root.
+	TrustRepository string `yaml:"trust-repository,omitempty"`
+
 	// Policy is what every version is held against: a file, or oci://REF that
 	// one of PolicyKeys, files too, or the identity has signed.
 	Policy         string   `yaml:"policy,omitempty"`
@@ -164,6 +168,7 @@ func newConfig(a *app) *cobra.Command {
   policy                 FILE or oci://REF: refuse versions that this policy does not allow
   policy-keys            public key files, separated by commas, of which one must have signed a policy at oci://REF
   policy-identity        or the identity that a certificate must have been issued to, by policy-issuer
+  trust-repository       URL of the TUF repository that says whom to believe without trusted-root ("trust update")
   trust-roots.NAME       FILE like trusted-root, for what a policy calls NAME
   evaluations            repositories, separated by commas, in which others keep what they have measured ("eval list")
 
@@ -174,7 +179,7 @@ directory of what must outlive the cache (default: modelreg in XDG_STATE_HOME).`
 		Args: subcommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	settings := positions(words("default.registry", "registries.alias.", "cache", "realms.", mirrorKey, scannerKey, "certs.d", "trusted-root", "policy", "policy-keys", "policy-identity", "policy-issuer", trustRootKey, "evaluations"))
+	settings := positions(words("default.registry", "registries.alias.", "cache", "realms.", mirrorKey, scannerKey, "certs.d", "trusted-root", "trust-repository", "policy", "policy-keys", "policy-identity", "policy-issuer", trustRootKey, "evaluations"))
 	cmd.AddCommand(
 		&cobra.Command{
 			Use: "path", Short: "Print where the configuration is", Args: exactArgs(0),
@@ -228,6 +233,7 @@ func (c config) settings() map[string]string {
 	}
 	put("certs.d", c.HostsDir)
 	put("trusted-root", c.TrustedRoot)
+	put("trust-repository", c.TrustRepository)
 	put("evaluations", strings.Join(c.Evaluations, ","))
 	put("policy", c.Policy)
 	put("policy-keys", strings.Join(c.PolicyKeys, ","))
@@ -344,6 +350,8 @@ func (c *config) set(key, value string) error {
 		c.HostsDir = value
 	case key == "trusted-root":
 		c.TrustedRoot = value
+	case key == "trust-repository":
+		c.TrustRepository = value
 	case key == "evaluations":
 		c.Evaluations = nil
 		if value != "" {
@@ -354,7 +362,7 @@ func (c *config) set(key, value string) error {
 	case strings.HasPrefix(key, "policy"):
 		return c.setPolicy(key, value)
 	default:
-		return usagef("set %s: no such setting: use default.registry, registries.alias.NAME, cache, realms.HOST, mirrors.HOST, scanners.NAME, certs.d, trusted-root, trust-roots.NAME, policy, policy-keys, policy-identity, policy-issuer or evaluations", key)
+		return usagef("set %s: no such setting: use default.registry, registries.alias.NAME, cache, realms.HOST, mirrors.HOST, scanners.NAME, certs.d, trusted-root, trust-repository, trust-roots.NAME, policy, policy-keys, policy-identity, policy-issuer or evaluations", key)
 	}
 	return nil
 }

@@ -85,7 +85,7 @@ var classes = []class{
 	{
 		exitUnverified, "unverified", "verification failed: no signature, an untrusted one, or one for something else",
 		"check the key, and that this very version was signed with it; nothing was fetched or written",
-		[]error{signing.ErrNoSignature, signing.ErrNoAttestation, signing.ErrUntrusted, signing.ErrTooMany, hub.ErrBundleTrust, hub.ErrBrokenLog},
+		[]error{signing.ErrNoSignature, signing.ErrNoAttestation, signing.ErrUntrusted, signing.ErrTooMany, signing.ErrTrustRepository, hub.ErrBundleTrust, hub.ErrBrokenLog},
 	},
 	{
 		exitPolicy, "policy", "a policy says no, or a tag went back to an older version",
@@ -212,6 +212,8 @@ func hint(err error) string {
 			fork.Repository, shortRevision(fork.Ours.String()), fork.Branch, fork.Repository, fork.Branch)
 	}
 	switch {
+	case errors.Is(err, signing.ErrTrustRepository):
+		return "nothing has changed: what was fetched before stays in use; where that goes on, ask those who publish it, or on another network"
 	case errors.Is(err, lock.ErrNoFile):
 		return "\"modelreg lock add NAME REF\" makes one; --file names one that is elsewhere"
 	case errors.Is(err, artifact.ErrNotModel):

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/sigstore/sigstore/pkg/signature"
@@ -22,9 +23,20 @@ import (
 	"github.com/modelreg/modelreg/internal/testsigstore"
 )
 
-// setupSigstore tells a script where a sigstore deployment is, with the files
-// that go with it in $SIGSTORE.
-func setupSigstore(env *testscript.Env, d *testsigstore.Deployment) error {
+// publish makes a repository that says whom to believe of a deployment, and whom
+// to sign with.
+func publish(t *testing.T, d *testsigstore.Deployment) *testsigstore.TrustRepository {
+	t.Helper()
+	r := testsigstore.NewTrustRepository(t)
+	r.Publish(map[string][]byte{
+		"trusted_root.json": d.TrustedRoot(), "signing_config.v0.2.json": d.SigningConfig(testsigstore.RekorV2),
+	}, time.Now().Add(time.Hour))
+	return r
+}
+
+// setupSigstore tells a script where a sigstore deployment is, and where it is
+// published, with the files that go with it in $SIGSTORE.
+func setupSigstore(env *testscript.Env, d *testsigstore.Deployment, tuf *testsigstore.TrustRepository) error {
 	dir := filepath.Join(env.WorkDir, ".sigstore")
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
@@ -34,13 +46,14 @@ func setupSigstore(env *testscript.Env, d *testsigstore.Deployment) error {
 		"signing.json":   d.SigningConfig(testsigstore.RekorV2),
 		"signing-1.json": d.SigningConfig(testsigstore.RekorV1),
 		"alice":          []byte(d.Token("alice@example.com") + "\n"),
+		"tuf-root.json":  tuf.Root(),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
 			return err
 		}
 	}
 	for name, value := range map[string]string{
-		"SIGSTORE": dir, "FULCIO": d.Fulcio, "REKOR": d.Rekor, "TSA": d.TSA, "ISSUER": d.Issuer,
+		"SIGSTORE": dir, "FULCIO": d.Fulcio, "REKOR": d.Rekor, "TSA": d.TSA, "ISSUER": d.Issuer, "TUF": tuf.URL,
 		"TOKEN_OF_BOB": d.Token("bob@example.com"),
 	} {
 		env.Setenv(name, value)

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"sync"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -45,6 +46,7 @@ type app struct {
 	variant  variantFlags
 
 	opened *store.Store // nil until a command needs it
+	stale  sync.Once    // for the warning about the trusted root
 }
 
 // run executes one command line and returns the exit code.
@@ -94,7 +96,7 @@ in the default registry of the configuration ("modelreg config").`,
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(
 		newInit(a), newPush(a), newPull(a), newCopy(a), newBundle(a), newImport(a), newInspect(a), newLs(a), newResolve(a), newTag(a), newCat(a), newTensors(a),
-		newLogin(a), newLogout(a), newKeygen(a), newSign(a), newVerify(a), newLock(a), newLineage(a), newAttest(a), newScan(a), newTree(a),
+		newLogin(a), newLogout(a), newKeygen(a), newSign(a), newVerify(a), newLock(a), newLineage(a), newAttest(a), newScan(a), newTree(a), newTrust(a),
 		newCard(a), newBOM(a),
 		newDiff(a), newLog(a), newShow(a), newStatus(a), newBranch(a), newRevert(a), newMerge(a),
 		newPolicy(a), newEval(a),

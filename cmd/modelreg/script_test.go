@@ -52,6 +52,7 @@ func TestScript(t *testing.T) {
 	}
 	models.Gate("acme/gated")
 	sigstore := testsigstore.New(t, testsigstore.Options{}).Serve()
+	published := publish(t, sigstore)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
@@ -63,7 +64,7 @@ func TestScript(t *testing.T) {
 			env.Setenv("PRIVATE", private.Host) // wants a login
 			env.Setenv("HF_ENDPOINT", models.URL())
 			env.Setenv("MODELSCOPE_DOMAIN", models.URL())
-			if err := setupSigstore(env, sigstore); err != nil {
+			if err := setupSigstore(env, sigstore, published); err != nil {
 				return err
 			}
 			return setupScript(env)

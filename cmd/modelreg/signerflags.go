@@ -38,7 +38,7 @@ func (f *signerFlags) add(cmd *cobra.Command) {
 	choose(cmd, choiceFlag{value: &f.rekorVersion, name: "rekor-version", usage: "API of --rekor-url: `2|1`"}, "2", "1")
 	fl.StringArrayVar(&f.timestamps, "timestamp-url", nil, "have the signature stamped by the timestamp authority at `URL` (repeatable)")
 	fl.BoolVar(&f.noLog, "no-log", false, "write to no transparency log, whatever the other flags say; keyless signatures are stamped then")
-	fl.StringVar(&f.root, "trusted-root", "", "attach a signature only if the trusted root in `FILE` believes it")
+	fl.StringVar(&f.root, "trusted-root", "", "attach a signature only if the trusted root in `FILE` believes it (default of --keyless without other flags: what \"trust update\" has fetched)")
 }
 
 // given tells whether there is something to sign with.
@@ -113,8 +113,8 @@ func (a *app) tellLogs(s signing.Services, keyless bool) {
 }
 
 // services are those that the flags name. Without any, a keyless signature is
-// made with the public sigstore's; with some of a private deployment no other is
-// asked besides.
+// made with the usual ones; with some of a private deployment no other is asked
+// besides.
 func (a *app) services(f signerFlags) (signing.Services, error) {
 	var s signing.Services
 	given := f.fulcio != "" || f.rekor != "" || len(f.timestamps) > 0
@@ -135,7 +135,10 @@ func (a *app) services(f signerFlags) (signing.Services, error) {
 			s.Logs = []signing.LogService{{URL: f.rekor, Version: int(f.rekorVersion[0] - '0')}}
 		}
 	case f.withoutKey():
-		s = signing.PublicServices()
+		var err error
+		if s, err = a.usualServices(); err != nil {
+			return s, err
+		}
 	}
 	if f.noLog {
 		s.Logs = nil

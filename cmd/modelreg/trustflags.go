@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,7 +36,7 @@ func (f *trustFlags) add(fl *pflag.FlagSet) {
 	fl.StringArrayVar(&f.identityRegexps, "certificate-identity-regexp", nil, "the same, for all that match `REGEXP`, anchored with ^ and $ (repeatable)")
 	fl.StringVar(&f.issuer, "certificate-oidc-issuer", "", "and only if `URL` is the provider that vouched for them")
 	fl.StringVar(&f.issuerRegexp, "certificate-oidc-issuer-regexp", "", "the same, for providers that match `REGEXP`, anchored")
-	fl.StringVar(&f.root, "trusted-root", "", "the sigstore deployment that certificates are of: its trusted_root.json in `FILE` (default: the configuration's, else what cosign has cached)")
+	fl.StringVar(&f.root, "trusted-root", "", "the sigstore deployment that certificates are of: its trusted_root.json in `FILE` (default: the configuration's, what \"trust update\" has fetched, or what cosign has cached)")
 	fl.BoolVar(&f.requireLog, "require-log", false, "count only signatures, also by keys, that are in a transparency log of the trusted root")
 	fl.BoolVar(&f.requireTime, "require-timestamp", false, "count only signatures that a timestamp authority of the trusted root has stamped")
 	fl.BoolVar(&f.ignoreLog, "insecure-ignore-tlog", false, "take certificates' signatures that are in no log, if a timestamp authority has stamped them")
@@ -114,23 +113,58 @@ func (f *trustFlags) certificates() ([]signing.Identity, error) {
 // maxTrustedRoot bounds a trusted root's file, in bytes.
 const maxTrustedRoot = 1 << 20
 
-// trustedRoot reads the trusted root of the flag, or that of the configuration,
-// or what cosign keeps of the public sigstore. Nothing is asked of the network.
+// trustedRoot reads the trusted root of the flag, or the one that is used without.
+// Nothing is asked of the network. One that is out of date is used, and that is
+// said: whoever has no network has no newer one.
 func (a *app) trustedRoot(file string) (*signing.Roots, error) {
-	if file = cmp.Or(file, a.config.TrustedRoot); file != "" {
-		return readTrustedRoot(file)
+	found, err := a.findRoot(file)
+	if err != nil {
+		return nil, err
 	}
-	for _, file := range cosignRoots() {
+	if found.kept != nil && time.Now().After(found.kept.Expires) {
+		a.warnStale(found.kept)
+	}
+	return found.roots, nil
+}
+
+// A foundRoot is a trusted root, and where it is from.
+type foundRoot struct {
+	roots  *signing.Roots
+	file   string
+	source string             // "flag", "configuration", "fetched" or "cosign"
+	kept   *signing.Published // nil unless it was fetched
+}
+
+// findRoot finds the trusted root of the flag, or that of the configuration, or
+// what was fetched, or what cosign keeps of the public sigstore.
+func (a *app) findRoot(file string) (*foundRoot, error) {
+	source := "flag"
+	if file == "" {
+		file, source = a.config.TrustedRoot, "configuration"
+	}
+	if file != "" {
 		roots, err := readTrustedRoot(file)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
+		return &foundRoot{roots: roots, file: file, source: source}, err
+	}
+	kept, err := a.keptTrust()
+	if err != nil {
+		return nil, err
+	}
+	if kept != nil {
+		roots, err := signing.ParseTrustedRoot(kept.TrustedRoot)
+		return &foundRoot{roots: roots, file: kept.File, source: "fetched", kept: kept}, err
+	}
+	if a.config.TrustRepository == "" {
+		for _, file := range cosignRoots() {
+			if roots, err := readTrustedRoot(file); !errors.Is(err, fs.ErrNotExist) {
+				return &foundRoot{roots: roots, file: file, source: "cosign"}, err
+			}
 		}
-		return roots, err
 	}
 	return nil, usageError{
 		errors.New("no trusted root: certificates and logs are believed only of a sigstore deployment that is known"),
-		"give --trusted-root FILE, or set trusted-root in the configuration; \"cosign initialize\" fetches that of the public sigstore, " +
-			"and \"cosign trusted-root create\" makes one of a private deployment",
+		"\"modelreg trust update\" fetches that of the public sigstore; of a private deployment, give --trusted-root FILE, " +
+			"or set trusted-root in the configuration (\"cosign trusted-root create\" makes one)",
 	}
 }
 

@@ -106,6 +106,7 @@ type Owner struct {
 // of their own, each behind one package's API.
 var Owners = []Owner{
 	{"github.com/sigstore/", "pkg/signing pkg/signing/oms internal/testsigstore"},
+	{"github.com/theupdateframework/", "pkg/signing internal/testsigstore"},
 	{"github.com/google/go-containerregistry", "pkg/signing"}, // what cosign speaks
 	{"github.com/distribution/distribution", "pkg/registry"},
 	{"github.com/vbauerster/mpb", "internal/ui"},

@@ -1,7 +1,12 @@
 package signing
 
 import (
+	"cmp"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/sigstore/sigstore-go/pkg/root"
@@ -85,4 +90,54 @@ type keyMaterial struct {
 
 func (m keyMaterial) PublicKeyVerifier(string) (root.TimeConstrainedVerifier, error) {
 	return m.key, nil
+}
+
+// A Party is one of those that [Roots] believe.
+type Party struct {
+	// Kind is "certificate-authority", "transparency-log", "certificate-log" or
+	// "timestamp-authority".
+	Kind string
+
+	Name string // the URL, or whatever the trusted root calls it; may be empty
+
+	// ID is what it is known by, in hexadecimal: the ID of a log's key, or the
+	// SHA-256 of an authority's root certificate.
+	ID string
+
+	// From and Until are when its key was or is in use; zero if that is open.
+	From, Until time.Time
+}
+
+// Parties lists whom the roots believe, in the order of the kinds, the oldest
+// first.
+func (r *Roots) Parties() []Party {
+	var list []Party
+	for _, a := range r.trusted.FulcioCertificateAuthorities() {
+		if ca, ok := a.(*root.FulcioCertificateAuthority); ok {
+			list = append(list, Party{"certificate-authority", ca.URI, certificateID(ca.Root), ca.ValidityPeriodStart, ca.ValidityPeriodEnd})
+		}
+	}
+	for kind, logs := range map[string]map[string]*root.TransparencyLog{"transparency-log": r.trusted.RekorLogs(), "certificate-log": r.trusted.CTLogs()} {
+		for id, log := range logs {
+			list = append(list, Party{kind, log.BaseURL, id, log.ValidityPeriodStart, log.ValidityPeriodEnd})
+		}
+	}
+	for _, a := range r.trusted.TimestampingAuthorities() {
+		if tsa, ok := a.(*root.SigstoreTimestampingAuthority); ok {
+			list = append(list, Party{"timestamp-authority", tsa.URI, certificateID(tsa.Root), tsa.ValidityPeriodStart, tsa.ValidityPeriodEnd})
+		}
+	}
+	kinds := []string{"certificate-authority", "transparency-log", "certificate-log", "timestamp-authority"}
+	slices.SortFunc(list, func(a, b Party) int {
+		return cmp.Or(slices.Index(kinds, a.Kind)-slices.Index(kinds, b.Kind), a.From.Compare(b.From), cmp.Compare(a.ID, b.ID))
+	})
+	return list
+}
+
+func certificateID(cert *x509.Certificate) string {
+	if cert == nil {
+		return ""
+	}
+	sum := sha256.Sum256(cert.Raw)
+	return hex.EncodeToString(sum[:])
 }

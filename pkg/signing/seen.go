@@ -89,7 +89,7 @@ func (s *Seen) Accept(ctx context.Context, name string, v SeenVersion, downgrade
 		return nil
 	}
 	list.Versions = next
-	if err := s.write(file, list); err != nil {
+	if err := writeSeen(file, list); err != nil {
 		return fmt.Errorf("write list of seen versions of %s: %w", name, err)
 	}
 	return nil
@@ -216,14 +216,21 @@ func parseSeen(raw []byte) (*seenFile, error) {
 	return &list, nil
 }
 
-// write replaces the file whole, and returns when it will be there after a
-// power cut: an older list would accept what this one refuses.
-func (s *Seen) write(file string, list *seenFile) error {
+// writeSeen replaces a list, for good: an older one would accept what this one
+// refuses.
+func writeSeen(file string, list *seenFile) error {
 	raw, err := json.Marshal(list)
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(s.dir, ".seen-*")
+	return writeWhole(file, raw)
+}
+
+// writeWhole replaces a file whole, and returns when it will be there after a
+// power cut.
+func writeWhole(file string, raw []byte) error {
+	dir := filepath.Dir(file)
+	f, err := os.CreateTemp(dir, ".new-*")
 	if err != nil {
 		return err
 	}
@@ -235,7 +242,7 @@ func (s *Seen) write(file string, list *seenFile) error {
 	if err := os.Rename(f.Name(), file); err != nil {
 		return err
 	}
-	return syncDir(s.dir)
+	return syncDir(dir)
 }
 
 // syncDir makes a new name in a directory durable, where directories can be

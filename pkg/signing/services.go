@@ -168,11 +168,12 @@ func (s Services) tellsTime() bool {
 
 func (s Services) none() bool { return len(s.Logs)+len(s.Timestamps) == 0 }
 
-// ErrService means that a certificate authority, log or timestamp authority
-// could not be used just now; ErrRefused that it refuses what it was asked.
+// ErrService means that a certificate authority, log, timestamp authority or
+// trust repository could not be used just now; ErrRefused that it refuses what it
+// was asked.
 var (
-	ErrService = errors.New("signing service does not answer")
-	ErrRefused = errors.New("signing service refuses")
+	ErrService = errors.New("sigstore service does not answer")
+	ErrRefused = errors.New("sigstore service refuses")
 )
 
 // A ServiceError is the answer of a service that is no success. It wraps
