@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/modelreg/modelreg/internal/ui"
 	"github.com/modelreg/modelreg/pkg/hub"
+	"github.com/modelreg/modelreg/pkg/signing"
 )
 
 // directory tells whether an argument of sign or verify is a directory on this
@@ -81,15 +83,21 @@ type dirFlags struct {
 	allowExtra bool
 	complete   bool
 	jobs       int
+
+	certificate, chain string // of the key that signs
+	caRoots            string
 }
 
 func (f *dirFlags) addSign(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.signature, "signature", "", "with DIR: write the signature to `FILE` (default: DIR/model.sig)")
 	cmd.Flags().BoolVar(&f.force, "force", false, "with DIR: replace a signature that another key made")
+	cmd.Flags().StringVar(&f.certificate, "certificate", "", "with DIR: put the key's certificate in PEM `FILE` beside the signature, for those who trust its authority")
+	cmd.Flags().StringVar(&f.chain, "certificate-chain", "", "with DIR: and the certificates in PEM `FILE`, which lead from it to the authority")
 }
 
 func (f *dirFlags) addVerify(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.signature, "signature", "", "with DIR: check with the signature in `FILE` (default: DIR/model.sig, and what pull --verify keeps in DIR)")
+	cmd.Flags().StringVar(&f.caRoots, "ca-roots", "", "with DIR: trust certificates of the private authorities in PEM `FILE`, all or those of --certificate-identity, which needs no provider then")
 	cmd.Flags().BoolVar(&f.fast, "fast", false, "with DIR: do not read files that have not changed since modelreg last read them")
 	cmd.Flags().BoolVar(&f.allowExtra, "allow-extra", false, "with DIR: list files that nobody signed, and let them be")
 	cmd.Flags().BoolVar(&f.complete, "complete", false, "with DIR: fail for files of the version that the pull left out, too")
@@ -98,8 +106,15 @@ func (f *dirFlags) addVerify(cmd *cobra.Command) {
 
 // signDir signs the files of a directory.
 func (a *app) signDir(cmd *cobra.Command, dir string, signer signerFlags, f dirFlags) error {
+	witnessed := signer.config+signer.fulcio+signer.rekor != "" || len(signer.timestamps) > 0
+	if f.certificate != "" && (signer.withoutKey() || witnessed) {
+		return usagef("--certificate goes with --key, and with no log or timestamp")
+	}
 	s, err := a.signerOf(cmd.Context(), signer)
 	if err != nil {
+		return err
+	}
+	if s, err = f.certified(s); err != nil {
 		return err
 	}
 	h, err := a.hub(nil)
@@ -112,6 +127,63 @@ func (a *app) signDir(cmd *cobra.Command, dir string, signer signerFlags, f dirF
 	}
 	a.printer.Note("signed %s, %s", ui.Files(res.Files), ui.Bytes(res.Size))
 	return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, ui.Line(res.Signature)) })
+}
+
+// certified returns the signer with the certificates of the flags.
+func (f dirFlags) certified(s *signing.Signer) (*signing.Signer, error) {
+	if f.certificate == "" {
+		if f.chain != "" {
+			return nil, usagef("--certificate-chain goes with --certificate: the key's own comes first")
+		}
+		return s, nil
+	}
+	var text []byte
+	for _, file := range []string{f.certificate, f.chain} {
+		if file == "" {
+			continue
+		}
+		raw, err := readSmall(file, maxKeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("read certificate: %w", err)
+		}
+		text = append(append(text, raw...), '\n')
+	}
+	s, err := s.WithCertificates(text)
+	if err != nil {
+		return nil, usageError{err, "the key is --key's, and --certificate begins with its own certificate, an ECDSA one that is for signing"}
+	}
+	return s, nil
+}
+
+// trust reads whose signature of a directory counts.
+func (f dirFlags) trust(ctx context.Context, a *app, who trustFlags) (*signing.Trust, error) {
+	if f.caRoots == "" {
+		return a.trusted(ctx, who)
+	}
+	raw, err := readSmall(f.caRoots, maxKeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("read certificate authorities: %w", err)
+	}
+	authorities, err := signing.ParseAuthorities(raw)
+	if err != nil {
+		return nil, usagef("%s: %w", f.caRoots, err)
+	}
+	authorities.Subjects, authorities.SubjectRegexps = who.identities, who.identityRegexps
+	if who.issuer+who.issuerRegexp == "" { // nobody but the authority vouches for them
+		who.identities, who.identityRegexps = nil, nil
+	}
+	t := &signing.Trust{}
+	if who.given() {
+		if t, err = a.trusted(ctx, who); err != nil {
+			return nil, err
+		}
+	}
+	t.RequireLog, t.RequireTimestamp = who.requireLog, who.requireTime
+	t.Authorities = authorities
+	if err := t.Check(); err != nil {
+		return nil, usageError{err, ""}
+	}
+	return t, nil
 }
 
 // signFiles signs the files of a version, and not the version.
@@ -144,7 +216,7 @@ func (a *app) signFiles(cmd *cobra.Command, arg string, who signerFlags) error {
 
 // verifyDir checks the files of a directory.
 func (a *app) verifyDir(cmd *cobra.Command, dir string, who trustFlags, f dirFlags) error {
-	trust, err := a.trusted(cmd.Context(), who)
+	trust, err := f.trust(cmd.Context(), a, who)
 	if err != nil {
 		return err
 	}

@@ -98,6 +98,19 @@ func TestE2EModelSigning(t *testing.T) {
 			}
 		})
 	}
+	t.Run("certificates", func(t *testing.T) {
+		certify(t, c.dir, "ours.pub")
+		c.modelreg("sign", "./model", "--key", "ours.key", "--certificate", "leaf.pem", "--certificate-chain", "chain.pem", "--force")
+		c.run(theirs, "verify", "certificate", "--signature", "model/model.sig", "--certificate_chain", "root.pem", "model")
+		certify(t, c.dir, "p384.pub")
+		if _, _, err := c.try(theirs, "verify", "certificate", "--signature", "model/model.sig", "--certificate_chain", "root.pem", "model"); err == nil {
+			t.Error("the reference takes a certificate of another authority")
+		}
+		c.run(theirs, "sign", "certificate", "--private_key", "p384.pem", "--signing_certificate", "leaf.pem", "--certificate_chain", "chain.pem", "--signature", "model/model.sig", "model")
+		if got := c.fields("verify", "./model", "--ca-roots", "root.pem", "--certificate-identity", "release@acme.example"); got["verified"] != true {
+			t.Errorf("verify = %v", got)
+		}
+	})
 	t.Run("shards are refused", func(t *testing.T) {
 		c.run(reference(t, "python"), "-c", `
 import model_signing

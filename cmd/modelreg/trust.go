@@ -90,7 +90,7 @@ has fetched, says whom to believe.
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.either(
 				cmd, args[0],
-				command{[]string{"signature", "force"}, func() error { return a.signDir(cmd, args[0], signer, dir) }},
+				command{[]string{"signature", "force", "certificate", "certificate-chain"}, func() error { return a.signDir(cmd, args[0], signer, dir) }},
 				command{[]string{"signature-layout", "oms", "again"}, func() error {
 					if files {
 						return a.signFiles(cmd, args[0], signer)
@@ -179,7 +179,7 @@ not noticed. REF with a digest is not compared.
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.either(
 				cmd, args[0],
-				command{[]string{"signature", "fast", "allow-extra", "complete", "jobs"}, func() error { return a.verifyDir(cmd, args[0], trust, dir) }},
+				command{[]string{"signature", "fast", "allow-extra", "complete", "jobs", "ca-roots"}, func() error { return a.verifyDir(cmd, args[0], trust, dir) }},
 				command{[]string{"allow-downgrade", "attestation", "attestation-only", "policy", "policy-key", "policy-certificate-identity", "policy-certificate-oidc-issuer", "trust-root"}, func() error { return a.verify(cmd, args[0], trust, opts) }},
 			)
 		},

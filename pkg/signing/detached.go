@@ -5,8 +5,10 @@ import (
 	"context"
 	"fmt"
 
+	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
 	protodsse "github.com/sigstore/protobuf-specs/gen/pb-go/dsse"
 	sgbundle "github.com/sigstore/sigstore-go/pkg/bundle"
+	"google.golang.org/protobuf/encoding/protojson"
 )
 
 // MaxDetachedBytes bounds a bundle that is kept as a file, in bytes. One over a
@@ -38,12 +40,16 @@ func SignDetached(ctx context.Context, s *Signer, statement []byte, hint string)
 	if err != nil {
 		return nil, err
 	}
-	if hint == "" {
+	if hint == "" && s.chain == nil {
 		return raw, nil
 	}
 	var b sgbundle.Bundle
 	if err := b.UnmarshalJSON(raw); err != nil {
 		return nil, fmt.Errorf("make bundle: %w", err)
+	}
+	if s.chain != nil {
+		b.VerificationMaterial = s.material()
+		return protojson.Marshal(b.Bundle)
 	}
 	if key := b.VerificationMaterial.GetPublicKey(); key != nil {
 		key.Hint = hint
@@ -75,12 +81,9 @@ func VerifyDetached(ctx context.Context, bundle []byte, trust Trust) (d *Detache
 }
 
 func openDetached(raw []byte, trust Trust) (*Detached, error) {
-	var b sgbundle.Bundle
-	if err := b.UnmarshalJSON(raw); err != nil {
-		if b.GetVerificationMaterial().GetX509CertificateChain() != nil {
-			return nil, reject("signed with certificates of a private authority, which are not read: keys and certificates of a sigstore deployment are")
-		}
-		return nil, reject("not a sigstore bundle: %v", err)
+	b, err := readDetached(raw)
+	if err != nil {
+		return nil, err
 	}
 	if b.MediaType != mediaTypeBundle {
 		return nil, reject("sigstore bundle of media type %q, not %q", b.MediaType, mediaTypeBundle)
@@ -100,12 +103,13 @@ func openDetached(raw []byte, trust Trust) (*Detached, error) {
 	if err := v.prepare(); err != nil {
 		return nil, err
 	}
-	var err error
 	switch {
+	case b.VerificationMaterial.GetX509CertificateChain() != nil:
+		d.Signer, err = trust.chainSigner(b.VerificationMaterial, envelope)
 	case b.VerificationMaterial.GetPublicKey() == nil:
-		d.Signer, err = v.certificateSigner(&b, artifact{})
-	case trust.RequireLog || trust.RequireTimestamp || witnessed(&b):
-		d.Signer, err = v.keySigner(&b, artifact{})
+		d.Signer, err = v.certificateSigner(b, artifact{})
+	case trust.RequireLog || trust.RequireTimestamp || witnessed(b):
+		d.Signer, err = v.keySigner(b, artifact{})
 	default:
 		// A list of many files is not taken apart only to find the key.
 		d.Signer, err = trust.plainSigner(envelope, d.Hint)
@@ -114,6 +118,25 @@ func openDetached(raw []byte, trust Trust) (*Detached, error) {
 		return nil, err
 	}
 	return d, nil
+}
+
+// readDetached decodes a bundle. One with a chain of certificates has no other form
+// in OpenSSF Model Signing, and none in sigstore's own signatures, so that sigstore
+// refuses it once it is decoded.
+func readDetached(raw []byte) (*sgbundle.Bundle, error) {
+	var b sgbundle.Bundle
+	err := b.UnmarshalJSON(raw)
+	if err == nil {
+		return &b, nil
+	}
+	if b.GetVerificationMaterial().GetX509CertificateChain() == nil {
+		return nil, reject("not a sigstore bundle: %v", err)
+	}
+	b.Bundle = new(protobundle.Bundle)
+	if err := protojson.Unmarshal(raw, b.Bundle); err != nil {
+		return nil, reject("not a sigstore bundle: %v", err)
+	}
+	return &b, nil
 }
 
 // witnessed tells whether a log or a timestamp authority has something to say

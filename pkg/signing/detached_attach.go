@@ -7,7 +7,6 @@ import (
 	"iter"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	sgbundle "github.com/sigstore/sigstore-go/pkg/bundle"
 	"oras.land/oras-go/v2/content"
 )
 
@@ -56,9 +55,9 @@ func UnverifiedStatement(bundle []byte) (statement []byte, err error) {
 		return nil, fmt.Errorf("bundle of %d bytes, more than %d", len(bundle), MaxDetachedBytes)
 	}
 	err = guard(func() error {
-		var b sgbundle.Bundle
-		if err := b.UnmarshalJSON(bundle); err != nil {
-			return reject("not a sigstore bundle: %v", err)
+		b, err := readDetached(bundle)
+		if err != nil {
+			return err
 		}
 		if b.GetDsseEnvelope().GetPayloadType() != payloadInToto {
 			return reject("not a DSSE bundle over an in-toto statement")

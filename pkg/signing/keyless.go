@@ -51,6 +51,9 @@ func (s *Signer) With(services Services) (*Signer, error) {
 	if s.signer == nil {
 		return nil, errors.New("a keyless signer has its services already")
 	}
+	if s.chain != nil {
+		return nil, errChainAlone
+	}
 	if err := services.check(false); err != nil {
 		return nil, err
 	}
@@ -77,6 +80,9 @@ func (s *Signer) Trust(ctx context.Context) (Trust, error) {
 
 // own is the verification that finds what s has signed already.
 func (s *Signer) own(ctx context.Context, repo Reader, t Target) (*verification, error) {
+	if s.chain != nil {
+		return nil, errChainAlone
+	}
 	trust, err := s.Trust(ctx)
 	if err != nil {
 		return nil, err
@@ -129,6 +135,9 @@ func tokenIdentities(token string) []Identity {
 	add("", claims.Subject)
 	return ids
 }
+
+// errChainAlone says what certificates of a private authority do not go with.
+var errChainAlone = errors.New("certificates of a private authority go with signatures that are kept as files, and with no log or timestamp")
 
 // errKeylessClassic says what a signer without a key cannot do.
 var errKeylessClassic = errors.New("a keyless signature is a bundle: the classic layout is for keys")

@@ -34,6 +34,8 @@ type Signer struct {
 
 	token    func(context.Context) (string, error) // nil for a key
 	services Services
+
+	chain []*x509.Certificate // beside signatures that are kept as files
 }
 
 // Public returns the key that verifies what s signs. It is nil for a keyless

@@ -32,6 +32,10 @@ type Trust struct {
 	// none of them.
 	Roots *Roots
 
+	// Authorities, if not nil, are trusted for what is kept as a file, besides
+	// keys and identities. [Verify] and [Attestations] have no use for them.
+	Authorities *Authorities
+
 	// RequireLog and RequireTimestamp demand that each signature, a key's too,
 	// is in a log of Roots, or has been stamped by a timestamp authority of
 	// Roots.
@@ -198,8 +202,13 @@ func (t Trust) Check() error {
 			return err
 		}
 	}
+	if t.Authorities != nil {
+		if err := t.Authorities.Check(); err != nil {
+			return err
+		}
+	}
 	switch {
-	case len(t.Keys) == 0 && len(t.Identities) == 0:
+	case len(t.Keys) == 0 && len(t.Identities) == 0 && t.Authorities == nil:
 		return errors.New("no trusted key or identity given")
 	case len(t.Identities) > 0 && t.Roots.authorities() == 0:
 		return errors.New("trusted identities need a trusted root with a certificate authority")

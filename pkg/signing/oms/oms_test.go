@@ -254,7 +254,7 @@ func TestVerifyRefusesSignatures(t *testing.T) {
 		"empty":                {nil, "not a sigstore bundle"},
 		"too long":             {make([]byte, oms.MaxBytes+1), "more than"},
 		"message signature":    {[]byte(`{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","verificationMaterial":{"publicKey":{"hint":"x"}},"messageSignature":{"messageDigest":{"algorithm":"SHA2_256","digest":"AAAA"},"signature":"AAAA"}}`), "not a DSSE bundle"},
-		"private authority":    {change(`"publicKey":{"hint":"`+f.hint+`"}`, `"x509CertificateChain":{"certificates":[{"rawBytes":"AAAA"}]}`), "private authority"},
+		"private authority":    {change(`"publicKey":{"hint":"`+f.hint+`"}`, `"x509CertificateChain":{"certificates":[{"rawBytes":"AAAA"}]}`), "malformed certificate"},
 		"certificate, no root": {change(`"publicKey":{"hint":"`+f.hint+`"}`, `"certificate":{"rawBytes":"AAAA"}`), "certificate"},
 	}
 	for name, tt := range tests {

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// certify writes certificates for the public key in a file: leaf.pem, chain.pem,
+// which leads from it to the authority, and root.pem, which is the authority's.
+func certify(t *testing.T, dir, public string) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(dir, public))
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(text)
+	key, err := x509.ParsePKIXPublicKey(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	authority := func(name string) *x509.Certificate {
+		return &x509.Certificate{
+			Subject: pkix.Name{CommonName: name}, KeyUsage: x509.KeyUsageCertSign, BasicConstraintsValid: true, IsCA: true,
+		}
+	}
+	rootKey, betweenKey := newECKey(t), newECKey(t)
+	root := issueTo(t, authority("Acme Root"), rootKey.Public(), nil, rootKey)
+	between := issueTo(t, authority("Acme Models"), betweenKey.Public(), root, rootKey)
+	leaf := issueTo(t, &x509.Certificate{
+		Subject: pkix.Name{CommonName: "release"}, EmailAddresses: []string{"release@acme.example"},
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning},
+	}, key, between, betweenKey)
+	for name, cert := range map[string]*x509.Certificate{"leaf.pem": leaf, "chain.pem": between, "root.pem": root} {
+		text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func newECKey(t *testing.T) *ecdsa.PrivateKey {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func issueTo(t *testing.T, template *x509.Certificate, key crypto.PublicKey, parent *x509.Certificate, by crypto.Signer) *x509.Certificate {
+	t.Helper()
+	template.SerialNumber = big.NewInt(time.Now().UnixNano())
+	template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+	if parent == nil {
+		parent = template
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, key, by)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert
+}
+
+// The files of a directory are signed with a key that an authority has certified,
+// and count for those who trust the authority.
+func TestSignDirWithCertificate(t *testing.T) {
+	u := newUser(t)
+	model := filepath.Dir(u.file("model/weights.bin", "weights"))
+	pair := filepath.Join(u.home, "team")
+	u.ok("keygen", "-o", pair)
+	u.ok("keygen", "-o", filepath.Join(u.home, "other"))
+	certify(t, u.home, "team.pub")
+	in := func(name string) string { return filepath.Join(u.home, name) }
+	sign := []string{"sign", model, "--key", pair + ".key"}
+	certified := append(sign, "--certificate", in("leaf.pem"), "--certificate-chain", in("chain.pem"))
+	u.ok(sign...)
+	u.ok(certified...) // in the place of what the same key signed
+	u.ok(certified...)
+	tests := []struct {
+		name string
+		args []string
+		code int
+		want string // on standard output, or standard error
+	}{
+		{"authority", []string{"verify", model, "--ca-roots", in("root.pem")}, exitOK, "signed by release@acme.example (issuer CN=Acme Root)"},
+		{"name", []string{"verify", model, "--ca-roots", in("root.pem"), "--certificate-identity", "release@acme.example"}, exitOK, "release@acme.example"},
+		{"key", []string{"verify", model, "--key", pair + ".pub"}, exitOK, "signed by key "},
+		{"another name", []string{"verify", model, "--ca-roots", in("root.pem"), "--certificate-identity", "ci@acme.example"}, exitUnverified, "who is not trusted"},
+		{"an open expression", []string{"verify", model, "--ca-roots", in("root.pem"), "--certificate-identity-regexp", "acme"}, exitUsage, "not anchored"},
+		{"another key", []string{"verify", model, "--key", in("other.pub")}, exitUnverified, "private authority"},
+		{"no root", []string{"verify", model, "--ca-roots", in("chain.pem")}, exitUsage, "none that signed itself"},
+		{"a log", []string{"verify", model, "--ca-roots", in("root.pem"), "--require-log"}, exitUsage, "a log is required"},
+		{"a version", []string{"verify", "127.0.0.1:1/acme/m:v1", "--ca-roots", in("root.pem")}, exitUsage, "--ca-roots goes with a directory"},
+		{"another's certificate", append([]string{"sign", model, "--key", in("other.key")}, append(certified[4:], "--force")...), exitUsage, "not that of the key"},
+		{"a chain alone", append(sign, "--certificate-chain", in("chain.pem")), exitUsage, "goes with --certificate"},
+		{"a certificate and a log", append(certified, "--rekor-url", "https://rekor.example.com"), exitUsage, "no log or timestamp"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			code, out, stderr := u.run(t.Context(), tt.args...)
+			if code != tt.code || !strings.Contains(out+stderr, tt.want) {
+				t.Errorf("exits with %d, want %d and %q:\n%s%s", code, tt.code, tt.want, out, stderr)
+			}
+		})
+	}
+}
