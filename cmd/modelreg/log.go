@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 	"oras.land/oras-go/v2/errdef"
@@ -82,9 +84,7 @@ func (a *app) log(cmd *cobra.Command, arg string, f logFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	for _, g := range res.Gaps {
-		a.printer.Warn("a version is not in the registry any more, and with it what came before: %s", g)
-	}
+	a.noteGaps(res.Gaps)
 	if res.More && f.Limit == 0 {
 		a.printer.Warn("only the first %d versions are shown", len(res.Entries))
 	}
@@ -98,6 +98,22 @@ func (a *app) log(cmd *cobra.Command, arg string, f logFlags) (err error) {
 		}
 	}
 	return a.printer.Result(list, func(w io.Writer) { a.printLog(w, list, f) })
+}
+
+// noteGaps tells where a history ends because versions were collected.
+func (a *app) noteGaps(gaps []string) {
+	const most = 3
+	switch n := len(gaps); {
+	case n == 0:
+	case n <= most:
+		var short []string
+		for _, g := range gaps {
+			short = append(short, shortRevision(g))
+		}
+		a.printer.Warn("the history is cut: not in the registry any more: %s", strings.Join(short, ", "))
+	default:
+		a.printer.Warn("the history is cut: not in the registry any more: %s and %d others", shortRevision(gaps[0]), n-1)
+	}
 }
 
 // patches compares versions with their first parents, some at once.
@@ -139,11 +155,21 @@ func (a *app) printLog(w io.Writer, list []logged, f logFlags) {
 			text = append(text, "")
 		}
 		if f.graph {
-			drawEntry(w, g.Add(e.Commit()), text)
+			drawEntry(w, g.Add(drawn(e.HistoryEntry, f.FirstParent)), text)
 		} else {
 			writeLines(w, text)
 		}
 	}
+}
+
+// drawn is a version with those of its parents that a line leads to.
+func drawn(e hub.HistoryEntry, first bool) lineage.Commit {
+	c := e.Commit()
+	if first {
+		c.Parents = c.Parents[:min(1, len(c.Parents))]
+	}
+	c.Parents = slices.DeleteFunc(slices.Clone(c.Parents), func(p digest.Digest) bool { return slices.Contains(e.Missing, p.String()) })
+	return c
 }
 
 func writeLines(w io.Writer, lines []string) {

@@ -160,11 +160,12 @@ type copyStep struct {
 	subject   *ocispec.Descriptor
 	classic   bool // the reference is a tag that may not be there
 	version   bool
-	tag       string // of a version, as it was asked for
-	pinned    bool   // a version that was admitted names it by its digest
-	hops      int    // of referrers of referrers
-	nest      int    // of indexes in indexes
-	history   int    // how many of the versions before it are wanted
+	before    digest.Digest // the version that names this one as a parent
+	tag       string        // of a version, as it was asked for
+	pinned    bool          // a version that was admitted names it by its digest
+	hops      int           // of referrers of referrers
+	nest      int           // of indexes in indexes
+	history   int           // how many of the versions before it are wanted
 }
 
 // A closure is all that belongs to a version, with what is attached to it.
@@ -213,8 +214,8 @@ func (c *closure) take(ctx context.Context, level []copyStep, nodes []*copyNode)
 	for i, n := range nodes {
 		switch {
 		case n == nil:
-			if !level[i].classic {
-				c.notes = append(c.notes, "left out "+level[i].reference+", which is listed as attached to "+level[i].subject.Digest.String()+" and is not, or cannot be read")
+			if note := level[i].leftOut(); note != "" {
+				c.notes = append(c.notes, note)
 			}
 			continue
 		case c.nodes[n.desc.Digest] == nil:
@@ -243,6 +244,17 @@ func (c *closure) take(ctx context.Context, level []copyStep, nodes []*copyNode)
 	return slices.Concat(steps...), nil
 }
 
+// leftOut tells people of a manifest that is not there; "" if it need not be.
+func (s copyStep) leftOut() string {
+	switch {
+	case s.before != "":
+		return "the history ends at " + s.before.String() + ": its parent " + s.reference + " is not there any more"
+	case s.classic:
+		return ""
+	}
+	return "left out " + s.reference + ", which is listed as attached to " + s.subject.Digest.String() + " and is not, or cannot be read"
+}
+
 // found notes how the manifest was found.
 func (n *copyNode) found(s copyStep) {
 	n.version = n.version || s.version
@@ -253,7 +265,8 @@ func (n *copyNode) found(s copyStep) {
 
 // visit fetches one manifest. It returns nil for one that is attached and not
 // there, or not what the list says: nothing is lost by leaving it out, and
-// anybody who may write to the repository can list such things.
+// anybody who may write to the repository can list such things. It does so too
+// for a parent that is not there: collected versions end a history.
 func (c *closure) visit(ctx context.Context, s copyStep) (*copyNode, error) {
 	desc, raw := s.desc, s.raw
 	if raw == nil {
@@ -261,7 +274,7 @@ func (c *closure) visit(ctx context.Context, s copyStep) (*copyNode, error) {
 		desc, raw, err = c.from.Manifest(ctx, s.reference)
 		attached := s.subject != nil
 		switch {
-		case attached && errors.Is(err, errdef.ErrNotFound):
+		case (attached || s.before != "") && errors.Is(err, errdef.ErrNotFound):
 			return nil, nil
 		case attached && !s.classic && harmless(err):
 			return nil, nil
@@ -347,7 +360,7 @@ func (c *closure) further(ctx context.Context, n *copyNode, s copyStep) ([]copyS
 	}
 	if s.history > 0 {
 		for _, parent := range n.parents {
-			steps = append(steps, copyStep{reference: parent.String(), desc: ocispec.Descriptor{Digest: parent}, version: true, history: s.history - 1})
+			steps = append(steps, copyStep{reference: parent.String(), desc: ocispec.Descriptor{Digest: parent}, version: true, before: n.desc.Digest, history: s.history - 1})
 		}
 	}
 	if !c.with.any() || s.hops >= maxReferrerDepth {

@@ -57,8 +57,9 @@ type HistoryEntry struct {
 	Signatures int      `json:"signatures"`
 	Signers    []Signer `json:"signers"`
 
-	Squashed string `json:"squashed,omitempty"` // the version in whose place it stands, with a shorter history
-	Problem  string `json:"problem,omitempty"`  // what of it cannot be read
+	Missing  []string `json:"missing,omitempty"`  // parents that the registry does not have any more
+	Squashed string   `json:"squashed,omitempty"` // the version in whose place it stands, with a shorter history
+	Problem  string   `json:"problem,omitempty"`  // what of it cannot be read
 
 	commit lineage.Commit
 }
@@ -86,11 +87,19 @@ func (h *Hub) Log(ctx context.Context, r ref.Reference, opts LogOptions) (*LogRe
 		return nil, fmt.Errorf("read history of %s: %w", t.ref, err)
 	}
 	res := &LogResult{Repository: t.ref.Name(), Entries: make([]HistoryEntry, len(found.Commits)), Gaps: []string{}, More: found.More}
-	for i, c := range found.Commits {
-		res.Entries[i] = historyEntry(c, known.of[c.Digest])
-	}
+	gone := make(map[string]bool)
 	for _, g := range found.Gaps {
 		res.Gaps = append(res.Gaps, g.String())
+		gone[g.String()] = true
+	}
+	for i, c := range found.Commits {
+		e := historyEntry(c, known.of[c.Digest])
+		for _, p := range e.Parents {
+			if gone[p] {
+				e.Missing = append(e.Missing, p)
+			}
+		}
+		res.Entries[i] = e
 	}
 	if opts.Unsigned {
 		return res, nil
@@ -205,12 +214,14 @@ func resolveAll(ctx context.Context, repo *remote.Repository, tags []string) ([]
 	return found, g.Wait()
 }
 
-// tips are the versions that all other versions are reached from.
+// tips are the versions that all other versions are reached from. A keep-tag that
+// spells another digest than it leads to holds no version: that is how the
+// tombstone of one that was removed is found.
 func (t *tagged) tips(ctx context.Context, from *target) ([]digest.Digest, error) {
 	all := slices.Sorted(maps.Keys(t.of))
 	found, err := resolveAll(ctx, from.repo, t.kept)
-	for _, desc := range found {
-		if desc.Digest != "" && len(t.of[desc.Digest]) == 0 {
+	for i, desc := range found {
+		if desc.Digest != "" && keepTag(desc.Digest) == t.kept[i] && len(t.of[desc.Digest]) == 0 {
 			all = append(all, desc.Digest)
 		}
 	}

@@ -31,7 +31,7 @@ func (h *Hub) revision(ctx context.Context, repo, names *remote.Repository, r re
 		return r, err
 	}
 	at := t.desc.Digest
-	walk := reader(repo)
+	walk := h.survivors(repo, r)
 	for _, s := range steps {
 		switch {
 		case !s.At.IsZero():
@@ -50,6 +50,19 @@ func (h *Hub) revision(ctx context.Context, repo, names *remote.Repository, r re
 		}
 	}
 	return r.WithDigest(at), nil
+}
+
+// survivors reads single versions of the repository of r. One that was removed is
+// an error that says so, as where its digest is asked for.
+func (h *Hub) survivors(repo *remote.Repository, r ref.Reference) func(context.Context, digest.Digest) (lineage.Commit, error) {
+	read := reader(repo)
+	return func(ctx context.Context, d digest.Digest) (lineage.Commit, error) {
+		c, err := read(ctx, d)
+		if err != nil {
+			err = lost(ctx, repo, r.WithTag("").WithDigest(d), err)
+		}
+		return c, err
+	}
 }
 
 // parent is the nth parent of a version, from 1.
@@ -84,7 +97,7 @@ func (h *Hub) at(ctx context.Context, t *target, when time.Time) (digest.Digest,
 	if d, logged, err := h.protectedAt(ctx, t, when); logged || err != nil {
 		return d, err
 	}
-	read := reader(t.repo)
+	read := h.survivors(t.repo, t.ref)
 	dated := false
 	undated := digest.Digest("") // the newest of those without a date, since one with a date
 	for d, n := t.desc.Digest, 0; n < lineage.MaxCommits; n++ {
