@@ -232,12 +232,16 @@ func (c *copying) prepare(ctx context.Context, s *shipment, src ref.Reference) e
 func (c *copying) resolve(ctx context.Context, s *shipment, src, dst ref.Reference) error {
 	tags := c.opts.Tags
 	if c.opts.AllTags {
+		var about []string
 		var err error
-		if tags, err = peopleTags(ctx, s.from.at); err != nil {
+		if tags, about, err = peopleTags(ctx, s.from.at); err != nil {
 			return err
 		}
 		if len(tags) == 0 {
 			return fmt.Errorf("no tags in %s: %w", src, errdef.ErrNotFound)
+		}
+		if len(about) > 0 {
+			c.res.Notes = append(c.res.Notes, "not copied, since it is about "+src.Name()+" as a whole: "+strings.Join(about, ", ")+": tags of the copy are not protected by it")
 		}
 	}
 	if len(tags) == 0 {

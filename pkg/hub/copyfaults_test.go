@@ -230,7 +230,15 @@ func TestCopyTags(t *testing.T) {
 	if diff := cmp.Diff([]string{"_b.feature__x", "v1"}, res.Tags); diff != "" {
 		t.Error(diff)
 	}
-	if res, err = p.Copy(t.Context(), p.ref("org/m"), p.to("all"), hub.CopyOptions{AllTags: true}); err != nil || res.Versions != 3 {
+	if res, err = p.Copy(t.Context(), p.ref("org/m"), p.to("all"), hub.CopyOptions{AllTags: true}); err != nil || res.Versions != 3 || len(res.Notes) > 0 {
+		t.Errorf("%+v, %v", res, err)
+	}
+	// What is about the repository stays behind, and that is said.
+	if _, err := p.SetTags(t.Context(), p.ref("org/m:v1"), []string{"prod"}, hub.TagOptions{Protect: true}); err != nil {
+		t.Fatal(err)
+	}
+	res, err = p.Copy(t.Context(), p.ref("org/m"), p.to("all"), hub.CopyOptions{AllTags: true})
+	if err != nil || len(res.Notes) != 1 || !strings.Contains(res.Notes[0], "its record, the log of prod") {
 		t.Errorf("%+v, %v", res, err)
 	}
 	for tag, dgst := range want {

@@ -7,12 +7,15 @@ import (
 	"io"
 	"iter"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2/content"
 	"oras.land/oras-go/v2/errdef"
 
 	"github.com/modelreg/modelreg/pkg/layout"
+	"github.com/modelreg/modelreg/pkg/record"
 	"github.com/modelreg/modelreg/pkg/ref"
 	"github.com/modelreg/modelreg/pkg/remote"
 )
@@ -177,7 +180,7 @@ func (h *Hub) lookUpSource(ctx context.Context, from *copyEnd, r ref.Reference) 
 
 // onlyTag is the tag of a layout that has but one for people, or the default.
 func onlyTag(ctx context.Context, at copySource) (string, error) {
-	tags, err := peopleTags(ctx, at)
+	tags, _, err := peopleTags(ctx, at)
 	if err != nil {
 		return "", err
 	}
@@ -190,19 +193,28 @@ func onlyTag(ctx context.Context, at copySource) (string, error) {
 // maxCopyTags bounds the tags that are copied at once.
 const maxCopyTags = 10_000
 
-// peopleTags lists the tags that people gave.
-func peopleTags(ctx context.Context, at copySource) ([]string, error) {
-	var tags []string
+// peopleTags lists the tags that people gave, and what else is kept about the
+// repository as a whole: its record, and the logs of its aliases.
+func peopleTags(ctx context.Context, at copySource) (tags, about []string, err error) {
 	for tag, err := range at.Tags(ctx) {
 		if err != nil {
-			return nil, fmt.Errorf("list tags: %w", err)
+			return nil, nil, fmt.Errorf("list tags: %w", err)
 		}
-		if hidden(tag) {
+		alias, isLog := strings.CutPrefix(tag, record.TipPrefix)
+		switch {
+		case tag == record.Tag:
+			about = append(about, "its record")
+		case isLog:
+			about = append(about, "the log of "+ref.DecodeBranch(alias))
+		case hidden(tag):
 			continue
+		default:
+			tags = append(tags, tag)
 		}
-		if tags = append(tags, tag); len(tags) > maxCopyTags {
-			return nil, fmt.Errorf("%w: more than %d tags: name them with --tags", ErrUsage, maxCopyTags)
+		if len(tags)+len(about) > maxCopyTags {
+			return nil, nil, fmt.Errorf("%w: more than %d tags: name them with --tags", ErrUsage, maxCopyTags)
 		}
 	}
-	return tags, nil
+	slices.Sort(about)
+	return tags, about, nil
 }

@@ -15,6 +15,7 @@ import (
 	"oras.land/oras-go/v2/content"
 	"oras.land/oras-go/v2/errdef"
 
+	"github.com/modelreg/modelreg/pkg/ref"
 	"github.com/modelreg/modelreg/pkg/transfer"
 )
 
@@ -58,9 +59,9 @@ func (c *copying) conflicts(ctx context.Context, s *shipment) (err error) {
 		}
 		switch c.opts.OnConflict {
 		case ConflictFail:
-			return fmt.Errorf("tag %s stands for %s there, not %s: %w", tag, now.Digest, s.tags[tag].Digest, ErrTaken)
+			return fmt.Errorf("tag %s stands for %s there, not %s: %w", ref.DecodeBranch(tag), now.Digest, s.tags[tag].Digest, ErrTaken)
 		case ConflictSkip:
-			c.res.Notes = append(c.res.Notes, "skipped "+tag+": it stands for "+now.Digest.String()+" there")
+			c.res.Notes = append(c.res.Notes, "skipped "+ref.DecodeBranch(tag)+": it stands for "+now.Digest.String()+" there")
 			c.skip(s, tag)
 		}
 	}
