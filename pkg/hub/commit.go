@@ -24,6 +24,10 @@ import (
 // that is expected means that there is none.
 const NoParent = "none"
 
+// ErrStale says that a branch points to another version than the files were that
+// are to replace it. It wraps [ErrConflict].
+var ErrStale = fmt.Errorf("another version is there now: %w", ErrConflict)
+
 // Committing says what a new version records of its history. The zero value
 // records the version that the branch pointed to, and nothing for the first.
 type Committing struct {
@@ -57,10 +61,14 @@ type commit struct {
 	tip    ocispec.Descriptor
 	raw    []byte // nil without a tip
 	base   base   // of the files, if they come from the repository
+	ahead  []byte // the manifest of base, if the branch was moved back from there; else nil
 
 	record   lineage.Commit
 	explicit bool // the parents are others than the tip: there is something to record
 	restart  bool // whatever the tip is has no part in the history
+
+	wonBefore digest.Digest // who had won the branch when this race for it began
+	failed    error         // of look
 
 	look func(ctx context.Context) error
 }
@@ -88,9 +96,14 @@ func (c *commit) check(ctx context.Context, first func([]artifact.Plan) error) f
 				return err
 			}
 		}
-		return c.look(ctx)
+		c.failed = c.look(ctx)
+		return c.failed
 	}
 }
+
+// cause is the error of a push: of one that stopped because of the branch, what
+// was found there, whatever was under way.
+func (c *commit) cause(err error) error { return cmp.Or(c.failed, err) }
 
 // look reads the tip of the branch, and finds the parents.
 func (h *Hub) look(ctx context.Context, repo *remote.Repository, r ref.Reference, c *commit, opts PushOptions) (err error) {
@@ -106,6 +119,9 @@ func (h *Hub) look(ctx context.Context, repo *remote.Repository, r ref.Reference
 		return err
 	}
 	if opts.Amend {
+		if c.raw != nil && opts.IfParent == "" && h.isBehind(ctx, repo, c) {
+			return fmt.Errorf("amend %s: it points to %s, and the files were %s: %w", ref.DecodeBranch(c.branch), c.tip.Digest, c.base.digest, ErrStale)
+		}
 		return c.amend(r, opts.Committing)
 	}
 	return h.setParents(ctx, repo, r, c, opts.Committing)
@@ -152,6 +168,7 @@ func (h *Hub) setParents(ctx context.Context, repo *remote.Repository, r ref.Ref
 		return nil
 	case len(named) == 0 && opts.IfParent == "" && h.isBehind(ctx, repo, c): // who names the tip has seen it
 		c.record.Parents = []digest.Digest{c.base.digest}
+		c.ahead = h.ahead(ctx, repo, c)
 		return nil
 	case len(named) == 0:
 		c.record.Parents = []digest.Digest{c.tip.Digest}
@@ -174,16 +191,37 @@ func (h *Hub) setParents(ctx context.Context, repo *remote.Repository, r ref.Ref
 }
 
 // within resolves the name of a version in the repository of r: a digest, the
-// beginning of one, a tag, a branch, or a revision.
+// beginning of one, a tag, a branch, or a revision, alone or behind the name of
+// that repository.
 func (h *Hub) within(ctx context.Context, repo *remote.Repository, r ref.Reference, name string) (*target, error) {
-	at, err := ref.Parse(r.Name() + ":" + name)
+	text := r.Name() + ":" + name
 	if isDigits(name) {
-		at, err = ref.Parse(r.Name() + "@" + name)
+		text = r.Name() + "@" + name
+	} else if rest := behind(r.Name(), name); rest != "" {
+		text = r.Name() + rest
 	}
+	at, err := ref.Parse(text)
 	if err != nil {
+		if other, no := ref.Parse(name); no == nil && other.Host != "" {
+			return nil, fmt.Errorf("%w: it is in another repository than %s", ErrUsage, r.Name())
+		}
 		return nil, err
 	}
 	return h.lookUp(ctx, repo, repo, at)
+}
+
+// behind is what a reference has behind the name of a repository, of which the
+// beginning may be left out; "" for a reference to another, or for a bare name.
+func behind(repository, reference string) string {
+	for i, c := range reference {
+		if c != ':' && c != '@' || strings.HasPrefix(reference[i:], "@{") {
+			continue
+		}
+		if strings.HasSuffix("/"+repository, "/"+reference[:i]) {
+			return reference[i:]
+		}
+	}
+	return ""
 }
 
 // isDigits tells whether name is a digest or the beginning of one, rather than
@@ -199,17 +237,29 @@ func isDigits(name string) bool {
 	return len(base) >= 8 && strings.Trim(base, "0123456789abcdef") == ""
 }
 
-// hook writes the history into a manifest, or returns the tip's where the
-// version would be no other; see [artifact.PackOptions]. A new date alone makes
+// equals are the manifests in whose place no version of the same content is made.
+func (c *commit) equals() [][]byte {
+	var list [][]byte
+	if !c.explicit && c.raw != nil && !isIndex(c.tip) {
+		list = append(list, c.raw)
+		if c.ahead != nil {
+			list = append(list, c.ahead)
+		}
+	}
+	return list
+}
+
+// hook writes the history into a manifest, or returns the tip's, or that of the
+// files before, where the version would be no other; see [artifact.PackOptions]. A new date alone makes
 // none: where it comes from the environment it is another one each time.
 func (c *commit) hook(m *ocispec.Manifest, dated func(at time.Time) (ocispec.Manifest, error)) ([]byte, error) {
-	if !c.explicit && c.raw != nil && !isIndex(c.tip) {
-		then, err := dated(created(c.raw))
+	for _, raw := range c.equals() {
+		then, err := dated(created(raw))
 		if err != nil {
 			return nil, err
 		}
-		if tip, err := mediatypes.ParseManifest(c.raw); err == nil && lineage.SameContent(tip, then) {
-			return c.raw, nil
+		if was, err := mediatypes.ParseManifest(raw); err == nil && lineage.SameContent(was, then) {
+			return raw, nil
 		}
 	}
 	record, err := c.record.Annotations()

@@ -14,6 +14,7 @@ import (
 	"github.com/modelreg/modelreg/internal/testreg"
 	"github.com/modelreg/modelreg/pkg/hub"
 	"github.com/modelreg/modelreg/pkg/lineage"
+	"github.com/modelreg/modelreg/pkg/ref"
 )
 
 // commit pushes a model of one file with this text.
@@ -139,6 +140,12 @@ func TestPushParents(t *testing.T) {
 		"by revision":        {c: hub.Committing{Parents: []string{two.Revision}}, want: []string{two.Digest}},
 		"by digits":          {c: hub.Committing{Parents: []string{two.Revision[:8]}}, want: []string{two.Digest}},
 		"by digest":          {c: hub.Committing{Parents: []string{two.Digest}}, want: []string{two.Digest}},
+		"in full":            {c: hub.Committing{Parents: []string{w.ref("org/m:main").String()}}, want: []string{two.Digest}},
+		"in full, revision":  {c: hub.Committing{Parents: []string{w.ref("org/m").String() + ":main~1", "main"}}, want: []string{one.Digest, two.Digest}},
+		"in full, by digits": {c: hub.Committing{Parents: []string{w.ref("org/m").String() + "@" + two.Revision}}, want: []string{two.Digest}},
+		"without the host":   {c: hub.Committing{Parents: []string{"org/m:main"}}, want: []string{two.Digest}},
+		"of another":         {c: hub.Committing{Parents: []string{w.ref("org/other:main").String()}}, err: hub.ErrUsage},
+		"of another, short":  {c: hub.Committing{Parents: []string{"other:main"}}, err: ref.ErrSyntax},
 		"twice the same":     {c: hub.Committing{Parents: []string{"main", two.Digest}}, want: []string{two.Digest}},
 		"not the tip":        {c: hub.Committing{Parents: []string{one.Digest}}, err: hub.ErrConflict},
 		"not there":          {c: hub.Committing{Parents: []string{"other"}}, err: errdef.ErrNotFound},

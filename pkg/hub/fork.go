@@ -8,6 +8,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+	"oras.land/oras-go/v2/errdef"
 
 	"github.com/modelreg/modelreg/pkg/lineage"
 	"github.com/modelreg/modelreg/pkg/ref"
@@ -25,9 +27,16 @@ type ForkError struct {
 	Ours       digest.Digest // the version that was to become the tip
 	Theirs     digest.Digest // the one that another writer made
 	Moved      bool          // whether the branch pointed to Ours for a moment
+
+	// Stands says that the branch pointed to Ours when it was last looked at,
+	// and that the other writer had said that he is about to move it.
+	Stands bool
 }
 
 func (e *ForkError) Error() string {
+	if e.Stands {
+		return fmt.Sprintf("fork of %s: it points to %s, as was asked for, but another writer of the same moment was about to move it to %s; both versions are kept", e.Branch, e.Ours, e.Theirs)
+	}
 	if e.Moved {
 		return fmt.Sprintf("fork of %s: another writer moved it to %s while it was set to %s; both versions are kept", e.Branch, e.Theirs, e.Ours)
 	}
@@ -59,7 +68,7 @@ func (h *Hub) advance(ctx context.Context, t *target, how releasing) (bool, erro
 	}
 	// Who cannot win must not make others give way.
 	mayWin := c.raw != nil && (c.mayReplace() || h.mayFollow(ctx, t, c, c.tip) == nil)
-	announced := mayWin && t.repo.Tag(ctx, t.desc, writerTag(c.branch)) == nil
+	announced := mayWin && announce(ctx, t, c) == nil
 	moved, err := h.move(ctx, t, c.branch, moving{
 		before:  func(ctx context.Context, now ocispec.Descriptor) error { return h.mayFollow(ctx, t, c, now) },
 		message: c.record.Message, author: c.record.Author, signer: how.signer,
@@ -94,6 +103,21 @@ func writerTag(branch string) string {
 
 func winnerTag(branch string) string { return writerTag(branch) + ".won" }
 
+// announce tells other writers of the branch what this one is about to move it to,
+// and looks who has won the last race for it.
+func announce(ctx context.Context, t *target, c *commit) error {
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return t.repo.Tag(gctx, t.desc, writerTag(c.branch)) })
+	g.Go(func() error {
+		won, err := t.repo.Resolve(gctx, winnerTag(c.branch))
+		if c.wonBefore = won.Digest; errors.Is(err, errdef.ErrNotFound) {
+			return nil
+		}
+		return err
+	})
+	return g.Wait()
+}
+
 // settle ends the race for a branch that t was moved to. The winner says so, and
 // then looks at the branch; the others look for a winner after they have moved
 // it. So one of the two sees the other, and sees to it that the branch is the
@@ -122,23 +146,27 @@ func (h *Hub) settle(ctx context.Context, t *target, c *commit) (bool, error) {
 }
 
 // giveWay gives the branch back to whoever has won it, if somebody has. Either
-// way this writer has not.
+// way this writer has not. Who had won when this one began has won an earlier
+// race, unless he writes the same again: had he won this one, the branch would
+// have moved by then.
 func (h *Hub) giveWay(ctx context.Context, t *target, c *commit, last ocispec.Descriptor) error {
 	fork := newFork(t, c, last.Digest, true)
 	won, err := t.repo.Resolve(ctx, winnerTag(c.branch))
-	if err != nil || won.Digest == t.desc.Digest {
-		return fork
-	}
-	if made, err := reader(t.repo)(ctx, won.Digest); err != nil || !slices.Contains(made.Parents, c.tip.Digest) {
-		return fork // the winner of an earlier race
-	}
-	fork.Theirs = won.Digest
+	decided := err == nil && won.Digest != t.desc.Digest && (won.Digest != c.wonBefore || won.Digest == last.Digest)
 	now, err := t.repo.Resolve(ctx, c.branch)
-	if err == nil && now.Digest == t.desc.Digest {
-		err = t.repo.Tag(ctx, won, c.branch)
-	}
-	if err != nil {
-		return fmt.Errorf("tag %s as %s: %w: %w", won.Digest, c.branch, err, fork)
+	switch {
+	case decided:
+		fork.Theirs = won.Digest
+		if err == nil && now.Digest == t.desc.Digest {
+			err = t.repo.Tag(ctx, won, c.branch)
+		}
+		if err != nil {
+			return fmt.Errorf("tag %s as %s: %w: %w", won.Digest, c.branch, err, fork)
+		}
+	case err == nil && now.Digest == t.desc.Digest:
+		fork.Stands = true
+	case err == nil:
+		fork.Theirs = now.Digest
 	}
 	return fork
 }

@@ -112,7 +112,7 @@ func (h *Hub) Import(ctx context.Context, name string, r ref.Reference, opts Imp
 	opts.gate = newGate("import", from.origin.Name, opts.PushOptions)
 	packed, err := h.packImport(ctx, from, r, repo, opts.PushOptions)
 	if err != nil {
-		return nil, fmt.Errorf("import %s: %w", from.origin.Name, err)
+		return nil, fmt.Errorf("import %s: %w", from.origin.Name, opts.commit.cause(err))
 	}
 	res := &ImportResult{PushResult: *pushResult(packed, r, opts.gate), Source: from.origin.Name, Commit: from.origin.Commit, Origin: from.origin}
 	if opts.DryRun {

@@ -154,7 +154,7 @@ func (h *Hub) Push(ctx context.Context, dir string, r ref.Reference, opts PushOp
 	opts.gate = newGate("push", dir, opts)
 	packed, err := h.pack(ctx, dir, r, repo, opts)
 	if err != nil {
-		return nil, err
+		return nil, opts.commit.cause(err)
 	}
 	res := pushResult(packed, r, opts.gate)
 	if note := suggestVariants(packed.Files); note != "" {

@@ -65,6 +65,20 @@ func (h *Hub) isBehind(ctx context.Context, repo *remote.Repository, c *commit) 
 	return c.base.ref.Tag == c.branch || h.descends(ctx, &target{repo: repo}, c.tip.Digest, c.base.digest)
 }
 
+// ahead is the manifest of the version that the files were, if what the branch
+// points to now is in its history: then the branch was moved back, and a push of
+// the same files moves it on again.
+func (h *Hub) ahead(ctx context.Context, repo *remote.Repository, c *commit) []byte {
+	if !h.descends(ctx, &target{repo: repo}, c.base.digest, c.tip.Digest) {
+		return nil
+	}
+	_, raw, err := repo.Manifest(ctx, c.base.digest.String())
+	if err != nil {
+		return nil // it has been read a moment ago; a version of its own does too
+	}
+	return raw
+}
+
 // noteBase keeps for the next push and for [Hub.Status] which version the files
 // of a directory are. A directory that was pulled has a record that says so,
 // which only another version of its branch changes; else the store knows.

@@ -90,6 +90,54 @@ func TestPushFromPulledDirectory(t *testing.T) {
 	}
 }
 
+// A branch that was moved back is moved on by a push from what it was: by the
+// version itself, or by one that follows it.
+func TestPushAheadOfBranch(t *testing.T) {
+	w := newWorld(t)
+	first, second := w.push("org/m:main", "one"), w.push("org/m:main", "two")
+	back := func() {
+		t.Helper()
+		if _, err := w.Tag(t.Context(), w.ref("org/m@"+first.Digest), "main"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pulled := w.pullNew("org/m:main")
+	back()
+	if res := w.pushFrom(pulled, "org/m:main", hub.Committing{Message: "nothing new"}); !res.Created || res.Digest != second.Digest {
+		t.Errorf("the files of the second version again = %+v; want %s", res, second.Digest)
+	}
+	back()
+	w.edit(pulled, "three")
+	w.pushFrom(pulled, "org/m:main", hub.Committing{})
+	if diff := cmp.Diff([]string{second.Digest}, w.parents("org/m", "main")); diff != "" {
+		t.Errorf("parents: -want +got\n%s", diff)
+	}
+}
+
+// Whoever amends what another has pushed since has not seen it.
+func TestAmendFromStaleDirectory(t *testing.T) {
+	w := newWorld(t)
+	w.push("org/m:main", "one")
+	ada, bob := w.pullNew("org/m:main"), w.pullNew("org/m:main")
+	w.edit(ada, "two")
+	second := w.pushFrom(ada, "org/m:main", hub.Committing{Message: "ada"})
+	w.edit(bob, "three")
+	_, err := w.Push(t.Context(), bob, w.ref("org/m:main"), hub.PushOptions{Committing: hub.Committing{Amend: true}})
+	wantErr(t, err, hub.ErrStale)
+	wantErr(t, err, hub.ErrConflict)
+	if now := w.digestOf("org/m", "main"); now != second.Digest {
+		t.Errorf("main is %s; want it to stay at %s", now, second.Digest)
+	}
+	w.edit(ada, "two, amended")
+	w.pushFrom(ada, "org/m:main", hub.Committing{Amend: true})
+	w.edit(ada, "two, amended again")
+	last := w.pushFrom(ada, "org/m:main", hub.Committing{Amend: true})
+	w.pushFrom(bob, "org/m:main", hub.Committing{Amend: true, IfParent: last.Digest})
+	if c := w.said("org/m", "main"); c.Message != "ada" {
+		t.Errorf("amended on purpose: %+v", c)
+	}
+}
+
 // What came from elsewhere is a new version of where it goes.
 func TestPushFromElsewhere(t *testing.T) {
 	w := newWorld(t)

@@ -117,7 +117,7 @@ func TestParseRejects(t *testing.T) {
 		{"question mark", "ghcr.io/a?x=y", "repository element"},
 		{"long repository", "ghcr.io/" + strings.Repeat("a", 256), "256 bytes"},
 		{"long tag", "ghcr.io/a:" + strings.Repeat("t", 129), "129 bytes"},
-		{"long branch", "ghcr.io/a:x/" + strings.Repeat("t", 126), "132 bytes"},
+		{"long branch", "ghcr.io/a:x/" + strings.Repeat("t", 126), "branch of 128 bytes, more than 124"},
 		{"long text", "ghcr.io/a//" + strings.Repeat("t", 5000), "longer than"},
 		{"empty tag", "ghcr.io/a:", "tag"},
 		{"tag with a dash", "ghcr.io/a:-rf", "tag"},

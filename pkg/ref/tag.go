@@ -41,7 +41,13 @@ func encodeBranch(s string) (string, error) {
 		}
 	}
 	tag := branchPrefix + strings.ReplaceAll(s, "/", "__")
-	return tag, checkTag(tag)
+	if len(tag) > MaxTagBytes {
+		return "", fmt.Errorf("branch of %d bytes, more than %d", len(s), MaxTagBytes-len(tag)+len(s))
+	}
+	if !ValidTag(tag) {
+		return "", fmt.Errorf("branch %q: letters, digits, _ . - and /", s)
+	}
+	return tag, nil
 }
 
 // DecodeBranch returns the branch that a tag stores. A tag that [EncodeBranch]
