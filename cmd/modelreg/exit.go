@@ -129,7 +129,7 @@ var classes = []class{
 		[]error{artifact.ErrNotOurs},
 	},
 	{exitUsage, "usage", "", "", []error{ref.ErrSyntax, hub.ErrUsage, source.ErrName, lock.ErrMalformed, lock.ErrName, artifact.ErrNotModel, artifact.ErrTarget, artifact.ErrEmpty, lineage.ErrCommit, glob.ErrPattern, ocilayout.ErrTaken}},
-	{exitConflict, "conflict", "what was to be changed has changed underneath", "look at both versions, then decide which tag should stay", []error{hub.ErrConflict, lock.ErrChanged}},
+	{exitConflict, "conflict", "what was to be changed has changed underneath", "look at both versions, then decide which tag should stay", []error{hub.ErrConflict, lock.ErrChanged, artifact.ErrEdited}},
 	{exitUsage, "usage", "", "\"modelreg policy validate FILE\" checks a policy", []error{policy.ErrInvalid}},
 	{exitNoVariant, "no-variant", "no variant is what was asked for, or fits", "\"modelreg inspect REF\" lists the variants of a version; REF#NAME takes one whatever this machine has, and --fit SIZE is for another machine", []error{hub.ErrNoVariant}},
 	{exitAuth, "auth", "authentication required, or refused", "log in with \"modelreg login HOST\"", []error{remote.ErrUnauthorized}},
@@ -187,7 +187,7 @@ func hint(err error) string {
 		return "list it in .modelregignore, or publish it all the same with --include-secret"
 	}
 	if _, ok := errors.AsType[*hub.FilesError](err); ok {
-		return "the directory is as it was left: --format json lists every file; what was pulled, \"modelreg pull\" into the same directory mends"
+		return "the directory is as it was left: --format json lists every file; what was pulled, \"modelreg pull --force\" into the same directory mends"
 	}
 	if found, ok := errors.AsType[*hub.ScanError](err); ok {
 		return scanHint(found)
@@ -204,10 +204,19 @@ func hint(err error) string {
 	if errors.Is(err, hub.ErrImmutable) {
 		return "give the version another tag; \"modelreg repo show REPOSITORY\" lists what is immutable there"
 	}
+	if edited, ok := errors.AsType[*artifact.EditedError](err); ok {
+		return fmt.Sprintf("\"modelreg status %s\" lists them: push them or put them away, or replace them with --force", ui.Clean(edited.Dir))
+	}
+	if errors.Is(err, hub.ErrStale) {
+		return "pull what is there now, or put this in its place all the same with --if-parent and its digest"
+	}
 	if _, ok := errors.AsType[*hub.LimitError](err); ok {
 		return "cut large weights into shards with --reshard SIZE; if the registry does take it, add --no-preflight"
 	}
 	if fork, ok := errors.AsType[*hub.ForkError](err); ok {
+		if fork.Stands {
+			return "run the same command again: it tells whether the branch stays there, and sets what else was to be set"
+		}
 		return fmt.Sprintf("nothing is lost: \"modelreg merge %s@%s --branch %s\" goes on with your files and keeps both versions in the history, --take branch with the others'; \"modelreg log %s:%s --all --graph\" shows both",
 			fork.Repository, shortRevision(fork.Ours.String()), fork.Branch, fork.Repository, fork.Branch)
 	}

@@ -42,7 +42,9 @@ there yet, and put the files into DIR (default: the model's name).
 DIR appears, or changes, only when everything has been checked. A pull that was
 interrupted goes on where it stopped when the same command is run again. In a
 directory of an earlier pull, unchanged files are not fetched again, and of changed
-weights only what neither the old files nor those of other pulls have.
+weights only what neither the old files nor those of other pulls have. Files of yours
+that are beside them stay. Files of the earlier pull that were changed since, and would
+become others or disappear, are named and left alone (exit 4): --force replaces them.
 
 --include and --exclude choose files by patterns, as allow_patterns and
 ignore_patterns of huggingface_hub do: a pattern matches the whole path, * is any
@@ -105,7 +107,7 @@ func (f *pullFlags) add(cmd *cobra.Command) {
 	fl.BoolVar(&f.AllowDowngrade, "allow-downgrade", false, downgradeUsage)
 	fl.BoolVar(&f.locked, "locked", false, "take the version that modelreg.lock has for REF, or by that name, and no other")
 	fl.StringVar(&f.lockAt, "lock-file", "", "with --locked: lock `FILE` (default: modelreg.lock here, or above in the repository)")
-	fl.BoolVar(&f.Force, "force", false, "replace DIR even if it is not an earlier pull")
+	fl.BoolVar(&f.Force, "force", false, "replace DIR even if it is not an earlier pull, and files that were changed since")
 	fl.StringArrayVar(&f.Select.Include, "include", nil, "take only files that match `GLOB` (repeatable: one of them must match)")
 	fl.StringArrayVar(&f.Select.Exclude, "exclude", nil, "leave out files that match `GLOB` (repeatable)")
 	choose(cmd, choiceFlag{value: &f.layout, name: "layout", usage: "put the files into DIR itself, or into a Hugging Face cache there: `dir|hf`"}, "dir", "hf")

@@ -124,6 +124,7 @@ func TestUnpackHardLinkDamaged(t *testing.T) {
 	if got := readTree(t, first); got["a.bin"] != "0ne" {
 		t.Errorf("the first: %v", got)
 	}
+	hard.Force = true
 	mustUnpack(t, a, b, first, hard)
 	if got := readTree(t, first); got["a.bin"] != "one" {
 		t.Errorf("the first, pulled again: %v", got)

@@ -137,6 +137,13 @@ func (u *unpacker) wantedSizes() map[int64]map[digest.Algorithm]bool {
 			want(c.BaseSize, c.Base)
 		}
 	}
+	if !u.opts.Force { // whether they were changed must be known
+		for _, f := range u.target.recorded() {
+			if checkDigest(f.Digest) == nil {
+				want(f.Size, f.Digest)
+			}
+		}
+	}
 	return sizes
 }
 

@@ -111,6 +111,9 @@ func (u *unpacker) lookRound(ctx context.Context) error {
 	if err := u.checkTheirs(); err != nil {
 		return err
 	}
+	if err := u.checkEdited(); err != nil {
+		return err
+	}
 	// What an interrupted run fetched whole has its digest for a name. Unpack
 	// will look at the bytes.
 	blobs := controlPrefix + "-" + stageID(u.target) + ".partial/" + stageBlobs + "/"

@@ -23,8 +23,9 @@ import (
 // UnpackOptions adjusts [Unpack]. The zero value replaces nothing that did not
 // come from an artifact.
 type UnpackOptions struct {
-	// Force replaces a directory that holds other files, and other files in
-	// a directory that came from an artifact where they are in the way.
+	// Force replaces a directory that holds other files, and in a directory
+	// that came from an artifact files that were changed since, and other files
+	// where they are in the way.
 	Force bool
 
 	// AllowDotfiles lets all names through that begin with a dot, and not only
@@ -97,6 +98,9 @@ type Unpacked struct {
 // made those of a, files that came from the earlier artifact and are not in a
 // disappear, and files that the user added stay. Content that is there already,
 // under whatever name, is not fetched again.
+//
+// Files of the earlier artifact that were changed since, and would become others
+// or disappear, are refused with an [EditedError]: nothing tells damage from work.
 //
 // Other directories are refused with [ErrNotOurs], and places such as a home
 // directory with [ErrTarget]. [ErrBusy] means that another process unpacks into
@@ -233,6 +237,9 @@ func (u *unpacker) fill(ctx context.Context) error {
 	if err := u.checkTheirs(); err != nil {
 		return err
 	}
+	if err := u.checkEdited(); err != nil {
+		return err
+	}
 	if err := u.localsToStore(ctx); err != nil {
 		return err
 	}
@@ -248,6 +255,9 @@ func (u *unpacker) fill(ctx context.Context) error {
 	if err := u.target.stillFree(u.opts.Force); err != nil {
 		return err
 	}
+	if err := u.stillUnedited(); err != nil {
+		return err
+	}
 	edited := u.edited()
 	u.files = u.stat()
 	if err := u.stage.publish(); err != nil {
@@ -259,34 +269,6 @@ func (u *unpacker) fill(ctx context.Context) error {
 	}
 	u.carryLate()
 	return nil
-}
-
-// edited lists files of the earlier artifact that are no longer what they were
-// when they came, and are about to be replaced. It looks at what is known
-// without reading more: sizes, and digests of files that were hashed.
-func (u *unpacker) edited() []string {
-	if u.target.old == nil {
-		return nil
-	}
-	came := make(map[string]recordedFile, len(u.target.old.Files))
-	for _, f := range u.target.old.Files {
-		came[f.Path] = f
-	}
-	var out []string
-	for _, e := range u.target.tree {
-		f, ours := came[e.path]
-		if !ours || !e.info.Mode().IsRegular() {
-			continue
-		}
-		now, hashed := u.locals.paths[e.path]
-		if next, ok := u.a.file(e.path); ok && hashed && now == next.Digest {
-			continue // it already is what it will be
-		}
-		if e.info.Size() != f.Size || hashed && now != f.Digest {
-			out = append(out, e.path)
-		}
-	}
-	return out
 }
 
 // isCurrent tells whether the target holds the artifact already, and then

@@ -38,7 +38,8 @@ type PullOptions struct {
 	// party. It must be about the files of the version in either case.
 	OMS bool
 
-	// Force replaces a directory that is not an earlier pull.
+	// Force replaces a directory that is not an earlier pull, and in one that is
+	// files that were changed since; see [artifact.EditedError].
 	Force bool
 
 	// Select says which files are wanted. The zero value takes all.
