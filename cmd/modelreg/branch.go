@@ -82,7 +82,7 @@ uploaded. A branch that exists and points elsewhere stays, and that is an error.
 				return err
 			}
 			a.printer.Note("branch %s begins at %s", res.Branch, shortRevision(res.Digest))
-			return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, res.Reference) })
+			return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, spoken(res.Reference)) })
 		},
 	}
 }
@@ -105,7 +105,7 @@ func newBranchRename(a *app) *cobra.Command {
 				return err
 			}
 			a.printer.Note("branch %s is %s now", res.Was, res.Branch)
-			return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, res.Reference) })
+			return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, spoken(res.Reference)) })
 		},
 	}
 }
@@ -130,7 +130,7 @@ this prints. The branch that a reference without a tag means is not removed.`,
 				return err
 			}
 			a.printer.Note("removed branch %s, which was %s", res.Branch, res.Digest)
-			return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, res.Reference) })
+			return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, spoken(res.Reference)) })
 		},
 	}
 }

@@ -101,7 +101,7 @@ func (a *app) copy(cmd *cobra.Command, args []string, f copyFlags) error {
 		return err
 	}
 	a.noteCopy(res, time.Since(started))
-	return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, res.Reference) })
+	return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, spoken(res.Reference)) })
 }
 
 // copyOptions reads the flags that are not options as they stand.

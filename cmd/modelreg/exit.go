@@ -147,7 +147,7 @@ var classes = []class{
 
 // explain finds the class of an error, and what to tell the user.
 func explain(err error) ui.Failure {
-	f := ui.Failure{Code: exitFailure, Kind: "failure", Message: strings.TrimPrefix(err.Error(), context.Canceled.Error()+": ")}
+	f := ui.Failure{Code: exitFailure, Kind: "failure", Message: spoken(strings.TrimPrefix(err.Error(), context.Canceled.Error()+": "))}
 	if isUsage(err) && !errors.Is(err, context.Canceled) {
 		f.Code, f.Kind = exitUsage, "usage"
 		if usage, ok := errors.AsType[usageError](err); ok {

@@ -192,3 +192,17 @@ func TestBrokenConfiguration(t *testing.T) {
 		t.Errorf("resolve exits with %d: %s", code, err)
 	}
 }
+
+func TestSpoken(t *testing.T) {
+	for text, want := range map[string]string{
+		"resolve h/m:_b.feature__x@sha256:1: 404": "resolve h/m:feature/x@sha256:1: 404",
+		"_b.a__b and \"_b.c__d\".":                "a/b and \"c/d\".",
+		"é_b.a__b":                                "éa/b",
+		"GET https://h/v2/m/manifests/_b.a__b":    "GET https://h/v2/m/manifests/_b.a__b",
+		"x_b.a__b h/m:_b. h/m:_b.plain":           "x_b.a__b h/m:_b. h/m:_b.plain",
+	} {
+		if got := spoken(text); got != want {
+			t.Errorf("spoken(%q) = %q, want %q", text, got, want)
+		}
+	}
+}

@@ -109,7 +109,7 @@ func (a *app) importModel(cmd *cobra.Command, args []string, f importFlags) erro
 	a.printer.Note("%s", importSummary(res, f.DryRun, time.Since(started)))
 	return a.printer.Result(res, func(w io.Writer) {
 		if res.Reference != "" { // of a dry run it may not be known
-			fmt.Fprintln(w, res.Reference)
+			fmt.Fprintln(w, spoken(res.Reference))
 		}
 	})
 }

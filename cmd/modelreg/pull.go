@@ -200,7 +200,7 @@ func (a *app) pull(cmd *cobra.Command, args []string, f pullFlags) error {
 	}
 	a.noteSigners(res.Verified)
 	a.printer.Note("%s", pullSummary(res, time.Since(started)))
-	return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, res.Reference) })
+	return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, spoken(res.Reference)) })
 }
 
 // wanted is what is to be pulled: the reference, or what the lock file has for it.

@@ -126,7 +126,7 @@ func (a *app) push(cmd *cobra.Command, args []string, f pushFlags) error {
 	}
 	a.notePushed(res)
 	a.printer.Note("%s", pushSummary(res, f.DryRun, time.Since(started)))
-	return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, res.Reference) })
+	return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, spoken(res.Reference)) })
 }
 
 func isDir(path string) bool {

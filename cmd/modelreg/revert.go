@@ -65,7 +65,7 @@ func (a *app) recommit(cmd *cobra.Command, arg string, f recommitFlags, do func(
 	} else {
 		a.printer.Note("everything up-to-date")
 	}
-	return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, res.Reference) })
+	return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, spoken(res.Reference)) })
 }
 
 func newRevert(a *app) *cobra.Command {

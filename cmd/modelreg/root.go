@@ -191,7 +191,7 @@ func (a *app) hubUnder(observe transfer.Observer, policies []policySource) (*hub
 	}
 	opts := hub.Options{
 		Remote: client, Store: s, Seen: seen, Observe: observe, Strict: a.policies.strict, Want: want, Machine: machine, Chose: a.noteChoice,
-		Warn: func(m string) { a.printer.Warn("%s", m) },
+		Warn: func(m string) { a.printer.Warn("%s", spoken(m)) },
 	}
 	opts.Rules = a.rules(hub.New(opts), policies)
 	return hub.New(opts), nil
@@ -216,7 +216,7 @@ func (a *app) client() (*remote.Client, error) {
 		InsecureTLS: a.insecure, AuthFile: a.authFile,
 		UserAgent: "modelreg/" + version(), Realms: a.config.Realms,
 		Mirrors: a.config.mirrors(), HostsDir: a.config.hostsDir(),
-		Warn: func(m string) { a.printer.Warn("%s", m) },
+		Warn: func(m string) { a.printer.Warn("%s", spoken(m)) },
 	}
 	if a.plainHTTP {
 		opts.PlainHTTP = func(string) bool { return true }

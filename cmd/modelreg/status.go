@@ -70,7 +70,7 @@ func printStatus(w io.Writer, res *hub.StatusResult, short bool) {
 		printChanges(w, &res.Changes)
 		return
 	}
-	fmt.Fprintf(w, "%s against %s\n", res.Directory, res.Reference)
+	fmt.Fprintf(w, "%s against %s\n", res.Directory, spoken(res.Reference))
 	if res.Tip != "" {
 		fmt.Fprintf(w, "the branch has moved on to %s; \"modelreg pull\" brings it\n", res.Tip)
 	}
