@@ -43,6 +43,8 @@ type generator struct {
 	vocab []string // the most frequent ones
 	orgs  *rand.Zipf
 	taken map[string]int
+
+	starts, vowels []string // of words that are invented
 }
 
 // vocabulary is how many different words there may be in all cards.
@@ -56,6 +58,9 @@ func newGenerator(seed uint64) *generator {
 		orgs:  rand.NewZipf(r, 1.2, 20, 30_000),
 		vocab: strings.Fields(common),
 		taken: map[string]int{},
+
+		starts: strings.Fields("b bl br c ch cl d dr f fl g gr h j k l m n p pl pr qu r s sh st t tr v w z"),
+		vowels: strings.Fields("a e i o u ea ou"),
 	}
 	return g
 }
@@ -66,13 +71,12 @@ func (g *generator) word() string {
 	if n < len(g.vocab) {
 		return g.vocab[n]
 	}
-	return invented(n)
+	return g.invented(n)
 }
 
 // invented makes a word out of a number.
-func invented(n int) string {
-	const starts, vowels = "b bl br c ch cl d dr f fl g gr h j k l m n p pl pr qu r s sh st t tr v w z", "a e i o u ea ou"
-	s, v := strings.Fields(starts), strings.Fields(vowels)
+func (g *generator) invented(n int) string {
+	s, v := g.starts, g.vowels
 	var b strings.Builder
 	for n > 0 {
 		b.WriteString(s[n%len(s)])

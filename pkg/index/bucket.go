@@ -12,12 +12,18 @@ const (
 	bucketBits = 15
 	bucketRest = hashBits - bucketBits // bits of a hash that tell terms of a bucket apart
 
-	// longPosting is how many bytes a posting in a bucket has at most.
+	// longPosting is how many bytes a posting in a bucket has at most, and
+	// longPair one of a pair, of which there are two in a bucket.
 	longPosting = 512
+	longPair    = 2048
 )
 
-// bucketKey is the row of the bucket that a term is in.
-func bucketKey(hash, chunk int64) int64 { return hash>>bucketRest<<chunkBits | chunk }
+// bucketKey is the row of a bucket in a chunk. Rows of a chunk are together, so
+// that a new chunk is written at the end.
+func bucketKey(number, chunk int64) int64 { return chunk<<bucketBits | number }
+
+// longKey is the row of a posting of its own in a chunk.
+func longKey(hash, chunk int64) int64 { return chunk<<hashBits | hash }
 
 // restOf is what tells a term from others in its bucket.
 func restOf(hash int64) uint64 { return uint64(hash) & (1<<bucketRest - 1) }
@@ -103,13 +109,12 @@ func (w *writer) flushTerms() error {
 	if err != nil {
 		return err
 	}
-	t.fresh = w.empty
 	long, err := w.table("long", "bits")
 	if err != nil {
 		return err
 	}
 	bw := &bucketsWriter{w: w, rows: t, long: long}
-	err = w.posts.each(func(hash int64, docs []uint64) error {
+	err = w.terms.each(func(hash int64, docs []uint64) error {
 		if number := hash >> bucketRest; number != bw.number {
 			if err := bw.flush(); err != nil {
 				return err
@@ -167,8 +172,12 @@ func (bw *bucketsWriter) take(chunk int64, docs []uint64) (members []uint16, res
 
 // merge merges the changes of a chunk into its row of the bucket.
 func (bw *bucketsWriter) merge(chunk int64) error {
-	id := bw.number<<chunkBits | chunk
-	row, err := bw.rows.row(id)
+	id := bucketKey(bw.number, chunk)
+	var row []byte
+	var err error
+	if bw.w.isOld(chunk) {
+		row, err = bw.rows.row(id)
+	}
 	if err != nil {
 		return err
 	}
@@ -208,6 +217,9 @@ func (bw *bucketsWriter) merge(chunk int64) error {
 	return bw.rows.set(id, bw.out.b)
 }
 
+// isOld tells whether there are versions of a chunk from before this transaction.
+func (w *writer) isOld(chunk int64) bool { return chunk*chunkSize < w.first }
+
 // put writes a term: what is there of it, and more members.
 func (bw *bucketsWriter) put(chunk int64, rest uint64, there *entry, members []uint16) error {
 	hash := bw.number<<bucketRest | int64(rest)
@@ -223,7 +235,11 @@ func (bw *bucketsWriter) put(chunk int64, rest uint64, there *entry, members []u
 		members = p.merged(members)
 	}
 	bw.buf = appendEncoded(bw.buf[:0], members)
-	if len(bw.buf) > longPosting || hash == hashOf(fieldLive, "") {
+	limit := longPosting
+	if isPair(hash) {
+		limit = longPair
+	}
+	if len(bw.buf) > limit || hash == hashOf(fieldLive, "") {
 		return bw.putLong(hash, chunk, members)
 	}
 	bw.out.add(entry{rest: rest, kind: bw.buf[0], data: bw.buf[1:]})
@@ -233,80 +249,70 @@ func (bw *bucketsWriter) put(chunk int64, rest uint64, there *entry, members []u
 // putLong adds members to a posting in a row of its own.
 func (bw *bucketsWriter) putLong(hash, chunk int64, members []uint16) error {
 	bw.out.add(entry{rest: restOf(hash)})
-	return bw.long.merge(hash<<chunkBits|chunk, members)
+	if bw.w.isOld(chunk) {
+		return bw.long.merge(longKey(hash, chunk), members)
+	}
+	bw.long.buf = appendEncoded(bw.long.buf[:0], members)
+	return bw.long.set(longKey(hash, chunk), bw.long.buf)
 }
 
 // load reads the postings of a term from some chunk on.
 func (r *reader) load(hash int64, from int, list *postings) error {
-	stmt, err := r.stmt(&r.getPost, "SELECT id, bits FROM post WHERE id BETWEEN ? AND ?")
+	stmt, err := r.stmt(&r.getPost, "SELECT bits FROM post WHERE id = ?")
 	if err != nil {
 		return err
 	}
-	away := false
-	err = r.rows(stmt, bucketKey(hash, 0), from, func(chunk int, b []byte) error {
-		e, ok, err := (&bucket{b: b}).find(restOf(hash))
-		if err != nil || !ok {
+	for chunk := from; chunk < r.chunks(); chunk++ {
+		away := false
+		err := r.row(stmt, bucketKey(hash>>bucketRest, int64(chunk)), func(b []byte) error {
+			e, ok, err := (&bucket{b: b}).find(restOf(hash))
+			if away = ok && e.kind == 0; err != nil || !ok || away {
+				return err
+			}
+			p, err := e.posting()
+			list.set(chunk, p)
+			return err
+		})
+		if err == nil && away {
+			err = r.loadLong(hash, chunk, list)
+		}
+		if err != nil {
 			return err
 		}
-		if e.kind == 0 {
-			away = true
-			return nil
-		}
-		p, err := e.posting()
-		list.set(chunk, p)
-		return err
-	})
-	if err != nil || !away {
-		return err
 	}
-	return r.loadLong(hash, from, list)
+	return nil
 }
 
-// loadLong reads the postings of a term that have rows of their own.
-func (r *reader) loadLong(hash int64, from int, list *postings) error {
-	stmt, err := r.stmt(&r.getLong, "SELECT id, bits FROM long WHERE id BETWEEN ? AND ?")
+// loadLong reads the posting of a term that has a row of its own in a chunk.
+func (r *reader) loadLong(hash int64, chunk int, list *postings) error {
+	stmt, err := r.stmt(&r.getLong, "SELECT bits FROM long WHERE id = ?")
 	if err != nil {
 		return err
 	}
-	return r.rowsOfPostings(stmt, hash, from, list)
-}
-
-// loadPair reads the postings of pairs from some chunk on.
-func (r *reader) loadPair(hash int64, from int, list *postings) error {
-	stmt, err := r.stmt(&r.getPair, "SELECT id, bits FROM pair WHERE id BETWEEN ? AND ?")
-	if err != nil {
-		return err
-	}
-	return r.rowsOfPostings(stmt, hash, from, list)
-}
-
-func (r *reader) rowsOfPostings(stmt *sql.Stmt, hash int64, from int, list *postings) error {
-	return r.rows(stmt, hash<<chunkBits, from, func(chunk int, b []byte) error {
+	return r.row(stmt, longKey(hash, int64(chunk)), func(b []byte) error {
 		p, err := decodePosting(b)
 		list.set(chunk, p)
 		return err
 	})
 }
 
-// rows calls f with the rows whose keys are first and a chunk, from one on. The
-// bytes are good until f returns.
-func (r *reader) rows(stmt *sql.Stmt, first int64, from int, f func(chunk int, b []byte) error) error {
-	rows, err := stmt.QueryContext(r.ctx, first|int64(from), first|(1<<chunkBits-1))
+// row calls f with the row of a key, if there is one. The bytes are good until f
+// returns.
+func (r *reader) row(stmt *sql.Stmt, id int64, f func(b []byte) error) error {
+	if err := r.outer.Err(); err != nil {
+		return err
+	}
+	rows, err := stmt.QueryContext(r.ctx, id)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
-	for rows.Next() {
-		var id int64
+	if rows.Next() {
 		var b sql.RawBytes
-		if err := rows.Scan(&id, &b); err != nil {
+		if err := rows.Scan(&b); err != nil {
 			return err
 		}
-		chunk := int(id - first)
-		if chunk >= r.chunks() {
-			return ErrDamaged
-		}
-		if err := f(chunk, b); err != nil {
+		if err := f(b); err != nil {
 			return err
 		}
 	}
@@ -321,36 +327,44 @@ func (p *postings) set(chunk int, q posting) {
 	(*p)[chunk] = q
 }
 
-// together returns the versions that have any of the terms. The terms of a
+// together adds the versions that have any of the terms to list. The terms of a
 // bucket, which are words that begin alike, are read at once.
 func (r *reader) together(hashes []int64, from int, list *postings) error {
-	stmt, err := r.stmt(&r.getPost, "SELECT id, bits FROM post WHERE id BETWEEN ? AND ?")
+	stmt, err := r.stmt(&r.getPost, "SELECT bits FROM post WHERE id = ?")
 	if err != nil {
 		return err
 	}
-	var away []int64
 	for len(hashes) > 0 {
 		number, n := hashes[0]>>bucketRest, 1
 		for n < len(hashes) && hashes[n]>>bucketRest == number {
 			n++
 		}
-		these := hashes[:n]
+		for chunk := from; chunk < r.chunks(); chunk++ {
+			var away []int64
+			err := r.row(stmt, bucketKey(number, int64(chunk)), func(b []byte) error {
+				return list.addEntries(chunk, b, hashes[:n], &away)
+			})
+			if err == nil {
+				err = r.addLong(away, chunk, list)
+			}
+			if err != nil {
+				return err
+			}
+		}
 		hashes = hashes[n:]
-		err := r.rows(stmt, number<<chunkBits, from, func(chunk int, b []byte) error {
-			return list.addEntries(chunk, b, these, &away)
-		})
-		if err != nil {
-			return err
-		}
 	}
-	for _, hash := range away {
+	return nil
+}
+
+// addLong adds the versions of a chunk that have any of the terms, which have rows
+// of their own there.
+func (r *reader) addLong(hashes []int64, chunk int, list *postings) error {
+	for _, hash := range hashes {
 		var one postings
-		if err := r.loadLong(hash, from, &one); err != nil {
+		if err := r.loadLong(hash, chunk, &one); err != nil {
 			return err
 		}
-		for chunk, p := range one {
-			p.addTo(list.bitsOf(chunk))
-		}
+		one.at(chunk).addTo(list.bitsOf(chunk))
 	}
 	return nil
 }
@@ -369,9 +383,7 @@ func (p *postings) addEntries(chunk int, row []byte, hashes []int64, away *[]int
 			return err
 		case e.rest != restOf(hash):
 		case e.kind == 0:
-			if len(*away) == 0 || (*away)[len(*away)-1] != hash {
-				*away = append(*away, hash)
-			}
+			*away = append(*away, hash)
 		default:
 			if err := addData(p.bitsOf(chunk), e); err != nil {
 				return err

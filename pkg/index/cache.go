@@ -8,7 +8,7 @@ import (
 // A cacheKey names what is kept: the postings of a term or a pair, or a block of
 // a column.
 type cacheKey struct {
-	table byte // 'p', 'q' for pairs, 'b' for beginnings, 'c', 'm' for metrics, 'a' for access
+	table byte // 'p', 'b' for beginnings, 'c', 'm' for metrics, 'a' for access
 	id    int64
 }
 

@@ -14,9 +14,6 @@ func (w *writer) flush() error {
 	if err := w.flushTerms(); err != nil {
 		return err
 	}
-	if err := w.flushPairs(); err != nil {
-		return err
-	}
 	if err := w.flushWords(); err != nil {
 		return err
 	}
@@ -36,7 +33,6 @@ func (w *writer) flush() error {
 type table struct {
 	w        *writer
 	get, put *sql.Stmt
-	fresh    bool // what is asked for cannot be there
 	buf      []byte
 }
 
@@ -51,9 +47,6 @@ func (w *writer) table(name, column string) (*table, error) {
 
 // row returns the bytes of a row, or nil if there is none.
 func (t *table) row(id int64) ([]byte, error) {
-	if t.fresh {
-		return nil, nil
-	}
 	var b []byte
 	err := t.get.QueryRowContext(t.w.ctx, id).Scan(&b)
 	if err == sql.ErrNoRows {
@@ -67,38 +60,7 @@ func (t *table) set(id int64, b []byte) error {
 	return err
 }
 
-// flushPairs adds to the postings of pairs.
-func (w *writer) flushPairs() error {
-	t, err := w.table("pair", "bits")
-	if err != nil {
-		return err
-	}
-	t.fresh = w.empty
-	var members []uint16
-	return w.pairs.each(func(hash int64, docs []uint64) error {
-		if err := w.outer.Err(); err != nil {
-			return err
-		}
-		for len(docs) > 0 {
-			members = members[:0]
-			chunk := (w.first + int64(docs[0]%maxGathered)) / chunkSize
-			for len(docs) > 0 {
-				doc := w.first + int64(docs[0]%maxGathered)
-				if doc/chunkSize != chunk {
-					break
-				}
-				members = append(members, uint16(doc%chunkSize))
-				docs = docs[1:]
-			}
-			if err := t.merge(hash<<chunkBits|chunk, members); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
-// merge adds members to the posting of a row.
+// merge adds members to the posting of a row, which may be there.
 func (t *table) merge(id int64, members []uint16) error {
 	old, err := t.row(id)
 	if err != nil {
@@ -168,7 +130,7 @@ func (w *writer) flushRemoved() error {
 		return err
 	}
 	for chunk, list := range w.removed {
-		id := hashOf(fieldLive, "")<<chunkBits | chunk
+		id := longKey(hashOf(fieldLive, ""), chunk)
 		old, err := t.row(id)
 		if err != nil {
 			return err

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strconv"
 
 	"modernc.org/sqlite" // the driver registers itself; nothing runs until Open
@@ -16,7 +17,7 @@ import (
 
 // layout is the version of what is in the file. Another one is not read: an
 // index is built again.
-const layout = "2"
+const layout = "3"
 
 const schema = `
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -25,7 +26,6 @@ CREATE TABLE ident (hash INTEGER PRIMARY KEY, id INTEGER NOT NULL);
 CREATE TABLE word (first BLOB PRIMARY KEY, rest BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE post (id INTEGER PRIMARY KEY, bits BLOB NOT NULL);
 CREATE TABLE long (id INTEGER PRIMARY KEY, bits BLOB NOT NULL);
-CREATE TABLE pair (id INTEGER PRIMARY KEY, bits BLOB NOT NULL);
 CREATE TABLE col (id INTEGER PRIMARY KEY, data BLOB NOT NULL);
 CREATE TABLE metric (id INTEGER PRIMARY KEY, data BLOB NOT NULL);
 CREATE TABLE facet (id INTEGER PRIMARY KEY, field INTEGER NOT NULL, value TEXT NOT NULL, UNIQUE (field, value));
@@ -42,7 +42,8 @@ var ErrLayout = errors.New("not an index that this version reads: build it again
 type Index struct {
 	db    *sql.DB
 	cache *cache
-	bulk  int // postings gathered before they are written
+	dir   string // of the file
+	bulk  int    // terms that a writer gathers in memory
 }
 
 // DefaultCache is how much an [Index] keeps in memory of what it read.
@@ -84,7 +85,7 @@ func Open(ctx context.Context, path string, opts OpenOptions) (*Index, error) {
 		return nil, fmt.Errorf("open index: %w", err)
 	}
 	db.SetMaxIdleConns(4)
-	ix := &Index{db: db, cache: newCache(opts.Cache), bulk: 4 << 20}
+	ix := &Index{db: db, cache: newCache(opts.Cache), dir: filepath.Dir(path), bulk: 2 << 20}
 	if err := ix.check(ctx); err != nil {
 		return nil, fmt.Errorf("open index: %w", errors.Join(err, db.Close()))
 	}

@@ -5,7 +5,9 @@ import (
 	"database/sql"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"math"
 	"slices"
@@ -16,19 +18,35 @@ import (
 // Put adds records, in the place of those with the same [Key]. What does not
 // differ from what is there is left alone. Records are cut by [Record.Bound].
 // Many records at once are much faster than each alone; all of them become
-// visible together, unless they are more than fit into about 100 MB of memory:
-// then in parts, in their order.
+// visible together, unless they are more than 65536, or more than fit into a
+// gigabyte beside the index: then in parts, in their order.
 func (ix *Index) Put(ctx context.Context, records []Record) error {
-	for len(records) > 0 {
-		var n int
+	if len(records) == 0 {
+		return nil
+	}
+	return ix.Load(ctx, func(yield func(Record, error) bool) {
+		for _, r := range records {
+			if !yield(r, nil) {
+				return
+			}
+		}
+	})
+}
+
+// Load adds records as [Index.Put] does, in such parts. An error among them ends
+// it; the part that it is in is then not added, those before are. Nobody else can
+// write while it runs, and records must not read or write the index itself.
+func (ix *Index) Load(ctx context.Context, records iter.Seq2[Record, error]) error {
+	next, stop := iter.Pull2(records)
+	defer stop()
+	for more := true; more; {
 		err := ix.write(ctx, func(w *writer) (err error) {
-			n, err = w.put(records)
+			more, err = w.load(next)
 			return err
 		})
 		if err != nil {
 			return fmt.Errorf("write index: %w", err)
 		}
-		records = records[n:]
 	}
 	return nil
 }
@@ -50,7 +68,7 @@ func (ix *Index) Delete(ctx context.Context, keys []Key) error {
 }
 
 // write runs f in a transaction.
-func (ix *Index) write(ctx context.Context, f func(*writer) error) error {
+func (ix *Index) write(ctx context.Context, f func(*writer) error) (err error) {
 	tx, err := ix.db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
@@ -60,8 +78,10 @@ func (ix *Index) write(ctx context.Context, f func(*writer) error) error {
 		// Statements take microseconds and are many: cancelling is looked for
 		// between them, which costs less than being ready for it in each.
 		outer: ctx, ctx: context.WithoutCancel(ctx), tx: tx, bulk: ix.bulk,
-		words: map[string]struct{}{}, metrics: map[int64][]byte{}, groups: map[int64]*group{},
+		metrics: map[int64][]byte{}, groups: map[int64]*group{},
+		terms: gathering{dir: ix.dir},
 	}
+	defer func() { err = errors.Join(err, w.terms.close()) }()
 	if w.state, err = readState(ctx, tx); err != nil {
 		return err
 	}
@@ -87,21 +107,20 @@ type writer struct {
 	ctx   context.Context
 	tx    *sql.Tx
 	state state
-	empty bool // before this transaction
 	bulk  int
 
-	posts, pairs gathering
-	words        map[string]struct{} // listed terms
-	recent       [1 << 15]int64      // hashes of some of them
-	metrics      map[int64][]byte    // key of the row: what is appended to it
-	cols         [columns][]byte     // from the number first on
-	first        int64
-	removed      map[int64][]int32 // chunk: numbers in it
-	sets         [colUpdated]map[string]uint64
+	terms   gathering
+	listed  hashSet          // of words
+	words   []string         // fields and words that are listed, as they came
+	metrics map[int64][]byte // key of the row: what is appended to it
+	cols    [columns][]byte  // from the number first on
+	first   int64
+	removed map[int64][]int32 // chunk: numbers in it
+	sets    [colUpdated]map[string]uint64
 
-	doc              int64 // number of the version being described
-	terms, twos      []int64
-	key              []byte
+	doc              int64   // number of the version being described
+	seen             hashSet // its terms
+	tokens           []token
 	getID, getBody   *sql.Stmt
 	putID, putBody   *sql.Stmt
 	dropID, dropBody *sql.Stmt
@@ -112,7 +131,8 @@ type writer struct {
 }
 
 func (w *writer) prepare() error {
-	w.first, w.removed, w.empty = w.state.next, map[int64][]int32{}, w.state.next == 0
+	w.first, w.removed = w.state.next, map[int64][]int32{}
+	w.listed.empty()
 	for _, s := range []struct {
 		stmt  **sql.Stmt
 		query string
@@ -134,22 +154,35 @@ func (w *writer) prepare() error {
 	return nil
 }
 
-// put takes records until enough is gathered, and returns how many it took.
-func (w *writer) put(records []Record) (int, error) {
-	for i := range records {
+// load takes records until enough is gathered for one transaction, and tells
+// whether there may be more.
+func (w *writer) load(next func() (Record, error, bool)) (more bool, err error) {
+	for {
 		if err := w.outer.Err(); err != nil {
-			return i, err
+			return false, err
 		}
-		r := records[i]
+		r, err, ok := next()
+		if err != nil || !ok {
+			return false, err
+		}
 		r.Bound()
 		if err := w.add(&r); err != nil {
-			return i, err
+			return false, err
 		}
-		if w.posts.n+w.pairs.n > w.bulk || w.state.next-w.first >= maxGathered {
-			return i + 1, nil
+		if w.terms.n > w.bulk {
+			if err := w.terms.spill(); err != nil {
+				return false, err
+			}
+		}
+		if len(w.words) > maxWords {
+			if err := w.flushWords(); err != nil {
+				return false, err
+			}
+		}
+		if w.state.next-w.first >= chunkSize || w.terms.size > maxSpilled {
+			return true, nil
 		}
 	}
-	return len(records), nil
 }
 
 // add adds a record, unless the same is there.
@@ -193,16 +226,15 @@ func (w *writer) describe(r *Record) error {
 	w.doc = w.state.next
 	w.state.next++
 	w.state.generation++
-	w.terms, w.twos = w.terms[:0], w.twos[:0]
+	w.seen.empty()
 	w.term(fieldLive, "", false)
-	w.terms = append(w.terms, w.state.repoHash(r.Repository))
-	w.words[string(fieldRepo)+r.Repository] = struct{}{}
-	describe(r, w)
+	repo := w.state.repoHash(r.Repository)
+	w.gather(repo)
+	w.list(repo, fieldRepo, r.Repository)
+	w.tokens = describe(r, w, w.tokens)
 	for _, m := range r.Metrics {
 		w.metric(m)
 	}
-	gatherAll(&w.posts, w.terms, int(w.doc-w.first))
-	gatherAll(&w.pairs, w.twos, int(w.doc-w.first))
 	numbers := numbersOf(r)
 	for i, values := range facetSets(r) {
 		code, err := w.set(i, values)
@@ -217,27 +249,34 @@ func (w *writer) describe(r *Record) error {
 	return nil
 }
 
-func gatherAll(g *gathering, hashes []int64, doc int) {
-	slices.Sort(hashes)
-	for _, h := range slices.Compact(hashes) {
-		g.add(h, doc)
+// gather notes a term of the version being described, and tells whether it is new.
+func (w *writer) gather(hash int64) bool {
+	if !w.seen.add(hash) {
+		return false
 	}
+	w.terms.add(hash, int(w.doc-w.first))
+	return true
 }
 
-func (w *writer) term(field byte, word string, listed bool) {
+func (w *writer) term(field byte, word string, listed bool) bool {
 	hash := hashOf(field, word)
-	w.terms = append(w.terms, hash)
-	// Most words were seen a moment ago: looking there first is cheaper.
-	if recent := &w.recent[hash%int64(len(w.recent))]; listed && *recent != hash {
-		*recent = hash
-		w.key = append(append(w.key[:0], field), word...)
-		if _, ok := w.words[string(w.key)]; !ok {
-			w.words[string(w.key)] = struct{}{}
-		}
+	if !w.gather(hash) {
+		return false
+	}
+	if listed {
+		w.list(hash, field, word)
+	}
+	return true
+}
+
+// list notes a word that can be found by its beginning.
+func (w *writer) list(hash int64, field byte, word string) {
+	if w.listed.add(hash) {
+		w.words = append(w.words, string(field)+word)
 	}
 }
 
-func (w *writer) pair(hash int64) { w.twos = append(w.twos, hash) }
+func (w *writer) pair(hash int64) { w.gather(hash) }
 
 // metric gathers one number, under the name of the metric and of what it was
 // measured on.
@@ -263,6 +302,9 @@ func metricKey(name string, chunk int64) int64 {
 
 // chunkBits is how many bits of a row's key tell the chunk.
 const chunkBits = 12
+
+// maxWords bounds the listed words that a transaction keeps until it writes them.
+const maxWords = 1 << 18
 
 // maxSets bounds the sets of values of one facet. Versions with further ones are
 // found, but not counted.

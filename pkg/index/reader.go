@@ -18,7 +18,7 @@ type reader struct {
 	group   *group // read last
 	groupAt int64
 
-	getPost, getLong, getPair, getCol, getMetric, getDoc, getWords *sql.Stmt
+	getPost, getLong, getCol, getMetric, getDoc, getWords *sql.Stmt
 }
 
 // read runs f on what is there now.
@@ -62,16 +62,16 @@ func (p postings) at(chunk int) posting {
 // term returns the postings of a term.
 func (r *reader) term(field byte, word string) (postings, error) {
 	if field == fieldRepo {
-		return r.postings('p', r.state.repoHash(word), false)
+		return r.postings(r.state.repoHash(word), false)
 	}
-	return r.postings('p', hashOf(field, word), field == fieldLive)
+	return r.postings(hashOf(field, word), field == fieldLive)
 }
 
-// postings returns those of a term ('p') or a pair ('q'). Those that change in
-// old chunks too are read anew when anything changed; of the others only chunks
-// that were not full.
-func (r *reader) postings(table byte, hash int64, changes bool) (postings, error) {
-	key := cacheKey{table, hash}
+// postings returns those of a term or a pair. Those that change in old chunks too
+// are read anew when anything changed; of the others only chunks that were not
+// full.
+func (r *reader) postings(hash int64, changes bool) (postings, error) {
+	key := cacheKey{'p', hash}
 	if err := r.outer.Err(); err != nil {
 		return nil, err
 	}
@@ -79,11 +79,7 @@ func (r *reader) postings(table byte, hash int64, changes bool) (postings, error
 	if now {
 		return list, nil
 	}
-	load := r.load
-	if table == 'q' {
-		load = r.loadPair
-	}
-	if err := load(hash, from, &list); err != nil {
+	if err := r.load(hash, from, &list); err != nil {
 		return nil, fmt.Errorf("read postings: %w", err)
 	}
 	r.keep(key, list, list.bytes())

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"syscall"
 	"testing"
@@ -66,8 +65,7 @@ func TestScale(t *testing.T) {
 	defer func() { ix.Close() }()
 	if missing != nil {
 		load(t, ix, path)
-	}
-	if err := ix.Close(); err != nil {
+	} else if err := ix.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if ix, err = index.Open(t.Context(), path, index.OpenOptions{}); err != nil {
@@ -77,9 +75,7 @@ func TestScale(t *testing.T) {
 		ask(t, ix, q)
 	}
 	update(t, ix)
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	t.Logf("heap in use %d MiB, from the system %d MiB", m.HeapInuse>>20, m.Sys>>20)
+	t.Logf("at most %d MiB of memory", peak()>>20)
 }
 
 // cpu returns the time that this process has computed.
@@ -91,29 +87,36 @@ func cpu() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
+// peak returns the most memory that this process had, in bytes.
+func peak() int64 {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return u.Maxrss << 10
+}
+
+// load makes the index, and measures what that takes besides making the records.
 func load(t *testing.T, ix *index.Index, path string) {
 	start, computed := time.Now(), cpu()
-	var batch []index.Record
 	var text int
-	making := time.Duration(0)
-	before := time.Now()
-	put := func() {
-		making += time.Since(before)
-		if err := ix.Put(t.Context(), batch); err != nil {
-			t.Fatal(err)
+	var making time.Duration
+	before := start
+	err := ix.Load(t.Context(), func(yield func(index.Record, error) bool) {
+		for r := range testcards.Records(1, *scaleRecords) {
+			text += len(r.Card)
+			making += time.Since(before)
+			if !yield(r, nil) {
+				return
+			}
+			before = time.Now()
 		}
-		batch = batch[:0]
-		before = time.Now()
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
-	for r := range testcards.Records(1, *scaleRecords) {
-		text += len(r.Card)
-		if batch = append(batch, r); len(batch) == 20_000 {
-			put()
-		}
-	}
-	put()
 	loaded, computing := time.Since(start), cpu()-computed
-	if err := ix.Pack(t.Context()); err != nil {
+	if err := ix.Close(); err != nil {
 		t.Fatal(err)
 	}
 	info, err := os.Stat(path)
@@ -121,9 +124,9 @@ func load(t *testing.T, ix *index.Index, path string) {
 		t.Fatal(err)
 	}
 	n := *scaleRecords
-	t.Logf("%d records with cards of %d bytes on average: %d bytes each on disk; %v to load (%v of it to make them), %v of CPU; %v to pack",
-		n, text/n, info.Size()/int64(n), loaded.Round(time.Second), making.Round(time.Second), computing.Round(time.Second),
-		(time.Since(start) - loaded).Round(time.Second))
+	t.Logf("%d records with cards of %d bytes on average: %d bytes each on disk; %v to load (%v of it to make them), %v of CPU; at most %d MiB of memory",
+		n, text/n, info.Size()/int64(n), loaded.Round(100*time.Millisecond), making.Round(100*time.Millisecond),
+		computing.Round(100*time.Millisecond), peak()>>20)
 }
 
 // ask measures one question, the first time and then again and again.

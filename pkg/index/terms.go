@@ -30,8 +30,12 @@ const (
 const longPrefix = 4
 
 // pairBits are the bits of a hash that tell two words in a row from others. Pairs
-// share postings, so a phrase that is found has to be looked at.
+// share postings, so a phrase that is found has to be looked at. The other bits of
+// their hashes are zero, as those of terms hardly ever are.
 const pairBits = 16
+
+// isPair tells the hashes of pairs from those of terms.
+func isPair(hash int64) bool { return hash&(1<<(hashBits-pairBits)-1) == 0 }
 
 // hashOf returns the number under which a term's postings are kept. Those of
 // repositories decide who sees what, so nobody must be able to name one that has
@@ -73,49 +77,51 @@ func pairOf(a, b string) int64 {
 
 // A sink takes the terms of one record.
 type sink interface {
-	// term takes a word of a field; listed words can be found by their
-	// beginning and be suggested.
-	term(field byte, word string, listed bool)
+	// term takes a word of a field, and tells whether it is new. Listed words
+	// can be found by their beginning and be suggested.
+	term(field byte, word string, listed bool) bool
 	pair(hash int64)
 }
 
-// describe gives the terms of a record to s, some of them repeatedly.
-func describe(r *Record, s sink) {
+// describe gives the terms of a record to s, some of them repeatedly. It uses
+// buf, and returns it for the next record.
+func describe(r *Record, s sink, buf []token) []token {
 	for _, w := range nameWords(r.Repository) {
 		addWord(s, fieldName, w)
+		addWord(s, fieldAny, w)
 	}
 	for _, text := range tagTexts(r) {
-		for _, t := range tokens(text) {
+		buf = appendTokens(buf[:0], text)
+		for _, t := range buf {
 			addWord(s, fieldTag, t.text)
 		}
 	}
 	for _, text := range []string{r.Title, r.Summary} {
-		for _, t := range tokens(text) {
+		buf = appendTokens(buf[:0], text)
+		for _, t := range buf {
 			s.term(fieldTitle, t.text, false)
 		}
 	}
-	seen := map[string]bool{}
 	for _, text := range texts(r) {
 		last := ""
-		for _, t := range tokens(text) {
-			if !seen[t.text] {
-				seen[t.text] = true
-				addWord(s, fieldAny, t.text)
-			}
+		buf = appendTokens(buf[:0], text)
+		for _, t := range buf {
+			addWord(s, fieldAny, t.text)
 			if last != "" {
 				s.pair(pairOf(last, t.text))
 			}
 			last = t.text
 		}
 	}
-	for _, w := range nameWords(r.Repository) {
-		addWord(s, fieldAny, w)
-	}
 	describeFacts(r, s)
+	return buf
 }
 
+// addWord gives a word and its beginnings to s.
 func addWord(s sink, field byte, word string) {
-	s.term(field, word, true)
+	if !s.term(field, word, true) {
+		return
+	}
 	n := 0
 	for i := range word {
 		if i > 0 {

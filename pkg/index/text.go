@@ -47,7 +47,7 @@ func (r *reader) phrase(ph phrase) ([]postings, error) {
 		}
 		all = append(all, one)
 		if i > 0 && !(last && ph.prefix) {
-			pair, err := r.postings('q', pairOf(ph.words[i-1], w), false)
+			pair, err := r.postings(pairOf(ph.words[i-1], w), false)
 			if err != nil {
 				return nil, err
 			}

@@ -20,27 +20,42 @@ type token struct {
 // tokens returns the words of s in the form that is looked up: lower case,
 // without marks above and below letters. Letters of scripts without spaces are
 // words of their own.
-func tokens(s string) []token {
-	var list []token
-	start := -1
+func tokens(s string) []token { return appendTokens(nil, s) }
+
+// appendTokens appends the words of s to list.
+func appendTokens(list []token, s string) []token {
+	start, plain := -1, true
 	emit := func(end int) {
-		if start >= 0 {
-			if w := fold(s[start:end]); w != "" {
-				list = append(list, token{w, start, end})
-			}
-			start = -1
+		if start < 0 {
+			return
 		}
+		w := s[start:end]
+		if !plain {
+			w = fold(w)
+		}
+		if len(w) > maxToken {
+			w = cut(w, maxToken)
+		}
+		if w != "" {
+			list = append(list, token{w, start, end})
+		}
+		start, plain = -1, true
 	}
 	for i, r := range s {
 		switch {
-		case isAlone(r):
-			emit(i)
-			start = i
-			emit(i + utf8.RuneLen(r))
-		case unicode.IsLetter(r) || unicode.IsNumber(r) || start >= 0 && unicode.IsMark(r):
+		case 'a' <= r && r <= 'z' || '0' <= r && r <= '9':
 			if start < 0 {
 				start = i
 			}
+		case isAlone(r):
+			emit(i)
+			start, plain = i, false
+			emit(i + utf8.RuneLen(r))
+		case r >= 'A' && unicode.IsLetter(r) || unicode.IsNumber(r) || start >= 0 && unicode.IsMark(r):
+			if start < 0 {
+				start = i
+			}
+			plain = false
 		default:
 			emit(i)
 		}
@@ -53,23 +68,13 @@ func isAlone(r rune) bool {
 	return r >= 0x2E80 && unicode.In(r, unicode.Han, unicode.Hiragana, unicode.Katakana)
 }
 
-// fold returns a word as it is looked up.
+// fold returns a word that has more than small letters and digits as it is
+// looked up.
 func fold(w string) string {
-	plain := true
-	for i := range len(w) {
-		if c := w[i]; c >= utf8.RuneSelf || 'A' <= c && c <= 'Z' {
-			plain = false
-			break
+	return strings.Map(func(r rune) rune {
+		if unicode.IsMark(r) {
+			return -1
 		}
-	}
-	if !plain {
-		w = strings.ToLower(w)
-		w = strings.Map(func(r rune) rune {
-			if unicode.IsMark(r) {
-				return -1
-			}
-			return r
-		}, norm.NFKD.String(w))
-	}
-	return cut(w, maxToken)
+		return r
+	}, norm.NFKD.String(strings.ToLower(w)))
 }

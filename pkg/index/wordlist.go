@@ -3,7 +3,6 @@ package index
 import (
 	"database/sql"
 	"encoding/binary"
-	"maps"
 	"slices"
 )
 
@@ -63,7 +62,7 @@ func decodeWords(b []byte) ([]string, error) {
 	return list, nil
 }
 
-// flushWords adds the gathered words to the blocks.
+// flushWords adds the gathered words to the blocks, and forgets them.
 func (w *writer) flushWords() error {
 	put, err := w.tx.PrepareContext(w.ctx, "INSERT OR REPLACE INTO word VALUES (?, ?)")
 	if err != nil {
@@ -75,7 +74,8 @@ func (w *writer) flushWords() error {
 	if err != nil {
 		return err
 	}
-	fresh := slices.Sorted(maps.Keys(w.words))
+	slices.Sort(w.words)
+	fresh := w.words
 	for len(fresh) > 0 {
 		if err := w.outer.Err(); err != nil {
 			return err
@@ -86,6 +86,9 @@ func (w *writer) flushWords() error {
 		}
 		fresh = fresh[n:]
 	}
+	clear(w.words)
+	w.words = w.words[:0]
+	w.listed.empty()
 	return nil
 }
 
