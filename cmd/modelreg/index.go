@@ -79,7 +79,7 @@ verified:yes and by who has signed them. Without, only that there is a signature
 		},
 	}
 	f.add(cmd)
-	cmd.Flags().BoolVar(&fresh, "fresh", false, "throw the old index away first")
+	cmd.Flags().BoolVar(&fresh, "fresh", false, "make a new index, which takes the place of the old one when it is whole")
 	return cmd
 }
 
@@ -117,38 +117,50 @@ func (a *app) crawl(ctx context.Context, f crawlFlags, places []string, fresh bo
 	if err != nil {
 		return err
 	}
-	ix, file, err := a.writeIndex(ctx, f.index, fresh, len(places) > 0)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, ix.Close()) }()
-	if len(places) == 0 {
-		noted, err := ix.Note(ctx, notePlaces)
-		if err != nil {
-			return err
+	var res *hub.CrawlResult
+	file, err := a.writeIndex(ctx, f.index, fresh, len(places) > 0, func(ix *index.Index) (err error) {
+		res, err = crawlInto(ctx, h, ix, places, opts)
+		if _, ok := errors.AsType[*hub.CrawlError](err); ok && fresh {
+			return fmt.Errorf("%w; the old index is as it was", err)
 		}
-		places = strings.Fields(noted)
-	}
-	if len(places) == 0 {
-		return usageError{fmt.Errorf("update %s: it was not built of any place", file), "\"modelreg index pull\" brings a newer snapshot, \"modelreg index build PLACE\" adds places"}
-	}
-	res, err := h.Crawl(ctx, ix, places, opts)
-	if err = errors.Join(err, addPlaces(context.WithoutCancel(ctx), ix, res.Places)); err != nil {
 		return err
-	}
-	if err := ix.SetNote(ctx, noteUpdated, time.Now().UTC().Format(time.RFC3339)); err != nil {
+	})
+	if res == nil || err != nil && len(res.Places) == 0 {
 		return err
 	}
 	for _, p := range res.Problems {
 		a.printer.Warn("%s", ui.Line(p))
 	}
-	return a.printer.Result(crawlReport{file, res}, func(w io.Writer) {
+	return errors.Join(err, a.printer.Result(crawlReport{file, res}, func(w io.Writer) {
 		fmt.Fprintf(w, "%d versions in %d repositories: %d fetched, %d with other tags, %d gone\n",
 			res.Versions, res.Repositories, res.Fetched, res.Changed, res.Deleted)
 		if res.Failed > 0 {
 			fmt.Fprintf(w, "%d could not be read\n", res.Failed)
 		}
-	})
+	}))
+}
+
+// crawlInto crawls, and notes what was read and when. What could not be read is told
+// by the error.
+func crawlInto(ctx context.Context, h *hub.Hub, ix *index.Index, places []string, opts hub.CrawlOptions) (*hub.CrawlResult, error) {
+	if len(places) == 0 {
+		noted, err := ix.Note(ctx, notePlaces)
+		if err != nil {
+			return nil, err
+		}
+		places = strings.Fields(noted)
+	}
+	if len(places) == 0 {
+		return nil, usageError{errors.New("update the index: it was not built of any place"), "\"modelreg index pull\" brings a newer snapshot, \"modelreg index build PLACE\" adds places"}
+	}
+	res, err := h.Crawl(ctx, ix, places, opts)
+	if noting := addPlaces(context.WithoutCancel(ctx), ix, res.Places); noting != nil {
+		return res, errors.Join(err, noting)
+	}
+	if _, ended := errors.AsType[*hub.CrawlError](err); err != nil && (!ended || len(res.Places) == 0) {
+		return res, err
+	}
+	return res, errors.Join(err, ix.SetNote(ctx, noteUpdated, time.Now().UTC().Format(time.RFC3339)))
 }
 
 func (a *app) crawlProgress(res hub.CrawlResult) {
@@ -157,29 +169,30 @@ func (a *app) crawlProgress(res hub.CrawlResult) {
 	}
 }
 
-// writeIndex opens an index to change it, and makes it if that is allowed.
-func (a *app) writeIndex(ctx context.Context, given string, fresh, make bool) (*index.Index, string, error) {
-	file, err := a.indexFile(given)
-	if err != nil {
-		return nil, "", err
-	}
-	if fresh {
-		err := index.Remove(ctx, file)
-		if errors.Is(err, index.ErrLayout) {
-			return nil, "", usagef("%q is no index, and --fresh would remove it: name another file, or remove it yourself", file)
-		}
-		if err != nil {
-			return nil, "", err
-		}
+// writeIndex lets f change the index, which is made if that is allowed, or a new one
+// that takes its place when f is done.
+func (a *app) writeIndex(ctx context.Context, given string, fresh, make bool, f func(*index.Index) error) (file string, err error) {
+	if file, err = a.indexFile(given); err != nil {
+		return "", err
 	}
 	if _, err := os.Stat(file); !make && errors.Is(err, fs.ErrNotExist) {
-		return nil, "", fmt.Errorf("%w: %w", errNoIndex, err)
+		return file, fmt.Errorf("%w: %w", errNoIndex, err)
 	}
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-		return nil, "", err
+		return file, err
+	}
+	if fresh {
+		err := index.Replace(ctx, file, f)
+		if errors.Is(err, index.ErrLayout) {
+			err = usagef("%q is no index, and --fresh would replace it: name another file, or remove it yourself", file)
+		}
+		return file, err
 	}
 	ix, err := index.Open(ctx, file, index.OpenOptions{})
-	return ix, file, err
+	if err != nil {
+		return file, err
+	}
+	return file, errors.Join(f(ix), ix.Close())
 }
 
 // addPlaces adds places that were read to those that the index is made from.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -38,35 +37,40 @@ type indexRemoved struct {
 	Deleted int    `json:"deleted"` // versions
 }
 
-func (a *app) indexRemove(ctx context.Context, given, place string) (err error) {
-	ix, file, err := a.writeIndex(ctx, given, false, false)
+func (a *app) indexRemove(ctx context.Context, given, place string) error {
+	var gone int
+	file, err := a.writeIndex(ctx, given, false, false, func(ix *index.Index) (err error) {
+		gone, err = removePlace(ctx, ix, place)
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, ix.Close()) }()
+	return a.printer.Result(indexRemoved{file, place, gone}, func(w io.Writer) {
+		fmt.Fprintf(w, "%s gone\n", plural(gone, "version"))
+	})
+}
+
+// removePlace takes a place out of an index, and tells how many versions went.
+func removePlace(ctx context.Context, ix *index.Index, place string) (int, error) {
 	text, err := ix.Note(ctx, notePlaces)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	places := strings.Fields(text)
 	i := slices.Index(places, place)
 	if i < 0 {
-		return usageError{fmt.Errorf("remove %s: it is no place of the index: %w", place, errdef.ErrNotFound), "\"modelreg index status\" lists the places"}
+		return 0, usageError{fmt.Errorf("remove %s: it is no place of the index: %w", place, errdef.ErrNotFound), "\"modelreg index status\" lists the places"}
 	}
 	places = slices.Delete(places, i, i+1)
 	gone, err := onlyOf(ctx, ix, place, places)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if err := ix.Delete(ctx, gone); err != nil {
-		return err
+		return 0, err
 	}
-	if err := ix.SetNote(ctx, notePlaces, strings.Join(places, "\n")); err != nil {
-		return err
-	}
-	return a.printer.Result(indexRemoved{file, place, len(gone)}, func(w io.Writer) {
-		fmt.Fprintf(w, "%s gone\n", plural(len(gone), "version"))
-	})
+	return len(gone), ix.SetNote(ctx, notePlaces, strings.Join(places, "\n"))
 }
 
 // onlyOf lists the versions at a place that none of the others has.

@@ -183,6 +183,9 @@ func (a *app) pullIndex(ctx context.Context, arg, given string, f snapshotFlags,
 		return err
 	}
 	stats, err := takeSnapshot(ctx, s, file)
+	if errors.Is(err, index.ErrLayout) {
+		return usagef("%q is no index, and is not replaced: name another file, or remove it yourself", file)
+	}
 	if err != nil {
 		return err
 	}
@@ -216,36 +219,20 @@ func replaceable(ctx context.Context, file string) error {
 
 // takeSnapshot makes an index of a snapshot, and gives it its name when it is whole.
 func takeSnapshot(ctx context.Context, s *hub.Snapshot, file string) (stats index.SnapshotStats, err error) {
-	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+	dir := filepath.Dir(file)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return stats, err
 	}
-	dir, err := os.MkdirTemp(filepath.Dir(file), ".index-*")
-	if err != nil {
-		return stats, err
-	}
-	defer os.RemoveAll(dir)
-	made := filepath.Join(dir, "index.db")
-	ix, err := index.Open(ctx, made, index.OpenOptions{})
-	if err != nil {
-		return stats, err
-	}
-	stats, err = s.Into(ctx, ix, dir)
-	if err == nil {
-		err = ix.SetNote(ctx, noteSnapshot, s.Reference)
-	}
-	if err == nil {
-		err = ix.SetNote(ctx, noteUpdated, time.Now().UTC().Format(time.RFC3339))
-	}
-	if err = errors.Join(err, ix.Close()); err != nil {
-		return stats, err
-	}
-	// What an earlier writer left to be done is for another file.
-	for _, name := range []string{file + "-wal", file + "-shm"} {
-		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return stats, err
+	err = index.Replace(ctx, file, func(ix *index.Index) (err error) {
+		if stats, err = s.Into(ctx, ix, dir); err != nil {
+			return err
 		}
-	}
-	return stats, os.Rename(made, file)
+		if err := ix.SetNote(ctx, noteSnapshot, s.Reference); err != nil {
+			return err
+		}
+		return ix.SetNote(ctx, noteUpdated, time.Now().UTC().Format(time.RFC3339))
+	})
+	return stats, err
 }
 
 // A shelf keeps the indexes that searches have made of snapshots. What was made

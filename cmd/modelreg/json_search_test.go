@@ -42,6 +42,8 @@ func TestJSONKeysOfSearch(t *testing.T) {
 			[]string{"search", "model", "--facets", "--limit", "1"},
 			slices.Concat([]string{"query", "total", "results", "facets", "next"}, under("results[]", hit), under("facets", facets)),
 		},
+		{[]string{"index", "build", reg.Host + "/acme/tiny"}, crawled},
+		{[]string{"index", "remove", reg.Host + "/acme/tiny"}, []string{"index", "place", "deleted"}},
 		{[]string{"index", "push", reg.Host + "/idx"}, []string{"reference", "digest", "tag", "repositories", "versions", "size", "created", "signatures"}},
 		{
 			[]string{"index", "pull", reg.Host + "/idx", "--force"},

@@ -1,20 +1,16 @@
 package hub
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"oras.land/oras-go/v2/errdef"
 
 	"github.com/modelreg/modelreg/pkg/index"
-	"github.com/modelreg/modelreg/pkg/ref"
 	"github.com/modelreg/modelreg/pkg/signing"
 )
 
@@ -56,9 +52,10 @@ type CrawlResult struct {
 const (
 	crawlRequests     = 64
 	maxCrawlRequests  = 200
-	crawlRepositories = 64   // that are under way at once
-	crawlBatch        = 4096 // records that are written together
-	crawlEvery        = 15 * time.Second
+	crawlRepositories = 64       // that are under way at once
+	crawlBatch        = 1 << 14  // records that are written together
+	crawlText         = 32 << 20 // bytes of their cards
+	crawlEvery        = 30 * time.Second
 	maxProblems       = 20
 )
 
@@ -73,24 +70,62 @@ const (
 // its README, more only if it does not say itself what it is, and its attachments
 // if it has any. What is gone from a place is removed from the index.
 //
-// A repository that cannot be read keeps what the index has of it, and is counted
-// as failed. What was found is written while the crawl goes on, so that one that
-// is interrupted goes on where it ended. A place where there is nothing, and of which
-// the index has nothing, is [errdef.ErrNotFound]; the result, which is never nil,
-// names the places that were read before.
+// What cannot be read keeps what the index has of it, and is counted as failed: a
+// repository whose registry does not answer, a version that is damaged. What was
+// found is written while the crawl goes on, so that one that is interrupted goes on
+// where it ended. Places that could not be read at all are a [CrawlError] when the
+// others were; one where there is nothing, and of which the index has nothing, wraps
+// [errdef.ErrNotFound]. The result, which is never nil, names the places that were
+// read.
 func (h *Hub) Crawl(ctx context.Context, ix *index.Index, places []string, opts CrawlOptions) (*CrawlResult, error) {
 	if opts.Requests <= 0 {
 		opts.Requests = crawlRequests
 	}
 	c := &crawl{h: h, ix: ix, opts: opts, pace: newPace(min(opts.Requests, maxCrawlRequests)), last: time.Now()}
-	for _, place := range places {
-		if err := c.place(ctx, place); err != nil {
-			return &c.res, errors.Join(fmt.Errorf("crawl %s: %w", place, err), c.flush(context.WithoutCancel(ctx)))
-		}
-		c.count(func(res *CrawlResult) { res.Places = append(res.Places, place) })
+	list, err := h.crawlPlaces(places)
+	if err != nil {
+		return &c.res, err
 	}
-	return &c.res, c.flush(ctx)
+	failed := &CrawlError{}
+	for _, p := range list {
+		err := c.place(ctx, p)
+		if _, ok := errors.AsType[indexError](err); ok || err != nil && ctx.Err() != nil {
+			return &c.res, errors.Join(fmt.Errorf("crawl %s: %w", p.name, err), c.flush(context.WithoutCancel(ctx)))
+		}
+		if err != nil {
+			c.problem(p.name, err)
+			failed.Places, failed.causes = append(failed.Places, p.name), append(failed.causes, err)
+			continue
+		}
+		c.count(func(res *CrawlResult) { res.Places = append(res.Places, p.name) })
+	}
+	if err := c.flush(ctx); err != nil || len(failed.Places) == 0 {
+		return &c.res, err
+	}
+	return &c.res, failed
 }
+
+// A CrawlError tells of places that could not be read, while others were.
+type CrawlError struct {
+	Places []string
+	causes []error
+}
+
+func (e *CrawlError) Error() string {
+	text := fmt.Sprintf("crawl %s: %v", e.Places[0], e.causes[0])
+	if more := len(e.Places) - 1; more > 0 {
+		text += fmt.Sprintf(" (and %d more)", more)
+	}
+	return text
+}
+
+// Unwrap returns why, for each place.
+func (e *CrawlError) Unwrap() []error { return e.causes }
+
+// An indexError is one of the index itself, which ends a crawl.
+type indexError struct{ error }
+
+func (e indexError) Unwrap() error { return e.error }
 
 // A crawl is one run of Crawl.
 type crawl struct {
@@ -102,13 +137,14 @@ type crawl struct {
 	mu      sync.Mutex
 	res     CrawlResult
 	records []index.Record
+	text    int // bytes of their cards
 	gone    []index.Key
 	last    time.Time // when something was written
 }
 
 // place crawls the repositories of one place.
-func (c *crawl) place(ctx context.Context, place string) error {
-	names, whole, err := c.repositories(ctx, place)
+func (c *crawl) place(ctx context.Context, p crawlPlace) error {
+	names, whole, err := c.repositories(ctx, p)
 	if err != nil {
 		return err
 	}
@@ -131,53 +167,11 @@ func (c *crawl) place(ctx context.Context, place string) error {
 	return c.forget(ctx, whole, names)
 }
 
-// repositories lists what is at a place. If that is all that has a name which
-// begins with whole, whole is not empty.
-func (c *crawl) repositories(ctx context.Context, place string) (names []string, whole string, err error) {
-	host, path, _ := strings.Cut(strings.TrimPrefix(place, "oci://"), "/")
-	if host == "" {
-		return nil, "", fmt.Errorf("%w: %q names no registry", ErrUsage, place)
-	}
-	prefix := strings.TrimSuffix(path, "/")
-	if prefix != "" && prefix == path {
-		r, err := ref.Parse(host + "/" + path)
-		if err != nil || r.Host != host || r.Tag+r.Range+r.Prefix+r.Revision+r.Variant+r.Path != "" || r.Digest != "" {
-			return nil, "", fmt.Errorf("%w: %q is neither a registry, nor a path of one, nor a repository", ErrUsage, place)
-		}
-		repo, err := c.h.repository(r)
-		if err != nil {
-			return nil, "", err
-		}
-		list, err := tags(ctx, repo, true)
-		if err == nil && len(list) > 0 {
-			return []string{repo.Name()}, "", nil
-		}
-		if err != nil && !errors.Is(err, errdef.ErrNotFound) {
-			return nil, "", err
-		}
-	}
-	found, err := c.h.Repositories(ctx, host, prefix)
-	for _, r := range found {
-		names = append(names, r.Repository)
-	}
-	if err == nil && prefix != "" && len(names) == 0 {
-		known, err := c.ix.Repositories(ctx, host+"/"+prefix)
-		if err != nil || len(known) == 0 {
-			return nil, "", cmp.Or(err, fmt.Errorf("there is no repository: %w", errdef.ErrNotFound))
-		}
-	}
-	whole = host + "/"
-	if prefix != "" {
-		whole += prefix + "/"
-	}
-	return names, whole, err
-}
-
 // forget removes the repositories below a place that are not there any more.
 func (c *crawl) forget(ctx context.Context, whole string, names []string) error {
 	known, err := c.ix.Repositories(ctx, whole)
 	if err != nil {
-		return err
+		return indexError{err}
 	}
 	slices.Sort(names)
 	for _, name := range known {
@@ -186,7 +180,7 @@ func (c *crawl) forget(ctx context.Context, whole string, names []string) error 
 		}
 		versions, err := c.ix.Versions(ctx, name)
 		if err != nil {
-			return err
+			return indexError{err}
 		}
 		c.mu.Lock()
 		for _, v := range versions {
@@ -217,13 +211,13 @@ func (c *crawl) count(f func(*CrawlResult)) {
 func (c *crawl) put(r index.Record) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.records = append(c.records, r)
+	c.records, c.text = append(c.records, r), c.text+len(r.Card)
 }
 
 // flushIfDue writes what was found, if it is much or some time has passed.
 func (c *crawl) flushIfDue(ctx context.Context) error {
 	c.mu.Lock()
-	due := len(c.records) >= crawlBatch || time.Since(c.last) > crawlEvery
+	due := len(c.records) >= crawlBatch || c.text >= crawlText || time.Since(c.last) > crawlEvery
 	c.mu.Unlock()
 	if !due {
 		return nil
@@ -237,12 +231,13 @@ func (c *crawl) flush(ctx context.Context) error {
 	defer c.mu.Unlock()
 	c.last = time.Now()
 	if err := c.ix.Put(ctx, c.records); err != nil {
-		return err
+		return indexError{err}
 	}
 	if err := c.ix.Delete(ctx, c.gone); err != nil {
-		return err
+		return indexError{err}
 	}
-	c.records, c.gone = c.records[:0], c.gone[:0]
+	clear(c.records) // their cards need not be kept
+	c.records, c.gone, c.text = c.records[:0], c.gone[:0], 0
 	if c.opts.Progress != nil {
 		c.opts.Progress(c.res)
 	}

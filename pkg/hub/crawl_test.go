@@ -11,10 +11,12 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"oras.land/oras-go/v2/errdef"
 
 	"github.com/modelreg/modelreg/internal/testreg"
 	"github.com/modelreg/modelreg/pkg/hub"
 	"github.com/modelreg/modelreg/pkg/index"
+	"github.com/modelreg/modelreg/pkg/remote"
 )
 
 func openIndex(t *testing.T) *index.Index {
@@ -226,5 +228,70 @@ func TestCrawlGoesOn(t *testing.T) {
 	w.srv.Reset()
 	if res := w.crawl(ix, "/org/", "/other/"); res.Fetched != 1 || res.Versions != 2 {
 		t.Errorf("result %+v", res)
+	}
+}
+
+// A place that does not answer does not keep others from being read.
+func TestCrawlGoesOnAfterADeadPlace(t *testing.T) {
+	w := newWorld(t)
+	ix := openIndex(t)
+	w.pushCard("org/a:v1", "license: mit", "# A")
+	res, err := w.Crawl(t.Context(), ix, []string{"127.0.0.1:1/org/b", w.srv.Host + "/org/a", w.srv.Host + "/org/none"}, hub.CrawlOptions{})
+	failed, ok := errors.AsType[*hub.CrawlError](err)
+	if !ok || len(failed.Places) != 2 || !errors.Is(err, remote.ErrUnreachable) || !errors.Is(err, errdef.ErrNotFound) {
+		t.Errorf("error %v", err)
+	}
+	if res.Failed != 2 || res.Versions != 1 || len(res.Places) != 1 {
+		t.Errorf("result %+v", res)
+	}
+	if diff := cmp.Diff([]string{"org/a:v1"}, w.found(ix, "")); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// A repository that is gone is removed, also where nothing can be listed.
+func TestCrawlNoticesARepositoryThatIsGone(t *testing.T) {
+	for _, catalog := range []int{http.StatusOK, http.StatusUnauthorized} {
+		t.Run(fmt.Sprint(catalog), func(t *testing.T) {
+			w := newWorld(t)
+			ix := openIndex(t)
+			w.pushCard("org/a:v1", "license: mit", "# A")
+			w.pushCard("org/b:v1", "license: mit", "# B")
+			w.crawl(ix, "/org/a", "/org/b")
+			w.srv.Add(testreg.Rule{Path: "^/v2/org/a/tags/list", Do: testreg.Status(http.StatusNotFound, nil, "")})
+			w.srv.Add(testreg.Rule{Path: "^/v2/_catalog", Do: testreg.Status(catalog, map[string]string{"Content-Type": "application/json"}, `{"repositories":["org/b"]}`)})
+			if res := w.crawl(ix, "/org/a", "/org/b"); res.Deleted != 1 || res.Failed != 0 {
+				t.Errorf("result %+v", res)
+			}
+			if diff := cmp.Diff([]string{"org/b:v1"}, w.found(ix, "versions:all")); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// What is damaged is left as it was known, and nothing else is.
+func TestCrawlLosesOnlyWhatIsDamaged(t *testing.T) {
+	w := newWorld(t)
+	ix := openIndex(t)
+	w.pushCard("org/a:v1", "license: mit", "# A")
+	w.pushCard("org/a:v2", "license: mit", "# A, the second")
+	w.crawl(ix, "")
+	v3 := w.pushCard("org/a:v3", "license: mit", "# A, the third")
+	w.pushCard("org/a:v4", "license: mit", "# A, the fourth")
+	w.pushIndex("org/a", "_modelreg", v3.Digest) // which is no record
+	w.srv.Reset()
+	w.srv.Add(testreg.Rule{Path: "^/v2/org/a/manifests/v1$", Do: testreg.Status(http.StatusForbidden, nil, "")})
+	w.srv.Add(testreg.Rule{Path: "^/v2/org/a/manifests/" + v3.Digest, Do: testreg.Status(http.StatusNotFound, nil, "")})
+	// A hub that has not read the record yet.
+	res, err := w.with(hub.Options{}).Crawl(t.Context(), ix, []string{w.srv.Host}, hub.CrawlOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.Failed != 3 || res.Deleted != 0 || res.Fetched != 1 {
+		t.Errorf("result %+v", res)
+	}
+	if diff := cmp.Diff([]string{"org/a:v1", "org/a:v2", "org/a:v4"}, w.found(ix, "versions:all")); diff != "" {
+		t.Error(diff)
 	}
 }

@@ -17,7 +17,6 @@ import (
 	"github.com/modelreg/modelreg/pkg/artifact"
 	"github.com/modelreg/modelreg/pkg/card"
 	"github.com/modelreg/modelreg/pkg/eval"
-	"github.com/modelreg/modelreg/pkg/format"
 	"github.com/modelreg/modelreg/pkg/index"
 	"github.com/modelreg/modelreg/pkg/mediatypes"
 	"github.com/modelreg/modelreg/pkg/record"
@@ -35,10 +34,11 @@ type crawled struct {
 	tags     []string
 	latest   bool
 	attached string // digest of the list of attachments; empty for none
+	unasked  bool   // whether there is such a list is not known
 	classic  bool   // there is a signature in the older layout
 }
 
-// repository crawls one repository.
+// repository crawls one repository. One that is not there has no versions.
 func (c *crawl) repository(ctx context.Context, name string) error {
 	r, err := ref.Parse(name)
 	if err != nil {
@@ -49,10 +49,11 @@ func (c *crawl) repository(ctx context.Context, name string) error {
 		return err
 	}
 	var all []string
-	if err := c.pace.do(ctx, func() (err error) { all, err = tags(ctx, repo, true); return err }); err != nil {
+	err = c.pace.do(ctx, func() (err error) { all, err = tags(ctx, repo, true); return err })
+	if err != nil && !errors.Is(err, errdef.ErrNotFound) {
 		return err
 	}
-	versions, err := c.versions(ctx, repo, all)
+	versions, unread, err := c.versions(ctx, repo, all)
 	if err != nil {
 		return err
 	}
@@ -78,6 +79,9 @@ func (c *crawl) repository(ctx context.Context, name string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, r := range known {
+		if slices.ContainsFunc(r.Tags, func(tag string) bool { return unread[tag] }) {
+			continue // it may be there
+		}
 		c.gone = append(c.gone, r.Key())
 		c.res.Deleted++
 	}
@@ -85,22 +89,30 @@ func (c *crawl) repository(ctx context.Context, name string) error {
 }
 
 // versions asks for the digests of all tags that people gave, and of what is
-// attached to them.
-func (c *crawl) versions(ctx context.Context, repo *remote.Repository, all []string) ([]*crawled, error) {
+// attached to them. Tags that could not be asked for are unread.
+func (c *crawl) versions(ctx context.Context, repo *remote.Repository, all []string) (list []*crawled, unread map[string]bool, err error) {
 	var mu sync.Mutex
 	found := map[digest.Digest]*crawled{}
+	unread = map[string]bool{}
 	given := slices.DeleteFunc(slices.Clone(all), hidden)
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(crawlTags)
 	for _, tag := range given {
 		g.Go(func() error {
 			desc, err := c.head(gctx, repo, tag)
-			if err != nil || desc.Digest == "" {
+			if ofRegistry(gctx, err) {
 				return err
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			if found[desc.Digest] == nil {
+			switch {
+			case err != nil:
+				unread[ref.DecodeBranch(tag)] = true
+				c.problem(repo.Name()+":"+tag, err)
+				return nil
+			case desc.Digest == "":
+				return nil
+			case found[desc.Digest] == nil:
 				found[desc.Digest] = &crawled{desc: desc}
 			}
 			found[desc.Digest].tags = append(found[desc.Digest].tags, tag)
@@ -108,17 +120,23 @@ func (c *crawl) versions(ctx context.Context, repo *remote.Repository, all []str
 		})
 	}
 	if err := g.Wait(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	list := make([]*crawled, 0, len(found))
+	list = make([]*crawled, 0, len(found))
 	for _, v := range found {
 		list = append(list, v)
 	}
 	slices.SortFunc(list, func(a, b *crawled) int { return strings.Compare(string(a.desc.Digest), string(b.desc.Digest)) })
 	if err := c.markLatest(ctx, repo, all, list); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return list, c.attachments(ctx, repo, all, list)
+	return list, unread, c.attachments(ctx, repo, all, list)
+}
+
+// ofRegistry tells whether an error is about the registry, so that nothing else of
+// it will be read either, and not about the one thing that was asked for.
+func ofRegistry(ctx context.Context, err error) bool {
+	return err != nil && (ctx.Err() != nil || errors.Is(err, remote.ErrUnreachable) || errors.Is(err, remote.ErrUnauthorized))
 }
 
 // head asks what a tag leads to: nothing if it is gone by now.
@@ -146,7 +164,13 @@ func (c *crawl) attachments(ctx context.Context, repo *remote.Repository, all []
 		g.Go(func() error {
 			desc, err := c.head(ctx, repo, tag)
 			v.attached = desc.Digest.String()
-			return err
+			if ofRegistry(ctx, err) {
+				return err
+			}
+			if v.unasked = err != nil; err != nil {
+				c.problem(repo.Name()+":"+tag, err)
+			}
+			return nil
 		})
 	}
 	return g.Wait()
@@ -164,8 +188,11 @@ func (c *crawl) markLatest(ctx context.Context, repo *remote.Repository, all []s
 			}
 			return err
 		})
-		if err != nil {
+		if ofRegistry(ctx, err) {
 			return err
+		}
+		if err != nil {
+			c.problem(repo.Name()+":"+record.Tag, err)
 		}
 	}
 	for _, name := range names {
@@ -212,7 +239,7 @@ func (c *crawl) version(ctx context.Context, repo *remote.Repository, v *crawled
 	for i, tag := range v.tags {
 		names[i] = ref.DecodeBranch(tag)
 	}
-	if known && before.Attached == v.attached {
+	if known && (before.Attached == v.attached || v.unasked) {
 		c.count(func(r *CrawlResult) { r.Versions++ })
 		if !slices.Equal(before.Tags, names) || before.Latest != v.latest {
 			before.Tags, before.Latest = names, v.latest
@@ -227,25 +254,17 @@ func (c *crawl) version(ctx context.Context, repo *remote.Repository, v *crawled
 	case errors.Is(err, artifact.ErrNotModel):
 		c.count(func(r *CrawlResult) { r.Skipped++ })
 		return nil
-	case err != nil && ctx.Err() != nil:
-		return context.Cause(ctx)
-	case err != nil && ofContent(err):
+	case ofRegistry(ctx, err):
+		return err
+	case err != nil:
 		c.problem(repo.Name()+"@"+v.desc.Digest.String(), err)
 		return nil
-	case err != nil:
-		return err
 	}
 	rec := facts.record()
 	rec.Repository, rec.Digest, rec.Tags, rec.Latest, rec.Attached = repo.Name(), v.desc.Digest.String(), names, v.latest, v.attached
 	c.put(rec)
 	c.count(func(r *CrawlResult) { r.Versions++; r.Fetched++ })
 	return nil
-}
-
-// ofContent tells whether an error is about what a version is, not about how
-// it was reached: it says the same however often it is read.
-func ofContent(err error) bool {
-	return errors.Is(err, artifact.ErrUnsafe) || errors.Is(err, format.ErrMalformed) || errors.Is(err, content.ErrMismatchedDigest)
 }
 
 // read fetches what a record is made of.
@@ -381,7 +400,7 @@ func (c *crawl) readAttached(ctx context.Context, t *target, f *versionFacts) er
 	switch {
 	case err == nil:
 		f.signers = signers(report)
-	case !errors.Is(err, signing.ErrUntrusted) && !errors.Is(err, signing.ErrNoSignature):
+	case !errors.Is(err, signing.ErrUntrusted) && !errors.Is(err, signing.ErrNoSignature) && !errors.Is(err, signing.ErrTooMany):
 		return err
 	}
 	return nil

@@ -221,19 +221,31 @@ func (s *Snapshot) Into(ctx context.Context, ix *index.Index, temp string) (inde
 	if err := s.fetch(ctx, file); err != nil {
 		return index.SnapshotStats{}, fmt.Errorf("fetch snapshot %s: %w", s.Reference, err)
 	}
-	stats, err := index.ReadSnapshot(ctx, file, func(records []index.Record) error {
-		for i := range records {
-			if err := s.check(&records[i]); err != nil {
-				return err
+	var stats index.SnapshotStats
+	err = ix.Load(ctx, func(yield func(index.Record, error) bool) {
+		stats, err = index.ReadSnapshot(ctx, file, func(records []index.Record) error {
+			for i := range records {
+				if err := s.check(&records[i]); err != nil {
+					return err
+				}
+				if !yield(records[i], nil) {
+					return errStopped
+				}
 			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, errStopped) {
+			yield(index.Record{}, err)
 		}
-		return ix.Put(ctx, records)
 	})
 	if err != nil {
 		return stats, fmt.Errorf("read snapshot %s: %w", s.Reference, err)
 	}
 	return stats, nil
 }
+
+// errStopped ends the reading of a snapshot whose records nobody takes any more.
+var errStopped = errors.New("stopped")
 
 // fetch copies the layer to a file, and goes back to the beginning of it.
 func (s *Snapshot) fetch(ctx context.Context, file *os.File) error {

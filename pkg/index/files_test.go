@@ -12,33 +12,50 @@ import (
 	"github.com/modelreg/modelreg/pkg/index"
 )
 
-func TestRemove(t *testing.T) {
+// An index is replaced when the new one is whole, and nothing else is.
+func TestReplace(t *testing.T) {
 	dir := t.TempDir()
 	text, path := filepath.Join(dir, "text"), filepath.Join(dir, "index.db")
 	for _, data := range []string{strings.Repeat("thesis\n", 100), "one line\n"} {
 		if err := os.WriteFile(text, []byte(data), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := index.Remove(t.Context(), text); !errors.Is(err, index.ErrLayout) {
+		err := index.Replace(t.Context(), text, func(*index.Index) error { t.Error("something was built"); return nil })
+		if !errors.Is(err, index.ErrLayout) {
 			t.Errorf("a text of %d bytes: %v", len(data), err)
 		}
 		if raw, err := os.ReadFile(text); err != nil || string(raw) != data {
 			t.Errorf("the text is %.20q, %v", raw, err)
 		}
 	}
-	ix, err := index.Open(t.Context(), path, index.OpenOptions{})
-	if err != nil {
-		t.Fatal(err)
+	fault := errors.New("no registry")
+	total := func() int {
+		ix, err := index.Open(t.Context(), path, index.OpenOptions{ReadOnly: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ix.Close()
+		return find(t, ix, "versions:all", index.Options{}).Total
 	}
-	if err := ix.Close(); err != nil {
-		t.Fatal(err)
-	}
-	for range 2 { // the second time there is none
-		if err := index.Remove(t.Context(), path); err != nil {
-			t.Error(err)
+	for i, step := range []struct {
+		put  int
+		err  error
+		want int
+	}{{2, nil, 2}, {3, fault, 2}, {1, nil, 1}} {
+		err := index.Replace(t.Context(), path, func(ix *index.Index) error {
+			if i > 0 && total() != 2 {
+				t.Error("the old index was not there any more")
+			}
+			return errors.Join(ix.Put(t.Context(), zoo()[:step.put]), step.err)
+		})
+		if !errors.Is(err, step.err) {
+			t.Errorf("step %d: %v", i, err)
+		}
+		if n := total(); n != step.want {
+			t.Errorf("step %d: found %d, want %d", i, n, step.want)
 		}
 	}
-	if names, _ := filepath.Glob(path + "*"); len(names) > 0 {
+	if names, _ := filepath.Glob(filepath.Join(dir, ".index-*")); len(names) > 0 {
 		t.Errorf("left: %q", names)
 	}
 }

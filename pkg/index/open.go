@@ -63,6 +63,11 @@ type OpenOptions struct {
 
 // Open opens the index in a file. Who opens it closes it.
 func Open(ctx context.Context, path string, opts OpenOptions) (*Index, error) {
+	return open(ctx, path, opts, "normal")
+}
+
+// open opens an index that waits for the disk as sync says.
+func open(ctx context.Context, path string, opts OpenOptions, sync string) (*Index, error) {
 	query := url.Values{"_pragma": {"busy_timeout(15000)", "cache_size(-8192)"}}
 	if opts.ReadOnly {
 		if _, err := os.Stat(path); err != nil {
@@ -77,7 +82,7 @@ func Open(ctx context.Context, path string, opts OpenOptions) (*Index, error) {
 			return nil, fmt.Errorf("make index: %w", err)
 		}
 		query.Add("_pragma", "journal_mode(wal)")
-		query.Add("_pragma", "synchronous(normal)")
+		query.Add("_pragma", "synchronous("+sync+")")
 		query.Set("_txlock", "immediate")
 	}
 	db, err := sql.Open("sqlite", source(path, query))
@@ -90,37 +95,6 @@ func Open(ctx context.Context, path string, opts OpenOptions) (*Index, error) {
 		return nil, fmt.Errorf("open index: %w", errors.Join(err, db.Close()))
 	}
 	return ix, nil
-}
-
-// Remove removes the index in a file, of whatever version, with what lies beside
-// it. What is something else stays, and the error wraps [ErrLayout]; an empty
-// file is none yet. That there is no file is no error.
-func Remove(ctx context.Context, path string) error {
-	info, err := os.Stat(path)
-	if err == nil && info.Size() > 0 {
-		err = isIndex(ctx, path)
-	}
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("remove index: %w", err)
-	}
-	for _, name := range []string{path, path + "-wal", path + "-shm"} {
-		if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("remove index: %w", err)
-		}
-	}
-	return nil
-}
-
-// isIndex checks that a file is an index of some version.
-func isIndex(ctx context.Context, path string) error {
-	ix, err := Open(ctx, path, OpenOptions{ReadOnly: true})
-	if err == nil {
-		return ix.Close()
-	}
-	if errors.Is(err, errOther) {
-		return nil
-	}
-	return err
 }
 
 // errOther marks indexes of other versions.

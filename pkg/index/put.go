@@ -37,13 +37,21 @@ func (ix *Index) Put(ctx context.Context, records []Record) error {
 // it; the part that it is in is then not added, those before are. Nobody else can
 // write while it runs, and records must not read or write the index itself.
 func (ix *Index) Load(ctx context.Context, records iter.Seq2[Record, error]) error {
-	next, stop := iter.Pull2(records)
+	pull, stop := iter.Pull2(records)
 	defer stop()
+	var fault error // of the records
+	next := func() (r Record, ok bool, err error) {
+		r, fault, ok = pull()
+		return r, ok, fault
+	}
 	for more := true; more; {
 		err := ix.write(ctx, func(w *writer) (err error) {
 			more, err = w.load(next)
 			return err
 		})
+		if fault != nil {
+			return fault
+		}
 		if err != nil {
 			return fmt.Errorf("write index: %w", err)
 		}
@@ -156,12 +164,12 @@ func (w *writer) prepare() error {
 
 // load takes records until enough is gathered for one transaction, and tells
 // whether there may be more.
-func (w *writer) load(next func() (Record, error, bool)) (more bool, err error) {
+func (w *writer) load(next func() (Record, bool, error)) (more bool, err error) {
 	for {
 		if err := w.outer.Err(); err != nil {
 			return false, err
 		}
-		r, err, ok := next()
+		r, ok, err := next()
 		if err != nil || !ok {
 			return false, err
 		}
