@@ -25,7 +25,8 @@ import (
 // build puts the tree together from what is in the stage and in the target.
 func (u *unpacker) build(ctx context.Context) error {
 	u.names, u.budget = u.newNames(), maxEntries
-	u.placed, u.dirs, u.inPlace = make(map[digest.Digest]bool), make(map[string]bool), make(map[string]bool)
+	u.placed, u.dirs = make(map[digest.Digest]bool), make(map[string]bool)
+	u.inPlace, u.synced = make(map[string]bool), make(map[string]bool)
 	inLayer := make(map[digest.Digest][]File)
 	for _, f := range u.a.Files {
 		if f.Encoding != mediatypes.Raw {
@@ -66,6 +67,11 @@ func (u *unpacker) build(ctx context.Context) error {
 func (u *unpacker) unfold(ctx context.Context, files []File) error {
 	if _, err := u.stage.root.Lstat(blobName(files[0].Layer.Digest)); err == nil {
 		return u.extract(ctx, files)
+	}
+	for _, dir := range u.inArchive[files[0].Layer.Digest] {
+		if err := u.addDir(dir); err != nil {
+			return err
+		}
 	}
 	for _, f := range files {
 		if err := u.place(ctx, f); err != nil {
@@ -123,6 +129,7 @@ func (u *unpacker) placeStaged(ctx context.Context, f File) error {
 	if !u.placed[f.Digest] {
 		u.placed[f.Digest] = true
 		if u.stage.root.Link(blob, stageTree+"/"+f.Path) == nil {
+			u.synced[f.Path] = u.durable[f.Digest]
 			return nil
 		}
 		if !u.usedTwice(f.Digest) {
@@ -255,13 +262,7 @@ func (u *unpacker) extract(ctx context.Context, files []File) error {
 // extractMember writes one member and returns the digest of its bytes.
 func (u *unpacker) extractMember(x *archive, m member, buf []byte) (digest.Digest, error) {
 	if m.dir {
-		if err := u.checkDots(m.path); err != nil {
-			return "", err
-		}
-		if err := u.names.addDir(m.path); err != nil {
-			return "", err
-		}
-		return "", u.mkdir(m.path)
+		return "", u.addDir(m.path)
 	}
 	if err := u.addName(m.path); err != nil {
 		return "", err
@@ -289,6 +290,17 @@ func (u *unpacker) extractMember(x *archive, m member, buf []byte) (digest.Diges
 	return d, nil
 }
 
+// addDir puts a directory into the tree that an archive has.
+func (u *unpacker) addDir(p string) error {
+	if err := u.checkDots(p); err != nil {
+		return err
+	}
+	if err := u.names.addDir(p); err != nil {
+		return err
+	}
+	return u.mkdir(p)
+}
+
 // mkdir makes a directory of the tree and those above it, once.
 func (u *unpacker) mkdir(dir string) error {
 	if dir == "." || u.dirs[dir] {
@@ -314,7 +326,7 @@ func (u *unpacker) settle(ctx context.Context) error {
 	g.SetLimit(4 * runtime.GOMAXPROCS(0))
 	for _, f := range u.record.Files {
 		g.Go(func() error {
-			if err := ctx.Err(); err != nil || u.inPlace[f.Path] || u.isLinked(f.Path) {
+			if err := ctx.Err(); err != nil || u.inPlace[f.Path] || u.synced[f.Path] || u.isLinked(f.Path) {
 				return err
 			}
 			return settleFile(u.stage.tree, f.Path)

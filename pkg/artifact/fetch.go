@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 	"syscall"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/modelreg/modelreg/pkg/mediatypes"
@@ -17,7 +19,7 @@ import (
 
 // jobs says where blobs go: into the store, if that costs no space, to be
 // cloned from there; else into the stage.
-func (u *unpacker) jobs(files []File) (jobs []transfer.Job, viaStore bool) {
+func (u *unpacker) jobs(ctx context.Context, files []File) (jobs []transfer.Job, viaStore bool) {
 	viaStore = u.viaStore()
 	for _, f := range files {
 		desc := f.Layer
@@ -25,6 +27,9 @@ func (u *unpacker) jobs(files []File) (jobs []transfer.Job, viaStore bool) {
 		jobs = append(jobs, transfer.Job{Desc: desc, Name: jobName(f), Open: func() (transfer.Partial, error) {
 			if viaStore {
 				return u.opts.Store.Partial(desc)
+			}
+			if members := u.membersOf(f); len(members) > 0 {
+				return u.openApart(ctx, desc, members)
 			}
 			return store.OpenPartial(u.stage.root, blobName(desc.Digest), desc)
 		}})
@@ -108,21 +113,23 @@ func (u *unpacker) storeClonesTo(root *os.Root) bool {
 }
 
 // checkSpace looks whether what will be written fits, with a margin of 5 %.
-// Archives are there twice for a while.
-func (u *unpacker) checkSpace(jobs []transfer.Job) error {
+// Archives are there twice for a while, unless their files are fetched apart.
+func (u *unpacker) checkSpace(layers []File, viaStore bool) error {
 	free, err := store.FreeSpace(u.parentDir())
 	if err != nil {
 		return nil // not told: the write will
 	}
 	need := int64(0)
-	for _, j := range jobs {
-		need += j.Desc.Size
-		if info, err := u.stage.root.Stat(blobName(j.Desc.Digest) + ".partial"); err == nil {
-			need -= min(store.Allocated(info), j.Desc.Size)
+	once := make(map[digest.Digest]bool)
+	for _, l := range layers {
+		pattern := ".partial"
+		if once[l.Layer.Digest] = !viaStore && len(u.membersOf(l)) > 0; once[l.Layer.Digest] {
+			pattern = ".*.pieces/*"
 		}
+		need += l.Layer.Size - min(u.arrived(blobName(l.Layer.Digest)+pattern), l.Layer.Size)
 	}
 	for _, f := range u.a.Files {
-		if f.Encoding != mediatypes.Raw {
+		if f.Encoding != mediatypes.Raw && !once[f.Layer.Digest] {
 			need += f.Size
 		}
 	}
@@ -130,6 +137,20 @@ func (u *unpacker) checkSpace(jobs []transfer.Job) error {
 		return fmt.Errorf("%s: %w: %.1f MB are needed and %.1f MB are free", u.target.dir, syscall.ENOSPC, float64(need)/1e6, float64(free)/1e6)
 	}
 	return nil
+}
+
+// arrived returns how many bytes of the disk an earlier run has filled.
+func (u *unpacker) arrived(pattern string) (n int64) {
+	names, err := fs.Glob(u.stage.root.FS(), pattern)
+	if err != nil {
+		return 0
+	}
+	for _, name := range names {
+		if info, err := u.stage.root.Stat(name); err == nil {
+			n += store.Allocated(info)
+		}
+	}
+	return n
 }
 
 func (u *unpacker) parentDir() string {

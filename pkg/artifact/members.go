@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sort"
 
 	"oras.land/oras-go/v2/content"
 
@@ -74,6 +75,8 @@ type headerReader struct {
 	pos  int64
 	err  error
 
+	stops []int64 // sorted: where contents begin, which no window need cover
+
 	window []byte
 	start  int64 // of window
 }
@@ -85,7 +88,7 @@ func (h *headerReader) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	if h.pos < h.start || h.pos >= h.start+int64(len(h.window)) {
-		buf := make([]byte, min(headerWindow, h.size-h.pos))
+		buf := make([]byte, min(headerWindow, h.stop()-h.pos))
 		if _, err := h.src.ReadAt(buf, h.pos); err != nil && !errors.Is(err, io.EOF) {
 			h.err = err
 			return 0, err
@@ -95,6 +98,14 @@ func (h *headerReader) Read(p []byte) (int, error) {
 	n := copy(p, h.window[h.pos-h.start:])
 	h.pos += int64(n)
 	return n, nil
+}
+
+// stop returns where a window from here ends.
+func (h *headerReader) stop() int64 {
+	if i := sort.Search(len(h.stops), func(i int) bool { return h.stops[i] > h.pos }); i < len(h.stops) {
+		return h.stops[i]
+	}
+	return h.size
 }
 
 // Seek implements io.Seeker.

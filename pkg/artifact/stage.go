@@ -23,6 +23,7 @@ import (
 //
 //	.modelreg-NAME.partial/lock
 //	.modelreg-NAME.partial/blobs/sha256-HEX[.partial, .journal]
+//	.modelreg-NAME.partial/blobs/sha256-HEX.KEY.[pieces, journal]
 //	.modelreg-NAME.partial/blobs/coded-sha256-HEX[.partial, .journal]
 //	.modelreg-NAME.partial/tree/…     what becomes the target
 //	.modelreg-NAME.new                that tree on its way, then the old target

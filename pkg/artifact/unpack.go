@@ -135,11 +135,17 @@ type unpacker struct {
 	names  *pathSet               // of the tree
 	placed map[digest.Digest]bool // staged or local content that has a name in the tree
 	dirs   map[string]bool        // made in the tree
+	synced map[string]bool        // files of the tree that need no more
 	wanted func(path string) bool // the selection
 	apart  bool                   // names that differ only in case or normal form are let through
 	record record
 	files  []fs.FileInfo // of record.Files, as they were put in place
 	budget int           // entries of archives left
+
+	mu        sync.Mutex
+	headers   int                        // in archives whose files are staged
+	durable   map[digest.Digest]bool     // staged files that have been synced
+	inArchive map[digest.Digest][]string // directories in layers whose files are staged
 
 	delta *delta
 	limit *transfer.Limit // of everything that is fetched
@@ -365,8 +371,8 @@ func (u *unpacker) fetch(ctx context.Context) error {
 			n.blobs = append(n.blobs, f)
 		}
 	}
-	jobs, viaStore := u.jobs(n.blobs)
-	if err := u.checkSpace(jobs); err != nil {
+	jobs, viaStore := u.jobs(ctx, n.blobs)
+	if err := u.checkSpace(n.blobs, viaStore); err != nil {
 		return err
 	}
 	u.fetching = true

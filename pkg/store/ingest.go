@@ -85,7 +85,7 @@ func (p *Partial) makeDir() (bool, error) {
 		err = nil // nobody adopts it then
 	}
 	if err == nil {
-		p.data, err = p.root.OpenFile(p.paths.data, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+		err = p.openSingle(os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	}
 	if err != nil {
 		p.tidy()
@@ -144,7 +144,7 @@ func (p *Partial) openOrphan() bool {
 		if same, err := isAt(log, p.root, p.paths.log); err == nil && same {
 			p.log = log
 			// It may have ended before it had any data.
-			if p.data, err = p.root.OpenFile(p.paths.data, os.O_RDWR|os.O_CREATE, 0o600); err == nil {
+			if p.openSingle(os.O_RDWR|os.O_CREATE, 0o600) == nil {
 				p.saved = p.promised() > 0
 				return true
 			}

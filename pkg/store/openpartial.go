@@ -47,7 +47,7 @@ func openPartial(root *os.Root, name string, desc ocispec.Descriptor) (*Partial,
 	err := p.openNamed()
 	if errors.Is(err, errForeign) || errors.Is(err, errNoLocks) {
 		p.paths.data = name + "." + random() + ".partial"
-		p.data, err = root.OpenFile(p.paths.data, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+		err = p.openSingle(os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
 	}
 	if err != nil {
 		return nil, err
@@ -76,7 +76,7 @@ func (p *Partial) openNamed() error {
 		p.saved = j.To.Length > 0 || p.hasRecords()
 	}
 	if err == nil {
-		p.data, err = p.root.OpenFile(p.paths.data, flag, 0o644)
+		err = p.openSingle(flag, 0o644)
 	}
 	if err == nil {
 		return nil

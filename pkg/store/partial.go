@@ -7,9 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path"
 	"sync"
-	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -17,9 +15,6 @@ import (
 
 // copyBuffer is the size of reads and writes: 32 KiB ones cost 40 % more CPU.
 const copyBuffer = 1 << 20
-
-// writebackStep is how many new bytes start a writeback.
-const writebackStep = 64 << 20
 
 // A Partial is a blob on its way into a store, or into a file below an os.Root.
 // It is locked for as long as it is open, so that no other process or Partial
@@ -33,10 +28,8 @@ type Partial struct {
 	disk  disk
 	desc  ocispec.Descriptor
 	paths partialPaths
-	data  *os.File
+	data  medium
 	log   *os.File // the journal, and the lock; nil if nothing is to be resumed
-
-	unwritten atomic.Int64 // bytes since the last writeback
 
 	mu    sync.Mutex
 	boot  string
@@ -63,11 +56,7 @@ func (p *Partial) WriteAt(b []byte, off int64) (int, error) {
 	if off < 0 || off > p.desc.Size-int64(len(b)) {
 		return 0, fmt.Errorf("write blob %s: %d bytes at %d are not within its size %d", p.desc.Digest, len(b), off, p.desc.Size)
 	}
-	n, err := p.disk.WriteAt(p.data, b, off)
-	if p.unwritten.Add(int64(n)) >= writebackStep && p.unwritten.Swap(0) >= writebackStep {
-		startWriteback(p.data)
-	}
-	return n, err
+	return p.data.write(p.disk, b, off)
 }
 
 // ReadAt reads what was written.
@@ -229,17 +218,22 @@ func (p *Partial) Reset() error {
 // reset forgets the parts first and takes the bytes last, so that a kill in
 // between never leaves a part that agrees with bytes that were to go.
 func (p *Partial) reset() error {
+	if err := p.forget(); err != nil {
+		return err
+	}
+	p.parts, p.records, p.slots = nil, 0, nil
+	p.last, p.bad, p.saved = mark{}, nil, false
+	return p.data.Truncate(0)
+}
+
+// forget has the journal say that there is nothing.
+func (p *Partial) forget() error {
 	if p.log != nil {
 		if err := p.log.Truncate(journalBlock); err != nil {
 			return err
 		}
 	}
-	p.parts, p.records, p.slots = nil, 0, nil
-	if err := p.record(mark{}, mark{}); err != nil {
-		return err
-	}
-	p.last, p.bad, p.saved = mark{}, nil, false
-	return p.data.Truncate(0)
+	return p.record(mark{}, mark{})
 }
 
 // Commit makes the bytes durable and gives them their final name, in place of
@@ -259,7 +253,7 @@ func (p *Partial) Commit() error {
 	p.done = true
 	_ = p.data.Close() // synced before: nothing is left that could fail
 	p.tidy()
-	if err := syncDir(p.disk, p.root, path.Dir(p.paths.final)); err != nil {
+	if err := p.data.settle(p); err != nil {
 		return fmt.Errorf("commit blob %s: %w", p.desc.Digest, err)
 	}
 	return nil
@@ -269,36 +263,14 @@ func (p *Partial) commit() error {
 	if p.bad != nil {
 		return p.bad
 	}
-	fi, err := p.data.Stat()
+	n, err := p.data.size()
 	if err != nil {
 		return err
 	}
-	if fi.Size() != p.desc.Size {
-		return fmt.Errorf("%w: %d bytes instead of %d", ErrCorrupt, fi.Size(), p.desc.Size)
+	if n != p.desc.Size {
+		return fmt.Errorf("%w: %d bytes instead of %d", ErrCorrupt, n, p.desc.Size)
 	}
-	if p.paths.perm != 0 {
-		if err := p.data.Chmod(p.paths.perm); err != nil {
-			return err
-		}
-	}
-	if err := p.disk.Sync(p.data); err != nil {
-		// The kernel reports a lost write once and then calls the pages clean:
-		// a second fsync would succeed over bytes that are gone.
-		p.bad = err
-		return errors.Join(err, p.record(mark{}, mark{}))
-	}
-	// Someone's file may have come to lie under our temporary name.
-	if same, err := isAt(p.data, p.root, p.paths.data); err != nil {
-		return err
-	} else if !same {
-		return fmt.Errorf("%w: %s was replaced", ErrCorrupt, p.paths.data)
-	}
-	err = p.disk.Rename(p.root, p.paths.data, p.paths.final)
-	if errors.Is(err, fs.ErrPermission) && p.superseded() {
-		// Windows does not replace a read-only file. Another process was faster.
-		return p.root.Remove(p.paths.data)
-	}
-	return err
+	return p.data.commit(p)
 }
 
 // superseded tells whether a blob of a store is there already.
@@ -319,9 +291,7 @@ func (p *Partial) Close() error {
 	if p.saved {
 		return errors.Join(p.data.Close(), p.log.Close())
 	}
-	if same, err := isAt(p.data, p.root, p.paths.data); err == nil && same {
-		_ = p.root.Remove(p.paths.data)
-	}
+	p.data.remove(p)
 	err := p.data.Close()
 	p.tidy()
 	return err

@@ -91,11 +91,11 @@ func (p *Partial) readParts() ([]part, error) {
 	if err != nil {
 		return nil, err
 	}
-	fi, err := p.data.Stat()
+	written, err := p.data.size()
 	if err != nil {
 		return nil, err
 	}
-	return parseParts(raw, p.desc, fi.Size()), nil
+	return parseParts(raw, p.desc, written), nil
 }
 
 // parseParts reads parts that lie within the first so many bytes of the blob.
