@@ -57,9 +57,15 @@ func saveLayout(t *testing.T, b *blobs) string {
 
 // A process that is killed at any moment leaves the old version or the new one.
 func TestUnpackKilled(t *testing.T) {
+	t.Run("files", func(t *testing.T) { unpackKilled(t, 60, 20) })
+	t.Run("archive", func(t *testing.T) { unpackKilled(t, 510, 4) })
+}
+
+func unpackKilled(t *testing.T, files, kills int) {
+	t.Helper()
 	old := map[string]string{"gone.txt": "old", "README.md": "old", "same.bin": randomText(300_000)}
 	next := map[string]string{"README.md": "new", "same.bin": old["same.bin"], "big.bin": randomText(3_000_000)}
-	for i := range 60 {
+	for i := range files {
 		next[fmt.Sprintf("dir%d/file%02d.txt", i%7, i)] = strings.Repeat("x", i*100)
 	}
 	b := newBlobs()
@@ -93,8 +99,8 @@ func TestUnpackKilled(t *testing.T) {
 	run(v2, 0) // how long it takes, and that it works
 	whole := time.Since(start)
 	run(v1, 0)
-	for i := range 20 {
-		run(v2, whole*time.Duration(i+1)/20)
+	for i := range kills {
+		run(v2, whole*time.Duration(i+1)/time.Duration(kills))
 		got := readTree(t, out)
 		want := next
 		if _, ok := got["gone.txt"]; ok {
