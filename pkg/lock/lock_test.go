@@ -258,7 +258,10 @@ func TestFollow(t *testing.T) {
 		"same":                       {next: next(one, "v1.4.0", noon), earlier: []digest.Digest{two, three}},
 		"newer":                      {next: next(four, "v1.5.0", noon), earlier: []digest.Digest{one, two, three}},
 		"newer, made before":         {next: next(four, "1.5.0", noon.Add(-time.Hour)), earlier: []digest.Digest{one, two, three}},
-		"no time":                    {next: next(four, "prod", time.Time{}), earlier: []digest.Digest{one, two, three}},
+		"no time":                    {next: next(four, "prod", time.Time{}), err: lock.ErrDowngrade},
+		"same version, no time":      {next: next(four, "v1.4.0", time.Time{}), err: lock.ErrDowngrade},
+		"newer, no time":             {next: next(four, "v1.4.1", time.Time{}), earlier: []digest.Digest{one, two, three}},
+		"allowed, no time":           {next: next(four, "prod", time.Time{}), downgrade: true, earlier: []digest.Digest{one, two, three}},
 		"lower version":              {next: next(four, "v1.3.9", noon.Add(time.Hour)), err: lock.ErrDowngrade},
 		"before the release":         {next: next(four, "v1.4.0-rc.1", noon), err: lock.ErrDowngrade},
 		"same version, made earlier": {next: next(four, "v1.4.0", noon.Add(-time.Second)), err: lock.ErrDowngrade},
@@ -280,6 +283,7 @@ func TestFollow(t *testing.T) {
 		})
 	}
 	e := was
+	e.Created = time.Time{}
 	for i := range 3 * lock.MaxEarlier {
 		var err error
 		if e, err = e.Follow(next(digest.FromString(strings.Repeat("x", i)), "prod", time.Time{}), false); err != nil {

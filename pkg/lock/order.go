@@ -13,8 +13,9 @@ import (
 // Follow returns next as the successor of e: with the versions that were locked
 // before. A version that is older than e's is an error that wraps
 // [ErrDowngrade]: one that was locked before, or, when both have tags that are
-// semantic versions, the lower one, else the one that says it was made earlier.
-// With downgrade it is accepted, and what came after it is forgotten.
+// semantic versions, the lower one, else the one that says it was made earlier,
+// or that does not say when it was made where e does: it may be older. With
+// downgrade it is accepted, and what came after it is forgotten.
 func (e Entry) Follow(next Entry, downgrade bool) (Entry, error) {
 	if next.Digest == e.Digest {
 		next.Earlier = slices.Clone(e.Earlier)
@@ -47,9 +48,13 @@ func (e Entry) checkOlder(next Entry) error {
 		}
 		return nil // a later patch of an older line may well have been made before
 	}
-	if !next.Created.IsZero() && next.Created.Before(e.Created) {
+	switch made := e.Created.Format(time.RFC3339); {
+	case e.Created.IsZero():
+	case next.Created.IsZero():
+		return fmt.Errorf("%w: %s does not say when it was made, and %s, which is locked, does: %s", ErrDowngrade, next.Digest, e.Digest, made)
+	case next.Created.Before(e.Created):
 		return fmt.Errorf("%w: %s was made %s, and %s, which is locked, %s", ErrDowngrade,
-			next.Digest, next.Created.Format(time.RFC3339), e.Digest, e.Created.Format(time.RFC3339))
+			next.Digest, next.Created.Format(time.RFC3339), e.Digest, made)
 	}
 	return nil
 }
