@@ -12,6 +12,7 @@ import (
 // Error codes of the OCI Distribution Specification, "Error Codes", and of
 // Distribution.
 const (
+	codeDenied           = "DENIED"
 	codeDigestInvalid    = "DIGEST_INVALID"
 	codeManifestInvalid  = "MANIFEST_INVALID"
 	codeNameInvalid      = "NAME_INVALID"
@@ -25,12 +26,17 @@ const (
 type errorEntry struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
+	Detail  any    `json:"detail,omitempty"`
 }
 
 func writeError(w http.ResponseWriter, status int, code, message string) {
+	writeErrors(w, status, errorEntry{Code: code, Message: message})
+}
+
+func writeErrors(w http.ResponseWriter, status int, entries ...errorEntry) {
 	body := struct {
 		Errors []errorEntry `json:"errors"`
-	}{[]errorEntry{{code, message}}}
+	}{entries}
 	writeJSON(w, status, "application/json", body)
 }
 

@@ -56,6 +56,7 @@ import (
 	"github.com/distribution/distribution/v3/registry/handlers"
 	"github.com/distribution/distribution/v3/registry/storage"
 	"github.com/gofrs/flock"
+	"github.com/opencontainers/go-digest"
 	"github.com/sirupsen/logrus"
 )
 
@@ -77,6 +78,13 @@ type Options struct {
 	// and leaves the directory untouched.
 	ReadOnly bool
 
+	// Admit, if not nil, is asked before a manifest or index is given out, with
+	// the repository's name and the digest that a tag was resolved to; calls
+	// come from several goroutines. An error is the answer: 403 for a
+	// [DeniedError], which is told, and 500 for others. Lists, blobs and
+	// referrers are given to everybody: a blob's name tells its content.
+	Admit func(ctx context.Context, name string, dgst digest.Digest) error
+
 	// UploadExpiry is how long an upload may lie untouched before it is
 	// removed. Zero means 24 hours.
 	UploadExpiry time.Duration
@@ -89,6 +97,7 @@ type Registry struct {
 	content  distribution.Namespace
 	log      *logrus.Entry
 	readOnly bool
+	admit    func(context.Context, string, digest.Digest) error // nil admits all
 	locks    keyedMutex
 	dirLock  *flock.Flock // nil in memory and for reading only
 
@@ -103,7 +112,7 @@ func New(ctx context.Context, opts Options) (*Registry, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Registry{log: newLog(opts.Logger), readOnly: opts.ReadOnly}
+	r := &Registry{log: newLog(opts.Logger), readOnly: opts.ReadOnly, admit: opts.Admit}
 	if r.dirLock, err = lockData(opts); err != nil {
 		return nil, err
 	}
@@ -258,6 +267,8 @@ func (r *Registry) route(w http.ResponseWriter, req *http.Request, rt route) {
 		r.putManifest(w, req, rt)
 	case rt.kind == kindManifest && req.Method == http.MethodDelete:
 		r.deleteManifest(w, req, rt)
+	case rt.kind == kindManifest && isSafe(req.Method) && r.admit != nil:
+		r.giveManifest(w, req, rt)
 	default:
 		r.app.ServeHTTP(w, req)
 	}
