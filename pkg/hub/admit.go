@@ -9,6 +9,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"github.com/modelreg/modelreg/pkg/artifact"
 	"github.com/modelreg/modelreg/pkg/ref"
 	"github.com/modelreg/modelreg/pkg/signing"
@@ -71,10 +74,6 @@ func (h *Hub) admit(ctx context.Context, r ref.Reference, t *target, opts admitO
 			return nil, fmt.Errorf("%s: %w", t.ref, err)
 		}
 		v.add(d)
-		t.vouch(d.Signers...)
-		for _, a := range d.Attestations {
-			t.vouched = append(t.vouched, a.Descriptor)
-		}
 	}
 	if err := h.accept(ctx, r, t, acceptOptions{downgrade: opts.downgrade, checkOnly: opts.checkOnly}); err != nil {
 		return nil, fmt.Errorf("verify %s: %w", t.ref, err)
@@ -140,7 +139,8 @@ func (h *Hub) decide(ctx context.Context, r ref.Reference, t *target, rules Rule
 	if r.Digest != "" || r.Prefix != "" {
 		tag = "" // beside a digest it is what somebody typed, wherever it leads
 	}
-	a := asking{hub: h, families: map[familyKey]*genealogy{}, rules: rules, repo: newMemory(t.reader()), raw: opts.raw, facts: policy.Facts{
+	counted := func(desc ocispec.Descriptor) { t.vouched = append(t.vouched, desc) }
+	a := asking{hub: h, counted: counted, families: map[familyKey]*genealogy{}, rules: rules, repo: newMemory(t.reader()), raw: opts.raw, facts: policy.Facts{
 		Tag: tag, Pinned: r.Digest != "", Now: time.Now(), Rollback: rollback,
 	}}
 	out := make([]policy.Decision, 0, len(rules.Policies))
@@ -162,7 +162,8 @@ type asking struct {
 	families map[familyKey]*genealogy
 	rules    Rules
 	repo     signing.Reader
-	facts    policy.Facts // but for those of one manifest
+	counted  func(ocispec.Descriptor) // is told of what authorities have signed
+	facts    policy.Facts             // but for those of one manifest
 	raw      bool
 }
 
@@ -195,6 +196,14 @@ func (a asking) about(ctx context.Context, t *target, docs []*policy.Document) (
 	var err error
 	if f.Evidence, err = a.rules.evidence(ctx, a.repo, t, docs); err != nil {
 		return f, err
+	}
+	for _, e := range f.Evidence {
+		for _, s := range slices.Concat(e.Signers, e.OMS) {
+			a.counted(s.Descriptor)
+		}
+		for _, s := range slices.Concat(e.Attestations, e.Chosen) {
+			a.counted(s.Descriptor)
+		}
 	}
 	if f.Lineage, err = a.lineage(ctx, t, docs); err != nil {
 		return f, err
@@ -304,6 +313,7 @@ func modelSigners(ctx context.Context, repo signing.Reader, t *target, trust sig
 		}
 		v, err := oms.Verify(ctx, raw, trust)
 		if err == nil && aboutFiles(ctx, raw, a, &trust) == nil {
+			v.Signer.Descriptor.Digest = digest.FromBytes(raw) // of the one layer of what it is attached as
 			out = append(out, v.Signer)
 		}
 	}

@@ -30,6 +30,9 @@ func (a asking) lineage(ctx context.Context, t *target, docs []*policy.Document)
 	if len(docs) == 0 {
 		return nil, nil
 	}
+	if t.kept {
+		return &policy.LineageFacts{Problem: "what a pull keeps does not tell: ask about the version in its registry"}, nil
+	}
 	for _, d := range docs {
 		key.depth = max(key.depth, d.Model.Lineage.Depth)
 		key.check = key.check || d.Model.Lineage.Checked

@@ -117,6 +117,10 @@ type target struct {
 	// machine.
 	local copySource
 
+	// kept says that local is what a pull has kept, so that of other versions
+	// nothing is known.
+	kept bool
+
 	ref  ref.Reference // as resolved: with a digest
 	desc ocispec.Descriptor
 	raw  []byte // the manifest, verified against desc

@@ -90,12 +90,16 @@ func (e *proof) Manifest(_ context.Context, reference string) (ocispec.Descripto
 
 // Referrers implements [signing.Reader].
 func (e *proof) Referrers(_ context.Context, desc ocispec.Descriptor, artifactType string) ([]ocispec.Descriptor, error) {
-	if desc.Digest != e.Signed.Digest {
-		return nil, nil
+	var list []ocispec.Descriptor
+	for _, r := range e.Attached {
+		m, err := mediatypes.ParseManifest(e.Blobs[r.Digest])
+		if err != nil || m.Subject == nil || m.Subject.Digest != desc.Digest || artifactType != "" && r.ArtifactType != artifactType {
+			continue
+		}
+		r.Annotations = m.Annotations // as a registry lists them
+		list = append(list, r)
 	}
-	return slices.DeleteFunc(slices.Clone(e.Attached), func(r ocispec.Descriptor) bool {
-		return artifactType != "" && r.ArtifactType != artifactType
-	}), nil
+	return list, nil
 }
 
 // A witness is a repository that is read, and remembers what it answered.
@@ -222,12 +226,13 @@ func (w *witness) signatures(e *proof, vouched []ocispec.Descriptor) {
 		}
 	}
 	for _, r := range w.seen.Attached {
-		if !counted[r.Digest] {
+		layers := layersOf(w.seen.Blobs[r.Digest])
+		if !counted[r.Digest] && !slices.ContainsFunc(layers, func(l ocispec.Descriptor) bool { return counted[l.Digest] }) {
 			continue
 		}
 		e.Attached = append(e.Attached, plain(r))
 		take(r.Digest)
-		for _, l := range layersOf(w.seen.Blobs[r.Digest]) {
+		for _, l := range layers {
 			take(l.Digest)
 		}
 	}

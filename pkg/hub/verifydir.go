@@ -12,6 +12,7 @@ import (
 	"oras.land/oras-go/v2/content"
 
 	"github.com/modelreg/modelreg/pkg/artifact"
+	"github.com/modelreg/modelreg/pkg/ref"
 	"github.com/modelreg/modelreg/pkg/signing"
 	"github.com/modelreg/modelreg/pkg/signing/oms"
 )
@@ -34,6 +35,14 @@ type VerifyDirOptions struct {
 	// Nobody has signed what a pull was asked for.
 	Complete bool
 
+	// Policies asks policies too. They are asked in any case, and decide alone,
+	// where trust names nobody.
+	Policies bool
+
+	// As is the repository that policies are asked about; the zero value is the
+	// one that the pull has noted, which nobody has signed.
+	As ref.Reference
+
 	// Workers bounds the files read at once. Zero means one per CPU.
 	Workers int
 }
@@ -45,6 +54,7 @@ type VerifyDirResult struct {
 	Digest       string          `json:"digest"`    // of that version; empty without one
 	Verified     bool            `json:"verified"`
 	Policy       string          `json:"policy"`
+	Repository   string          `json:"repository,omitempty"` // that policies were asked about
 	Signers      []Signer        `json:"signers"`
 	Attestations []string        `json:"attestations"`
 	Records      []DirRecord     `json:"records"` // what there is that says which files there should be
@@ -59,9 +69,15 @@ type VerifyDirResult struct {
 	Failures     []VerifyFailure `json:"failures"`
 }
 
+// The kinds of records.
+const (
+	recordManifest = "manifest" // of the version that was pulled
+	recordOMS      = "oms"      // a signature as of OpenSSF Model Signing
+)
+
 // A DirRecord is a list of the files of a directory, and who signed it.
 type DirRecord struct {
-	Kind     string   `json:"kind"` // "manifest" or "oms"
+	Kind     string   `json:"kind"` // recordManifest or recordOMS
 	File     string   `json:"file"`
 	Digest   string   `json:"digest"` // of the manifest, or of all files; empty if it could not be read
 	Verified bool     `json:"verified"`
@@ -97,9 +113,11 @@ func (e *FilesError) Error() string {
 func (e *FilesError) Unwrap() error { return content.ErrMismatchedDigest }
 
 // VerifyDir checks that trust signed the files that are in a directory: that
-// each is what was signed, that none is missing, and that there is no other. It
-// needs no network. The result is complete also when the error says that it is
-// not verified.
+// each is what was signed, that none is missing, and that there is no other. Where
+// trust names nobody, policies must allow the version that was pulled into the
+// directory, with the signatures and attestations that the pull has kept. It needs
+// no network. The result is complete also when the error says that it is not
+// verified.
 func (h *Hub) VerifyDir(ctx context.Context, dir string, trust signing.Trust, opts VerifyDirOptions) (*VerifyDirResult, error) {
 	at, err := placeSignature(dir, opts.Signature)
 	if err != nil {
@@ -121,8 +139,15 @@ func (h *Hub) VerifyDir(ctx context.Context, dir string, trust signing.Trust, op
 	if err := v.untrusted(); err != nil {
 		return res, fmt.Errorf("verify %s: %w", dir, err)
 	}
+	unasked := v.judge(ctx)
+	if unasked != nil && !isAboutFiles(unasked) {
+		return res, unasked
+	}
 	if err := v.compare(ctx); err != nil {
 		return res, err
+	}
+	if unasked != nil {
+		return res, fmt.Errorf("verify %s: %w: a policy goes by a file that the pull left out: %w", dir, signing.ErrUntrusted, unasked)
 	}
 	res.Verified = true
 	return res, nil
@@ -138,12 +163,16 @@ type dirVerification struct {
 
 	own      string         // the signature's own path below dir
 	model    *oms.Statement // nil unless signed by a trusted party
-	version  *pulledVersion // nil unless signed by a trusted party
+	version  *pulledVersion // nil unless signed by a trusted party, or that is for policies to say
+	kept     *keptVersion   // where version is from
 	problems []error        // why records do not count
 }
 
 // readOMS reads the signature in file, if there is one.
 func (v *dirVerification) readOMS(ctx context.Context, file string) error {
+	if !v.named() && v.opts.Signature == "" {
+		return nil // policies are about versions
+	}
 	raw, err := readSignature(file)
 	if errors.Is(err, fs.ErrNotExist) && v.opts.Signature == "" {
 		return nil
@@ -151,7 +180,7 @@ func (v *dirVerification) readOMS(ctx context.Context, file string) error {
 	if err != nil && !errors.Is(err, signing.ErrUntrusted) {
 		return err
 	}
-	rec := DirRecord{Kind: "oms", File: file, Signers: []Signer{}}
+	rec := DirRecord{Kind: recordOMS, File: file, Signers: []Signer{}}
 	var found *oms.Verified
 	if err == nil {
 		found, err = oms.Verify(ctx, raw, v.trust)

@@ -28,7 +28,7 @@ func (v *dirVerification) readPulled(ctx context.Context) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	rec := DirRecord{Kind: "manifest", File: filepath.Join(v.dir, filepath.FromSlash(artifact.ManifestFile)), Signers: []Signer{}}
+	rec := DirRecord{Kind: recordManifest, File: filepath.Join(v.dir, filepath.FromSlash(artifact.ManifestFile)), Signers: []Signer{}}
 	if err == nil {
 		rec.Digest = o.Descriptor.Digest.String()
 		v.res.Reference, v.res.Digest = o.Reference, rec.Digest
@@ -40,7 +40,7 @@ func (v *dirVerification) readPulled(ctx context.Context) error {
 	if err != nil {
 		v.reject(rec.File, err)
 	}
-	rec.Verified = err == nil
+	rec.Verified = err == nil && v.named() // else policies say
 	v.res.Records = append(v.res.Records, rec)
 	return nil
 }
@@ -56,18 +56,21 @@ func (v *dirVerification) checkPulled(ctx context.Context, o *artifact.Origin) (
 	if err != nil {
 		return none, fmt.Errorf("%w: read %s: %w", signing.ErrUntrusted, artifact.EvidenceFile, err)
 	}
-	signed := signing.Target{Repository: p.Repository, Descriptor: p.Signed}
 	if err := p.bound(ctx, o.Descriptor.Digest); err != nil {
 		return none, fmt.Errorf("%w: %w", signing.ErrUntrusted, err)
 	}
-	report, err := signing.Verify(ctx, p, signed, v.trust)
+	report := &signing.Report{}
+	if v.named() {
+		report, err = signing.Verify(ctx, p, signing.Target{Repository: p.Repository, Descriptor: p.Signed}, v.trust)
+	}
 	if err != nil {
 		if !errors.Is(err, signing.ErrNoSignature) {
 			err = fmt.Errorf("%w: %w", signing.ErrUntrusted, err)
 		}
 		return none, err
 	}
-	// From here on every byte is what a trusted party signed.
+	// From here on every byte is what a trusted party signed, or what policies
+	// are going to be asked about.
 	a, err := openKept(ctx, o, p)
 	if err != nil {
 		return none, fmt.Errorf("%w: %w", signing.ErrUntrusted, err)
@@ -75,6 +78,7 @@ func (v *dirVerification) checkPulled(ctx context.Context, o *artifact.Origin) (
 	if v.version, err = listPulled(a, o.Selection); err != nil {
 		return none, err
 	}
+	v.kept = &keptVersion{origin: o, proof: p, artifact: a}
 	return v.signed(report.Signers...), nil
 }
 
