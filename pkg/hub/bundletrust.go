@@ -32,6 +32,10 @@ const (
 	TrustRoot       TrustKind = "trusted-root" // sigstore's trusted_root.json
 	TrustIdentities TrustKind = "identities"   // whose certificates count, JSON
 	TrustPolicy     TrustKind = "policy"
+
+	// TrustSignedPolicy is a policy of a registry, with who has signed it: what
+	// [Hub.CarryPolicy] returns.
+	TrustSignedPolicy TrustKind = "signed-policy"
 )
 
 // trustTypes are the media types of the kinds.
@@ -40,6 +44,8 @@ var trustTypes = map[TrustKind]string{
 	TrustRoot:       "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
 	TrustIdentities: "application/vnd.modelreg.identities.v1+json",
 	TrustPolicy:     "application/yaml",
+
+	TrustSignedPolicy: "application/vnd.modelreg.policy.signed.v1+json",
 }
 
 const (

@@ -145,11 +145,8 @@ type PolicyOptions struct {
 // policy by the same key there. With a digest it is kept in the local store, and read from there
 // without a network the next time.
 func (h *Hub) FetchPolicy(ctx context.Context, r ref.Reference, opts PolicyOptions) (*policy.Policy, error) {
-	if opts.Trust == nil && r.Digest == "" {
-		return nil, fmt.Errorf("%w: policy %s: a tag can be moved: name the digest, or the key that has signed it", ErrUsage, r)
-	}
-	if r.Prefix != "" {
-		return nil, fmt.Errorf("%w: policy %s: the beginning of a digest can be that of another policy: give all of it", ErrUsage, r)
+	if err := opts.check(r); err != nil {
+		return nil, err
 	}
 	if raw, ok := h.storedPolicy(ctx, r); ok {
 		return policy.Parse(raw)
@@ -158,27 +155,48 @@ func (h *Hub) FetchPolicy(ctx context.Context, r ref.Reference, opts PolicyOptio
 	if err != nil {
 		return nil, fmt.Errorf("fetch policy: %w", err)
 	}
+	f, err := h.readPolicy(ctx, r, t, opts)
+	if err == nil && opts.Trust == nil {
+		h.storePolicy(ctx, t, f.layer, f.raw)
+	}
+	return f.policy, err
+}
+
+// check refuses references that do not say which policy is meant.
+func (o PolicyOptions) check(r ref.Reference) error {
+	if o.Trust == nil && r.Digest == "" {
+		return fmt.Errorf("%w: policy %s: a tag can be moved: name the digest, or the key that has signed it", ErrUsage, r)
+	}
+	if r.Prefix != "" {
+		return fmt.Errorf("%w: policy %s: the beginning of a digest can be that of another policy: give all of it", ErrUsage, r)
+	}
+	return nil
+}
+
+// A policyFile is a policy as it was read.
+type policyFile struct {
+	policy *policy.Policy
+	layer  ocispec.Descriptor
+	raw    []byte
+}
+
+// readPolicy verifies t, and reads the policy that it is.
+func (h *Hub) readPolicy(ctx context.Context, r ref.Reference, t *target, opts PolicyOptions) (f policyFile, err error) {
 	if opts.Trust != nil {
 		if err := h.verifyPolicy(ctx, r, t, opts); err != nil {
-			return nil, fmt.Errorf("verify policy %s: %w", t.ref, err)
+			return f, fmt.Errorf("verify policy %s: %w", t.ref, err)
 		}
 	}
-	layer, err := policyLayer(t.raw)
-	if err != nil {
-		return nil, fmt.Errorf("read policy %s: %w", t.ref, err)
+	if f.layer, err = policyLayer(t.raw); err != nil {
+		return f, fmt.Errorf("read policy %s: %w", t.ref, err)
 	}
-	raw, err := content.FetchAll(ctx, t.repo, layer)
-	if err != nil {
-		return nil, fmt.Errorf("fetch policy %s: %w", t.ref, err)
+	if f.raw, err = content.FetchAll(ctx, t.reader(), f.layer); err != nil {
+		return f, fmt.Errorf("fetch policy %s: %w", t.ref, err)
 	}
-	p, err := policy.Parse(raw)
-	if err != nil {
-		return nil, fmt.Errorf("read policy %s: %w", t.ref, err)
+	if f.policy, err = policy.Parse(f.raw); err != nil {
+		return f, fmt.Errorf("read policy %s: %w", t.ref, err)
 	}
-	if opts.Trust == nil {
-		h.storePolicy(ctx, t, layer, raw)
-	}
-	return p, nil
+	return f, nil
 }
 
 // verifyPolicy checks who has signed t, and where r has a tag that it was for it,
@@ -186,9 +204,11 @@ func (h *Hub) FetchPolicy(ctx context.Context, r ref.Reference, opts PolicyOptio
 func (h *Hub) verifyPolicy(ctx context.Context, r ref.Reference, t *target, opts PolicyOptions) error {
 	trust := *opts.Trust
 	trust.MatchRepository = trust.MatchRepository || r.Digest == ""
-	if _, err := signing.Verify(ctx, t.repo, t.signing(), trust); err != nil {
+	report, err := signing.Verify(ctx, t.reader(), t.signing(), trust)
+	if err != nil {
 		return err
 	}
+	t.vouch(report.Signers...)
 	if r.Digest == "" {
 		m, err := mediatypes.ParseManifest(t.raw)
 		if err != nil {
