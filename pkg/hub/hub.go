@@ -65,6 +65,11 @@ type Options struct {
 	// asks for them.
 	Rules func(ctx context.Context) (Rules, error)
 
+	// As is the repository of which the versions in layouts on this machine are
+	// taken to be; the zero value takes the name that the layout gives, which
+	// nobody has signed.
+	As ref.Reference
+
 	// Want says which variant is wanted of a version that has several, besides
 	// what a reference says after its #. The zero value takes the best that
 	// the machine can run.
@@ -116,6 +121,11 @@ type target struct {
 	// local is what is read in place of repo where the version lies on this
 	// machine.
 	local copySource
+
+	// layout is the reference of a version in a layout, with its digest, where
+	// ref is one of the repository that the layout is a copy of. It can only be
+	// read.
+	layout ref.Reference
 
 	// kept says that local is what a pull has kept, so that of other versions
 	// nothing is known.
@@ -182,6 +192,9 @@ func (h *Hub) resolve(ctx context.Context, r ref.Reference) (*target, error) {
 // find is resolve for those who only read: it takes a mirror's word for a tag
 // where the user does.
 func (h *Hub) find(ctx context.Context, r ref.Reference) (*target, error) {
+	if r.Scheme == ref.SchemeLayout {
+		return h.findInLayout(ctx, r)
+	}
 	repo, err := h.repository(r)
 	if err != nil {
 		return nil, err

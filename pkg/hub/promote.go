@@ -77,6 +77,9 @@ func (h *Hub) Promote(ctx context.Context, src, dst ref.Reference, opts PromoteO
 	if err != nil {
 		return nil, err
 	}
+	if t.isLayout() {
+		return nil, fmt.Errorf("%w: promote %s: copy it to a registry first", ErrUsage, src)
+	}
 	if err := h.heed(ctx, src, t, opts.Trust); err != nil {
 		return nil, err
 	}

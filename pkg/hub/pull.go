@@ -128,9 +128,12 @@ func (h *Hub) Pull(ctx context.Context, r ref.Reference, dir string, opts PullOp
 	}
 	t, uo := p.target, p.unpack
 	if dir == "" {
-		dir = path.Base(r.Repository)
+		dir = path.Base(t.ref.Repository)
+		if !t.isLayout() {
+			dir = path.Base(r.Repository)
+		}
 	}
-	res := &PullResult{Reference: t.ref.String(), Digest: t.desc.Digest.String(), Directory: dir, Verified: p.verified, VerificationSkipped: p.unpack.Admission.Skipped, Variant: t.chosen()}
+	res := &PullResult{Reference: t.source().String(), Digest: t.desc.Digest.String(), Directory: dir, Verified: p.verified, VerificationSkipped: p.unpack.Admission.Skipped, Variant: t.chosen()}
 	started := time.Now()
 	var u *artifact.Unpacked
 	if p.hf != nil {
@@ -142,7 +145,7 @@ func (h *Hub) Pull(ctx context.Context, r ref.Reference, dir string, opts PullOp
 	if err != nil {
 		return nil, fmt.Errorf("pull %s: %w", t.ref, err)
 	}
-	if uo.Store != nil {
+	if uo.Store != nil && !t.isLayout() {
 		if opts.Bandwidth == 0 { // a limit says nothing about the way
 			uo.Store.NoteRate(t.ref.Host, u.Fetched, time.Since(started))
 		}
@@ -217,7 +220,7 @@ func (h *Hub) unpackOptions(ctx context.Context, p pulled, opts PullOptions) (uo
 	uo = artifact.UnpackOptions{
 		Force: opts.Force, AllowDotfiles: opts.AllowDotfiles, Select: opts.Select, Link: opts.Link,
 		Workers: opts.Workers, Connections: opts.Connections, Bandwidth: opts.Bandwidth, NoDelta: opts.NoDelta,
-		Observe: h.opts.Observe, Reference: t.ref.String(),
+		Observe: h.opts.Observe, Reference: t.source().String(),
 	}
 	if uo.Admission, err = h.admission(ctx, p.verified); err != nil {
 		return uo, err

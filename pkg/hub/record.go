@@ -36,14 +36,16 @@ func (h *Hub) record(ctx context.Context, repo *remote.Repository) (*record.Reco
 }
 
 func (h *Hub) recorded(ctx context.Context, repo *remote.Repository) (*recorded, error) {
-	if known, ok := h.records.Load(repo.Name()); ok {
+	if known, ok := h.records.Load(repo.Name()); ok && !repo.InProcess() {
 		return known.(*recorded), nil
 	}
 	r, err := readRecord(ctx, repo)
 	if err != nil {
 		return nil, fmt.Errorf("read record of %s: %w", repo.Name(), err)
 	}
-	h.records.Store(repo.Name(), r)
+	if !repo.InProcess() { // a copy says nothing about the registry that it is of
+		h.records.Store(repo.Name(), r)
+	}
 	return r, nil
 }
 

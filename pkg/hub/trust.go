@@ -171,9 +171,9 @@ type acceptOptions struct {
 
 // accept notes that the tag of r leads to t, which has been verified, and
 // refuses one that went back. Who gives a digest or a revision has chosen, and a
-// tag beside it decides nothing.
+// tag beside it decides nothing; a tag in a layout is not the registry's.
 func (h *Hub) accept(ctx context.Context, r ref.Reference, t *target, opts acceptOptions) error {
-	if h.opts.Seen == nil || r.Digest != "" || r.Prefix != "" || r.Range != "" || r.Revision != "" {
+	if h.opts.Seen == nil || t.isLayout() || r.Digest != "" || r.Prefix != "" || r.Range != "" || r.Revision != "" {
 		return nil
 	}
 	v := signing.SeenVersion{Digest: t.signed.Digest, Created: t.made}
