@@ -1,0 +1,181 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/singleflight"
+	"oras.land/oras-go/v2/errdef"
+
+	"github.com/modelreg/modelreg/pkg/mediatypes"
+	"github.com/modelreg/modelreg/pkg/ref"
+)
+
+const (
+	// admittedFor and refusedFor are how long an answer holds: what is attached
+	// to a version later may yank it, or sign it.
+	admittedFor = time.Minute
+	refusedFor  = 5 * time.Second
+
+	doorTimeout = 30 * time.Second // of one decision, whoever waits for it
+	doorWorkers = 8                // decisions under way at once
+	doorAnswers = 10_000           // remembered
+)
+
+// A Door decides for a registry which versions it gives out: those that the
+// policies of a [Hub] allow. It is safe for concurrent use.
+type Door struct {
+	hub     *Hub
+	host    string
+	flight  singleflight.Group
+	working chan struct{}
+
+	mu    sync.Mutex
+	known map[doorKey]doorAnswer
+}
+
+type doorKey struct {
+	repository string
+	digest     digest.Digest
+}
+
+type doorAnswer struct {
+	err   error
+	until time.Time
+}
+
+// NewDoor returns a Door to the registry that policies, and h, call host.
+func NewDoor(h *Hub, host string) *Door {
+	return &Door{hub: h, host: host, working: make(chan struct{}, doorWorkers), known: make(map[doorKey]doorAnswer)}
+}
+
+// Admit returns nil if a manifest or index may be given out, and what the policies
+// say if not: a *[policy.Refusal], or why they could not be asked. An index is
+// decided on as "verify" does, and for a while it takes what it lists along, whose
+// signature is that of the index. What nobody could load as a model, such as a
+// signature, is always given out; each version is decided on once a minute.
+func (d *Door) Admit(ctx context.Context, repository string, dgst digest.Digest) error {
+	key := doorKey{repository, dgst}
+	if said, ok := d.remembered(key); ok {
+		return said.err
+	}
+	answer := d.flight.DoChan(repository+"@"+dgst.String(), func() (any, error) {
+		// Others wait for it too, whoever goes away.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), doorTimeout)
+		defer cancel()
+		return nil, d.ask(ctx, key)
+	})
+	select {
+	case a := <-answer:
+		return a.Err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// remembered is the answer that still holds.
+func (d *Door) remembered(key doorKey) (doorAnswer, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	a, ok := d.known[key]
+	return a, ok && time.Now().Before(a.until)
+}
+
+// ask decides, and remembers the answer.
+func (d *Door) ask(ctx context.Context, key doorKey) error {
+	select {
+	case d.working <- struct{}{}:
+		defer func() { <-d.working }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	listed, err := d.decide(ctx, key)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.known) >= doorAnswers {
+		clear(d.known)
+	}
+	if err != nil {
+		d.known[key] = doorAnswer{err, time.Now().Add(refusedFor)}
+		return err
+	}
+	until := time.Now().Add(admittedFor)
+	for _, dgst := range append(listed, key.digest) {
+		d.known[doorKey{key.repository, dgst}] = doorAnswer{until: until}
+	}
+	return nil
+}
+
+// decide asks the policies. What an index lists is allowed with it.
+func (d *Door) decide(ctx context.Context, key doorKey) (listed []digest.Digest, err error) {
+	r := ref.Reference{Host: d.host, Repository: key.repository, Digest: key.digest}
+	repo, err := d.hub.repository(r)
+	if err != nil {
+		return nil, err
+	}
+	t, err := d.hub.lookUp(ctx, repo, repo, r)
+	if errors.Is(err, errdef.ErrNotFound) || errors.Is(err, ErrGone) {
+		return nil, nil // there is nothing to give
+	}
+	if err != nil {
+		return nil, err
+	}
+	index, isIndex := t.index()
+	if !isIndex && !mayLoad(t.raw) || isIndex && listsReferrers(index) {
+		return nil, nil
+	}
+	rules, err := d.hub.rules(ctx)
+	if err != nil {
+		return nil, err
+	}
+	decisions, err := d.hub.decide(ctx, r, t, rules, admitOptions{checkOnly: true})
+	if err != nil {
+		return nil, err
+	}
+	for i := range decisions {
+		if err := decisions[i].Err(); err != nil {
+			return nil, fmt.Errorf("%s: %w", t.ref, err)
+		}
+	}
+	for _, m := range index.Manifests {
+		listed = append(listed, m.Digest)
+	}
+	return listed, nil
+}
+
+// index is the version as an index, if it is one.
+func (t *target) index() (ocispec.Index, bool) {
+	if !isIndex(t.desc) {
+		return ocispec.Index{}, false
+	}
+	index, err := mediatypes.ParseIndex(t.raw)
+	return index, err == nil
+}
+
+// mayLoad tells whether a manifest is one that a loader takes for a model, or for
+// a container that may hold one.
+func mayLoad(raw []byte) bool {
+	m, err := mediatypes.ParseManifest(raw)
+	if err != nil {
+		return true
+	}
+	_, ok := mediatypes.Detect(m)
+	return ok
+}
+
+// listsReferrers tells a list of referrers from an index of models. What it lists
+// is decided on by itself.
+func listsReferrers(index ocispec.Index) bool {
+	return !slices.ContainsFunc(index.Manifests, func(m ocispec.Descriptor) bool {
+		return m.ArtifactType == "" || isModel(m)
+	})
+}

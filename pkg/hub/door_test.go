@@ -1,0 +1,90 @@
+package hub_test
+
+import (
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/modelreg/modelreg/internal/testreg"
+	"github.com/modelreg/modelreg/pkg/hub"
+	"github.com/modelreg/modelreg/pkg/signing/policy"
+)
+
+func (w *world) named(name, reference string) digest.Digest {
+	desc, _ := w.manifest(name, reference)
+	return desc.Digest
+}
+
+func TestDoor(t *testing.T) {
+	w := newWorld(t)
+	g := guard(t, w, "")
+	for _, name := range []string{"org/signed", "org/unsigned"} {
+		w.push(name+":v1", name)
+	}
+	g.sign("org/signed:v1", g.signer)
+	w.push("org/index:one", "one")
+	w.pushIndex("org/index", "v1", "one")
+	g.sign("org/index:v1", g.signer)
+	door := hub.NewDoor(g.admits, w.srv.Host)
+	admit := func(name string, d digest.Digest, want error) int {
+		t.Helper()
+		before := len(w.srv.Requests())
+		if err := door.Admit(t.Context(), name, d); !errors.Is(err, want) {
+			t.Errorf("%s@%s: %v, want %v", name, d, err, want)
+		}
+		return len(w.srv.Requests()) - before
+	}
+	signed, unsigned := w.named("org/signed", "v1"), w.named("org/unsigned", "v1")
+	// All at once are one decision, and so are those that follow.
+	before := len(w.srv.Requests())
+	var all sync.WaitGroup
+	for range 20 {
+		all.Go(func() { admit("org/signed", signed, nil) })
+	}
+	all.Wait()
+	if n := len(w.srv.Requests()) - before; n > 8 {
+		t.Errorf("20 at once made %d requests", n)
+	}
+	if n := admit("org/signed", signed, nil); n != 0 {
+		t.Errorf("the second answer took %d requests", n)
+	}
+	admit("org/unsigned", unsigned, policy.ErrRefused)
+	if n := admit("org/unsigned", unsigned, policy.ErrRefused); n != 0 {
+		t.Errorf("the second refusal took %d requests", n)
+	}
+	// A model is signed by the index that lists it, where that was allowed.
+	child := w.named("org/index", "one")
+	admit("org/index", w.named("org/index", "v1"), nil)
+	admit("org/index", child, nil)
+	fresh := hub.NewDoor(g.admits, w.srv.Host)
+	if err := fresh.Admit(t.Context(), "org/index", child); !errors.Is(err, policy.ErrRefused) {
+		t.Errorf("the model alone: %v", err)
+	}
+	// Signatures and their list are for everybody, and what is not there is nobody's.
+	list := w.named("org/signed", strings.Replace(signed.String(), ":", "-", 1))
+	admit("org/signed", list, nil)
+	referrers, err := w.repo("org/signed").Referrers(t.Context(), first(w.manifest("org/signed", "v1")), "")
+	if err != nil || len(referrers) == 0 {
+		t.Fatal(err)
+	}
+	admit("org/signed", referrers[0].Digest, nil)
+	admit("org/none", unsigned, nil)
+}
+
+func first[A, B any](a A, _ B) A { return a }
+
+// A registry that does not answer is no reason to give something out.
+func TestDoorFailsClosed(t *testing.T) {
+	w := newWorld(t)
+	g := guard(t, w, "")
+	w.push("org/m:v1", "text")
+	g.sign("org/m:v1", g.signer)
+	d := w.named("org/m", "v1")
+	w.srv.Add(testreg.Rule{Path: `/referrers/`, Do: testreg.Status(500, nil, "")})
+	if err := hub.NewDoor(g.admits, w.srv.Host).Admit(t.Context(), "org/m", d); err == nil {
+		t.Error("given out")
+	}
+}
