@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -50,7 +51,10 @@ and is attached to them, as "modelreg copy" does.
 
 The keys of --key, which must have signed, go into the bundle, and so do identities,
 the trusted root and policies. The digest of these files is printed: tell it to whoever
-gets the bundle, by another way than the bundle itself.`,
+gets the bundle, by another way than the bundle itself.
+
+A policy at oci://REF is verified now, as with "pull", and goes into the bundle with its
+signature, so that "bundle load --policy oci://REF --policy-key FILE" needs no registry.`,
 		Example: `  modelreg bundle save ghcr.io/acme/support:v1 -o support.tar --key cosign.pub
   modelreg bundle save ghcr.io/acme/support:v1 ghcr.io/acme/base:v3 -o models.tar --policy policy.yaml`,
 		Args:              rangeArgs(1, -1),
@@ -59,7 +63,8 @@ gets the bundle, by another way than the bundle itself.`,
 	}
 	f.add(cmd)
 	cmd.Flags().StringVarP(&f.output, "output", "o", "", "the bundle's `FILE`")
-	cmd.Flags().StringArrayVar(&f.policies, "policy", nil, "put the policy in `FILE` into the bundle (repeatable)")
+	cmd.Flags().StringArrayVar(&f.policies, "policy", nil, "put the policy in `FILE`, or in a registry at oci://REF, into the bundle (repeatable)")
+	a.addPolicySigners(cmd)
 	return cmd
 }
 
@@ -131,7 +136,7 @@ func (a *app) bundleSave(cmd *cobra.Command, args []string, f bundleFlags) error
 	if err != nil {
 		return err
 	}
-	if opts.TrustFiles, err = a.trustFiles(f, opts); err != nil {
+	if opts.TrustFiles, err = a.trustFiles(cmd.Context(), f, opts); err != nil {
 		return err
 	}
 	return a.bundle(cmd, "save", func(ctx context.Context, h *hub.Hub) (*hub.BundleResult, error) {
@@ -142,6 +147,9 @@ func (a *app) bundleSave(cmd *cobra.Command, args []string, f bundleFlags) error
 func (a *app) bundleVerify(cmd *cobra.Command, file string, f bundleFlags) error {
 	opts, err := a.bundleOptions(cmd.Context(), &f)
 	if err != nil {
+		return err
+	}
+	if err := a.takeCarried(cmd.Context(), file); err != nil {
 		return err
 	}
 	return a.bundle(cmd, "verify", func(ctx context.Context, h *hub.Hub) (*hub.BundleResult, error) {
@@ -159,6 +167,9 @@ func (a *app) bundleLoad(cmd *cobra.Command, args []string, f bundleFlags) error
 	}
 	opts, err := a.bundleOptions(cmd.Context(), &f)
 	if err != nil {
+		return err
+	}
+	if err := a.takeCarried(cmd.Context(), args[0]); err != nil {
 		return err
 	}
 	return a.bundle(cmd, "load", func(ctx context.Context, h *hub.Hub) (*hub.BundleResult, error) {
@@ -199,8 +210,42 @@ func (f *bundleFlags) carries() bool {
 	return f.output != "" && f.trust.root != "" && !f.trust.given()
 }
 
+// takeCarried has the policies of registries looked for in a bundle first, where
+// any are asked for.
+func (a *app) takeCarried(ctx context.Context, file string) (err error) {
+	if slices.ContainsFunc(a.policySources(), func(s policySource) bool { return strings.HasPrefix(s.name, "oci://") }) {
+		a.policies.carried, err = hub.CarriedPolicies(ctx, file)
+	}
+	return err
+}
+
+// carriedPolicy fetches a policy that goes into a bundle, as its file and with
+// its signatures.
+func (a *app) carriedPolicy(ctx context.Context, name string) ([]hub.TrustFile, error) {
+	r, err := a.parse(name)
+	if err != nil {
+		return nil, err
+	}
+	trust, err := a.policyTrust(ctx, r, policySource{name, a.config.policySigners().and(a.policies.policySigners)})
+	if err != nil {
+		return nil, err
+	}
+	h, err := a.hubUnder(nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	c, err := h.CarryPolicy(ctx, r, hub.PolicyOptions{Trust: trust})
+	if err != nil {
+		return nil, err
+	}
+	return []hub.TrustFile{
+		{Kind: hub.TrustPolicy, Name: "oci://" + c.Reference, Raw: c.File},
+		{Kind: hub.TrustSignedPolicy, Name: "oci://" + c.Reference, Raw: c.Signed},
+	}, nil
+}
+
 // trustFiles are what save puts into a bundle.
-func (a *app) trustFiles(f bundleFlags, opts hub.BundleOptions) ([]hub.TrustFile, error) {
+func (a *app) trustFiles(ctx context.Context, f bundleFlags, opts hub.BundleOptions) ([]hub.TrustFile, error) {
 	var files []hub.TrustFile
 	if opts.Trust != nil {
 		for i, key := range opts.Trust.Keys {
@@ -221,6 +266,14 @@ func (a *app) trustFiles(f bundleFlags, opts hub.BundleOptions) ([]hub.TrustFile
 	}
 	for kind, names := range more {
 		for _, name := range names {
+			if kind == hub.TrustPolicy && strings.HasPrefix(name, "oci://") {
+				signed, err := a.carriedPolicy(ctx, name)
+				if err != nil {
+					return nil, err
+				}
+				files = append(files, signed...)
+				continue
+			}
 			raw, err := readSmall(name, maxTrustedRoot)
 			if err != nil {
 				return nil, err

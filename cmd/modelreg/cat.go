@@ -41,6 +41,7 @@ more than 8 MiB without one, the part is written with a warning.`,
 	}
 	a.addVariantFlags(cmd)
 	a.addPolicyFlags(cmd)
+	a.addAsFlag(cmd, "layout://DIR")
 	a.addStrictFlag(cmd)
 	cmd.Flags().StringVar(&part, "range", "", "only the bytes `A-B` from 0, both included; A- is to the end, -N the last N bytes")
 	return cmd

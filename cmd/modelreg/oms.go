@@ -72,7 +72,12 @@ with DIR/model.sig, a signature of OpenSSF Model Signing by this or another tool
 network is needed. A file that changed, is missing, or was not signed fails (exit 15).
 What the signer left out and is there is listed. How many files the pull left out, with
 --include or --exclude, is said by what it noted in DIR, which nobody signed: they are
-counted, and --complete fails for them.`
+counted, and --complete fails for them.
+
+With --policy, or without a key where the configuration has a policy, the policy is asked
+about the version that was pulled, with the signatures and attestations that the pull kept
+because they counted then. What was attached since is not known here. The name of the
+repository is what the pull noted, which nobody signed: --as says which it must be.`
 )
 
 // dirFlags are the flags of sign and verify that go with a directory.
@@ -158,7 +163,7 @@ func (f dirFlags) certified(s *signing.Signer) (*signing.Signer, error) {
 // trust reads whose signature of a directory counts.
 func (f dirFlags) trust(ctx context.Context, a *app, who trustFlags) (*signing.Trust, error) {
 	if f.caRoots == "" {
-		return a.trusted(ctx, who)
+		return a.trustedOrPolicies(ctx, who)
 	}
 	raw, err := readSmall(f.caRoots, maxKeyFile)
 	if err != nil {
@@ -220,15 +225,23 @@ func (a *app) verifyDir(cmd *cobra.Command, dir string, who trustFlags, f dirFla
 	if err != nil {
 		return err
 	}
+	opts := hub.VerifyDirOptions{
+		Signature: f.signature, Fast: f.fast, AllowExtra: f.allowExtra, Complete: f.complete, Workers: f.jobs,
+		Policies: cmd.Flags().Changed("policy"),
+	}
+	if opts.As, err = a.asRepository(); err != nil {
+		return err
+	}
 	h, err := a.hub(nil)
 	if err != nil {
 		return err
 	}
-	res, verr := h.VerifyDir(cmd.Context(), dir, *trust, hub.VerifyDirOptions{
-		Signature: f.signature, Fast: f.fast, AllowExtra: f.allowExtra, Complete: f.complete, Workers: f.jobs,
-	})
+	res, verr := h.VerifyDir(cmd.Context(), dir, *trust, opts)
 	if res == nil {
 		return verr
+	}
+	if res.Repository != "" && a.policies.as == "" {
+		a.printer.Note("judged as %s, as the pull noted; --as says what it must be", ui.Line(res.Repository))
 	}
 	if verr == nil {
 		a.printer.Note("%s as signed, %s; %d read", ui.Files(res.Files), ui.Bytes(res.Size), res.ReadFiles)
@@ -249,6 +262,9 @@ func printVerifiedDir(w io.Writer, res *hub.VerifyDirResult) {
 			for _, s := range rec.Signers {
 				fmt.Fprintf(w, "signed by %s (%s)\n", signedBy(s), ui.Line(rec.File))
 			}
+		}
+		if res.Repository != "" {
+			fmt.Fprintf(w, "allowed as %s by %s\n", ui.Line(res.Repository), ui.Line(res.Policy))
 		}
 	}
 	if res.LeftOut > 0 {

@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/spf13/cobra"
+	"oras.land/oras-go/v2/errdef"
 
 	"github.com/modelreg/modelreg/pkg/hub"
 	"github.com/modelreg/modelreg/pkg/ref"
@@ -26,6 +27,13 @@ type policyFlags struct {
 	roots  []string
 	skip   bool
 	strict bool
+
+	// as is the repository of which what lies on this machine is taken to be.
+	as string
+
+	// carried are policies that came with a bundle, which are looked for there
+	// and not in their registries.
+	carried [][]byte
 }
 
 // policySigners say who must have signed a policy in a registry: one of them.
@@ -67,11 +75,43 @@ func (a *app) addStrictFlag(cmd *cobra.Command) {
 // addPolicyTrust gives a command the flags that say whom policies are believed
 // of, and whom they believe.
 func (a *app) addPolicyTrust(cmd *cobra.Command) {
+	a.addPolicySigners(cmd)
+	cmd.Flags().StringArrayVar(&a.policies.roots, "trust-root", nil, "`NAME=FILE`: the trusted_root.json that a policy calls NAME (repeatable)")
+}
+
+// addAsFlag gives a command that takes what lies on this machine the flag that says
+// what it is.
+func (a *app) addAsFlag(cmd *cobra.Command, of string) {
+	cmd.Flags().StringVar(&a.policies.as, "as", "", "with "+of+": ask policies about a version of `REPOSITORY`, whatever is noted there")
+}
+
+// asRepository reads --as.
+func (a *app) asRepository() (ref.Reference, error) {
+	if a.policies.as == "" {
+		return ref.Reference{}, nil
+	}
+	r, err := a.parse(a.policies.as)
+	if err == nil && (r.Scheme != "" || r.Tag != "" || r.Digest != "") {
+		err = usagef("--as %s: name a repository, HOST/ORG/MODEL", a.policies.as)
+	}
+	return r, err
+}
+
+// checkAs refuses --as for what says itself where it is from.
+func (a *app) checkAs(r ref.Reference) error {
+	if a.policies.as != "" && r.Scheme != ref.SchemeLayout {
+		return usagef("--as goes with what lies on this machine, and %s is in a registry", r)
+	}
+	return nil
+}
+
+// addPolicySigners gives a command the flags that say whom policies are believed
+// of.
+func (a *app) addPolicySigners(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.StringArrayVar(&a.policies.keys, "policy-key", nil, "public key `FILE` that must have signed a policy at oci://REF; one named by its digest needs none (repeatable)")
 	fl.StringVar(&a.policies.identity, "policy-certificate-identity", "", "or a certificate issued to `WHO`")
 	fl.StringVar(&a.policies.issuer, "policy-certificate-oidc-issuer", "", "and only if `URL` is the provider that vouched for them")
-	fl.StringArrayVar(&a.policies.roots, "trust-root", nil, "`NAME=FILE`: the trusted_root.json that a policy calls NAME (repeatable)")
 }
 
 // A policySource is where a policy is, and who must have signed it if that is a
@@ -162,6 +202,12 @@ func (a *app) readPolicy(ctx context.Context, h *hub.Hub, s policySource) (*poli
 	trust, err := a.policyTrust(ctx, r, s)
 	if err != nil {
 		return nil, err
+	}
+	for _, signed := range a.policies.carried {
+		p, err := h.CarriedPolicy(ctx, r, signed, hub.PolicyOptions{Trust: trust})
+		if !errors.Is(err, errdef.ErrNotFound) {
+			return p, err
+		}
 	}
 	return h.FetchPolicy(ctx, r, hub.PolicyOptions{Trust: trust})
 }

@@ -96,6 +96,7 @@ that another program wrote moves with --force only.`,
 	f.add(cmd)
 	a.addVariantFlags(cmd)
 	a.addPolicyFlags(cmd)
+	a.addAsFlag(cmd, "layout://DIR")
 	a.addStrictFlag(cmd)
 	return cmd
 }
@@ -173,6 +174,9 @@ func checkHome(dir string) error {
 
 func (a *app) pull(cmd *cobra.Command, args []string, f pullFlags) error {
 	r, err := a.wanted(args, &f)
+	if err == nil {
+		err = a.checkAs(r)
+	}
 	if err != nil {
 		return err
 	}

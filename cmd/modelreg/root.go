@@ -189,8 +189,12 @@ func (a *app) hubUnder(observe transfer.Observer, policies []policySource) (*hub
 	if err != nil {
 		return nil, err
 	}
+	as, err := a.asRepository()
+	if err != nil {
+		return nil, err
+	}
 	opts := hub.Options{
-		Remote: client, Store: s, Seen: seen, Observe: observe, Strict: a.policies.strict, Want: want, Machine: machine, Chose: a.noteChoice,
+		As: as, Remote: client, Store: s, Seen: seen, Observe: observe, Strict: a.policies.strict, Want: want, Machine: machine, Chose: a.noteChoice,
 		Warn: func(m string) { a.printer.Warn("%s", spoken(m)) },
 	}
 	opts.Rules = a.rules(hub.New(opts), policies)
@@ -200,6 +204,9 @@ func (a *app) hubUnder(observe transfer.Observer, policies []policySource) (*hub
 // open opens what a command about one reference needs, and reads the reference.
 func (a *app) open(arg string) (*hub.Hub, ref.Reference, error) {
 	r, err := a.parse(arg)
+	if err == nil {
+		err = a.checkAs(r)
+	}
 	if err != nil {
 		return nil, r, err
 	}

@@ -22,6 +22,7 @@ type serveFlags struct {
 	tlsCert, tlsKey  string
 	insecureHTTP, ro bool
 	verbose          bool
+	as               string
 }
 
 // Limits of the server: slow clients are cut off before they cost others.
@@ -41,10 +42,20 @@ func newServe(a *app) *cobra.Command {
 listens on loopback unless told otherwise.
 
 The address is printed on standard output once the registry answers. On SIGTERM or
-Ctrl-C requests under way are finished first.`,
-		Example: "  modelreg serve --data /var/lib/modelreg\n  modelreg serve --data ./data --listen 127.0.0.1:0 --format json",
-		Args:    exactArgs(0),
-		RunE:    func(cmd *cobra.Command, _ []string) error { return a.serve(cmd.Context(), f) },
+Ctrl-C requests under way are finished first.
+
+With --policy versions that the policy does not allow are not given out: a request for
+the manifest is answered with 403, the rule, what was found and what would satisfy it.
+The policy is read when the registry starts, and knows it by the name of --as. It is a
+door for those who use models, beside a registry on the same directory for those who
+publish, and takes nothing off their own policies: a blob is given to whoever knows its
+digest.`,
+		Example: `  modelreg serve --data /var/lib/modelreg
+  modelreg serve --data ./data --listen 127.0.0.1:0 --format json
+  modelreg serve --data /var/lib/modelreg --read-only --policy policy.yaml --as models.example.com \
+    --listen 0.0.0.0:443 --tls-cert server.pem --tls-key server.key`,
+		Args: exactArgs(0),
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.serve(cmd.Context(), f) },
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&f.data, "data", "modelreg-data", "keep all content in `DIR`")
@@ -54,6 +65,9 @@ Ctrl-C requests under way are finished first.`,
 	fl.BoolVar(&f.insecureHTTP, "insecure-http", false, "allow plain HTTP on an address that is not loopback")
 	fl.BoolVar(&f.ro, "read-only", false, "refuse all writes")
 	fl.BoolVarP(&f.verbose, "verbose", "v", false, "log requests on standard error")
+	fl.StringVar(&a.policies.policy, "policy", "", "with --read-only: give out only what the policy in `FILE`, or in a registry at oci://REF, allows")
+	fl.StringVar(&f.as, "as", "", "what policies call the registry, `HOST` or HOST:PORT (default: the address it listens on)")
+	a.addPolicyTrust(cmd)
 	return cmd
 }
 
@@ -65,13 +79,23 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 	if err != nil {
 		return err
 	}
+	gate, err := a.gate(ctx, f, ln.Addr().String())
+	if err != nil {
+		return errors.Join(err, ln.Close())
+	}
 	opts := registry.Options{Data: f.data, ReadOnly: f.ro}
+	if gate != nil {
+		opts.Admit = gate.admit
+	}
 	if f.verbose {
 		opts.Logger = slog.New(slog.NewTextHandler(a.err, nil))
 	}
 	reg, err := registry.New(ctx, opts)
 	if err != nil {
 		return errors.Join(err, ln.Close())
+	}
+	if gate != nil {
+		gate.registry = reg.Distribution()
 	}
 	srv := &http.Server{
 		Handler: reg, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,

@@ -171,6 +171,7 @@ not noticed. REF with a digest is not compared.
 ` + verifyDirHelp,
 		Example: `  modelreg verify ghcr.io/acme/support:v1 --key cosign.pub
   modelreg verify ./model --key cosign.pub
+  modelreg verify ./model --policy policy.yaml --as ghcr.io/acme/support
   modelreg verify ghcr.io/acme/support:v1 --trusted-root trusted_root.json \
     --certificate-oidc-issuer https://token.actions.githubusercontent.com \
     --certificate-identity-regexp '^https://github\.com/acme/train/\.github/workflows/release\.yml@refs/tags/v.*$'`,
@@ -180,11 +181,12 @@ not noticed. REF with a digest is not compared.
 			return a.either(
 				cmd, args[0],
 				command{[]string{"signature", "fast", "allow-extra", "complete", "jobs", "ca-roots"}, func() error { return a.verifyDir(cmd, args[0], trust, dir) }},
-				command{[]string{"allow-downgrade", "attestation", "attestation-only", "policy", "policy-key", "policy-certificate-identity", "policy-certificate-oidc-issuer", "trust-root"}, func() error { return a.verify(cmd, args[0], trust, opts) }},
+				command{[]string{"allow-downgrade", "attestation", "attestation-only"}, func() error { return a.verify(cmd, args[0], trust, opts) }},
 			)
 		},
 	}
 	dir.addVerify(cmd)
+	a.addAsFlag(cmd, "DIR or layout://DIR")
 	trust.add(cmd.Flags())
 	cmd.Flags().BoolVar(&opts.AllowDowngrade, "allow-downgrade", false, downgradeUsage)
 	addAttestationFlags(cmd, &opts)
@@ -198,13 +200,13 @@ const downgradeUsage = "accept a tag that went back to an older version than it 
 
 func (a *app) verify(cmd *cobra.Command, arg string, f trustFlags, opts hub.VerifyOptions) error {
 	r, err := a.parse(arg)
+	if err == nil {
+		err = a.checkAs(r)
+	}
 	if err != nil {
 		return err
 	}
-	trust := &signing.Trust{} // nobody, where policies decide
-	if f.used() || !a.hasPolicy() {
-		trust, err = a.trusted(cmd.Context(), f)
-	}
+	trust, err := a.trustedOrPolicies(cmd.Context(), f)
 	if err != nil {
 		return err
 	}

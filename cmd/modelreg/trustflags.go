@@ -85,6 +85,14 @@ func (a *app) trusted(ctx context.Context, f trustFlags) (*signing.Trust, error)
 	return t, nil
 }
 
+// trustedOrPolicies is [app.trusted], and nobody where policies decide.
+func (a *app) trustedOrPolicies(ctx context.Context, f trustFlags) (*signing.Trust, error) {
+	if f.used() || !a.hasPolicy() {
+		return a.trusted(ctx, f)
+	}
+	return &signing.Trust{}, nil
+}
+
 // certificates are the identities: each that is named, with the one issuer.
 func (f *trustFlags) certificates() ([]signing.Identity, error) {
 	named := len(f.identities)+len(f.identityRegexps) > 0

@@ -23,7 +23,9 @@ import (
 )
 
 // named tells whether somebody in person is to have signed.
-func (v *dirVerification) named() bool { return len(v.trust.Keys)+len(v.trust.Identities) > 0 }
+func (v *dirVerification) named() bool {
+	return len(v.trust.Keys)+len(v.trust.Identities) > 0 || v.trust.Authorities != nil
+}
 
 // decides tells whether policies are asked. They are where nobody else is.
 func (v *dirVerification) decides() bool { return v.opts.Policies || !v.named() }
