@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"context"
 	"maps"
 	"net"
 	"net/http"
@@ -136,3 +137,16 @@ func refuseInner(_, address string, _ syscall.RawConn) error {
 	}
 	return nil
 }
+
+type strangerKey struct{} // of requests to where a stranger's content leads
+
+// ForStranger returns a context for requests to registries that the user has not
+// named, and that are named by content of somebody else. Like redirects, they
+// lead neither to this machine nor to the link that it is on nor to metadata
+// services, by whatever name; such a request fails with [ErrProtocol]. Mirrors and
+// servers that the user has set up are asked as ever.
+func ForStranger(ctx context.Context) context.Context {
+	return context.WithValue(ctx, strangerKey{}, true)
+}
+
+func forStranger(ctx context.Context) bool { return ctx.Value(strangerKey{}) != nil }

@@ -325,6 +325,37 @@ func TestFarAddresses(t *testing.T) {
 	}
 }
 
+// What a stranger names is not on this machine, by whatever name, unless the user
+// has set a mirror up there.
+func TestForStranger(t *testing.T) {
+	s := testreg.New(t, testreg.Options{})
+	const registry = "registry.example"
+	plain := remote.Options{PlainHTTP: func(string) bool { return true }}
+	mirrored := plain
+	mirrored.Mirrors = map[string][]remote.Mirror{registry: {{URL: s.URL, Resolve: true}}}
+	_, port, err := net.SplitHostPort(s.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	desc := put(t, repoOf(t, newClient(t, plain), s.Host+"/org/model"), []byte("blob"))
+	for _, host := range []string{s.Host, "localhost:" + port, "127.1:" + port, "0x7f.1:" + port, "LOCALHOST.:" + port} {
+		s.Reset()
+		r, err := newClient(t, plain).Repository(host + "/org/model")
+		if err != nil {
+			continue // no name of a host
+		}
+		if _, err := readAll(r.Fetch(remote.ForStranger(t.Context()), desc)); !errors.Is(err, remote.ErrProtocol) {
+			t.Errorf("%s: %v, want ErrProtocol", host, err)
+		}
+		if n := len(s.Requests()); n > 0 {
+			t.Errorf("%s: %d requests", host, n)
+		}
+	}
+	if _, err := readAll(repoOf(t, newClient(t, mirrored), registry+"/org/model").Fetch(remote.ForStranger(t.Context()), desc)); err != nil {
+		t.Errorf("from a mirror here: %v", err)
+	}
+}
+
 func TestRegistryOfAnotherHostCannotLeadHere(t *testing.T) {
 	const registry = "registry.example"
 	tests := map[string]struct {

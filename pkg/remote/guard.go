@@ -51,15 +51,18 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, refuse(req, err)
 		}
 	}
-	if err := checkPlace(op, home, req.URL); err != nil {
-		return nil, refuse(req, err)
-	}
-	next := g.near
-	switch away := !strings.EqualFold(req.URL.Hostname(), home.Hostname()); {
-	case away && !isLoopback(home.Hostname()):
+	next, away := g.near, !strings.EqualFold(req.URL.Hostname(), home.Hostname())
+	stranger := forStranger(req.Context())
+	switch {
+	case away && (stranger || !isLoopback(home.Hostname())):
 		next = g.far
 	case !away && known && reg.near != nil:
-		next = reg.near
+		next, stranger = reg.near, false // the user has set it up
+	case stranger:
+		next = g.far
+	}
+	if err := checkPlace(op, home, req.URL, stranger); err != nil {
+		return nil, refuse(req, err)
 	}
 	out := g.dress(req, chain)
 	if known && sameOrigin(req.URL, home) {
@@ -120,10 +123,13 @@ func checkHops(op string, chain []*http.Request, req *http.Request) error {
 
 // checkPlace refuses addresses in numbers that a stranger has no reason to send
 // us to. The dialer does that too, and for names as well, but not where a proxy
-// dials for us.
-func checkPlace(op string, home, to *url.URL) error {
+// dials for us. With stranger it is one who has named home too.
+func checkPlace(op string, home, to *url.URL, stranger bool) error {
 	host := to.Hostname()
-	if strings.EqualFold(host, home.Hostname()) || !isNumber(host) {
+	switch {
+	case stranger && isLoopback(host):
+		return protocolError(op, "content on another host may not lead to %s", host)
+	case !isNumber(host), !stranger && strings.EqualFold(host, home.Hostname()):
 		return nil
 	}
 	addr, err := netip.ParseAddr(host)
