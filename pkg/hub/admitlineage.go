@@ -178,6 +178,7 @@ func (a asking) vouchedFor(ctx context.Context, r *relative, to *policy.Ancestor
 	if r.repo == nil {
 		r.repo = newMemory(r.target.reader())
 	}
+	ctx = strangers(ctx, r.stranger)
 	to.Evidence = map[policy.Source]policy.Evidence{}
 	for _, d := range docs {
 		l := d.Model.Lineage

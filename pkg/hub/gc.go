@@ -14,6 +14,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2/errdef"
 
+	"github.com/modelreg/modelreg/pkg/card"
 	"github.com/modelreg/modelreg/pkg/lineage"
 	"github.com/modelreg/modelreg/pkg/record"
 	"github.com/modelreg/modelreg/pkg/ref"
@@ -343,17 +344,20 @@ func (c *collection) byDescendants(ctx context.Context) error {
 	if len(c.opts.In) == 0 {
 		return nil
 	}
-	g := &genealogy{hub: c.hub, opts: LineageOptions{In: c.opts.In}}
-	found, err := g.versions(ctx, &target{repo: c.repo, ref: c.ref})
-	if err != nil {
-		return err
+	others := newCensus(c.hub, 0)
+	if err := others.take(ctx, c.opts.In); err != nil {
+		return fmt.Errorf("look for what was made of its versions: %w", err)
 	}
-	if g.truncated {
+	// What could not be read may need any version.
+	for _, p := range others.problems {
+		return fmt.Errorf("look for what was made of its versions: %w", p.err)
+	}
+	if others.truncated {
 		return fmt.Errorf("look for what was made of its versions: more than %d versions: %w", MaxLineageVersions, errdef.ErrSizeExceedsLimit)
 	}
-	for _, d := range found {
-		if d.target.ref.Name() != c.ref.Name() {
-			c.inputs(d.target.raw, nameOf(d.target))
+	for _, d := range others.found {
+		if d.ref.Name() != c.ref.Name() {
+			c.inputs(d.edges, nameOf(&target{ref: d.ref}))
 		}
 	}
 	return nil
@@ -361,7 +365,7 @@ func (c *collection) byDescendants(ctx context.Context) error {
 
 // byKept keeps what a kept version was made of, and what it lists as an index.
 func (c *collection) byKept(v *gcVersion) {
-	c.inputs(v.raw, "this repository's "+shortDigest(v.digest))
+	c.inputs(lineage.Edges(annotationsOf(v.raw), card.Metadata{}), "this repository's "+shortDigest(v.digest))
 	if !v.commit.Index {
 		return
 	}

@@ -16,7 +16,6 @@ import (
 	"oras.land/oras-go/v2/content"
 	"oras.land/oras-go/v2/errdef"
 
-	"github.com/modelreg/modelreg/pkg/card"
 	"github.com/modelreg/modelreg/pkg/lineage"
 	"github.com/modelreg/modelreg/pkg/mediatypes"
 	"github.com/modelreg/modelreg/pkg/record"
@@ -97,8 +96,8 @@ func (c *collection) aliases(ctx context.Context) error {
 }
 
 // inputs keeps what a version was made of.
-func (c *collection) inputs(raw []byte, by string) {
-	for _, e := range lineage.Edges(annotationsOf(raw), card.Metadata{}) {
+func (c *collection) inputs(edges []lineage.Edge, by string) {
+	for _, e := range edges {
 		if v := c.versions[e.Digest]; v != nil && e.Digest != "" {
 			v.keep("%s was made of it (%s)", by, e.Relation)
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/modelreg/modelreg/pkg/lineage"
 	"github.com/modelreg/modelreg/pkg/mediatypes"
 	"github.com/modelreg/modelreg/pkg/ref"
+	"github.com/modelreg/modelreg/pkg/remote"
 	"github.com/modelreg/modelreg/pkg/signing"
 )
 
@@ -23,7 +24,8 @@ import (
 const (
 	DefaultLineageDepth = 8
 	MaxLineageNodes     = 500
-	lineageWorkers      = 8 // versions that are read at once
+	MaxLineageHosts     = 16 // registries that versions lead to
+	lineageWorkers      = 8  // versions that are read at once
 )
 
 // LineageOptions adjusts [Hub.Lineage]. The zero value goes up, to what the
@@ -47,6 +49,10 @@ type LineageOptions struct {
 
 	// NoCheck compares no weights: everything is claimed.
 	NoCheck bool
+
+	// MaxVersions bounds the versions that are looked at for what was made of
+	// it; 0 means [MaxLineageVersions].
+	MaxVersions int
 }
 
 // A Lineage is what a version was made of, and what was made of it.
@@ -170,8 +176,10 @@ type genealogy struct {
 	opts      LineageOptions
 	order     []*relative // as they were found
 	known     map[string]*relative
+	hosts     map[string]bool // that were asked on the way up
 	edges     []LineageEdge
-	mu        sync.Mutex // of warned
+	linked    map[link]bool // edges, once it is gone down
+	mu        sync.Mutex    // of warned
 	warned    []LineageWarning
 	truncated bool
 	cut       int // the first step up that was not taken since there was too much; 0 if all were
@@ -188,6 +196,7 @@ type relative struct {
 	weights *weighing
 
 	inRegistry bool    // it is named as a version in a registry
+	stranger   bool    // only what strangers wrote has led to its registry
 	repo       *memory // what is attached to it, while policies are asked
 }
 
@@ -206,10 +215,11 @@ func (g *genealogy) depth() int { return cmp.Or(g.opts.Depth, DefaultLineageDept
 
 // An ascent is a step from a version to something that it was made of.
 type ascent struct {
-	from *relative
-	edge lineage.Edge
-	at   *target // what it leads to, if that could be read
-	err  error
+	from     *relative
+	edge     lineage.Edge
+	stranger bool    // nobody but from names the registry
+	at       *target // what it leads to, if that could be read
+	err      error
 }
 
 // up goes to what a version was made of, all that is equally far at once.
@@ -255,21 +265,53 @@ func (g *genealogy) take(ctx context.Context, steps []*ascent) error {
 		if !ok {
 			continue
 		}
-		if !mayAsk(s.from.target.ref.Host, r.Host) {
-			s.err = errors.New("it is an address within a network, and the version that names it is not from there: not asked")
+		if s.err = g.mayAsk(s.from, r.Host); s.err != nil {
 			continue
 		}
+		s.stranger = g.strange(s.from, r.Host)
 		group.Go(func() error {
-			s.at, s.err = g.hub.find(gctx, r)
+			s.at, s.err = g.hub.find(strangers(gctx, s.stranger), r)
 			return gctx.Err()
 		})
 	}
 	return group.Wait()
 }
 
+// mayAsk tells why the registry on a host is not asked.
+func (g *genealogy) mayAsk(from *relative, host string) error {
+	if !mayAsk(from.target.ref.Host, host) {
+		return errors.New("it is an address within a network, and the version that names it is not from there: not asked")
+	}
+	if g.hosts == nil {
+		g.hosts = map[string]bool{}
+	}
+	if !g.hosts[host] && len(g.hosts) == MaxLineageHosts {
+		return fmt.Errorf("it is in one more registry than the %d that are asked: not asked", MaxLineageHosts)
+	}
+	g.hosts[host] = true
+	return nil
+}
+
+// strange tells whether nobody but strangers names the registry on a host: the user
+// has named the first one, and versions in a registry that is named by an address
+// are from within that network.
+func (g *genealogy) strange(from *relative, host string) bool {
+	at := from.target.ref.Host
+	return host != g.order[0].target.ref.Host && (from.stranger || host != at && !inner(at))
+}
+
+// strangers is ctx for what a stranger may have led to.
+func strangers(ctx context.Context, may bool) context.Context {
+	if may {
+		return remote.ForStranger(ctx)
+	}
+	return ctx
+}
+
 // mayAsk tells whether what a version of one registry names may be looked for in
 // another: whoever pushes a version is not to make its readers ask around in
-// their own networks.
+// their own networks. It goes by names alone; [remote.ForStranger] goes by the
+// addresses that they have.
 func mayAsk(from, to string) bool {
 	return from == to || !inner(to) || inner(from)
 }
@@ -280,7 +322,7 @@ func inner(host string) bool {
 	if i := strings.LastIndex(host, ":"); i > strings.LastIndex(host, "]") {
 		name = host[:i]
 	}
-	name = strings.Trim(name, "[]")
+	name = strings.TrimSuffix(strings.Trim(name, "[]"), ".")
 	_, err := netip.ParseAddr(name)
 	return err == nil || strings.EqualFold(name, "localhost") || strings.HasSuffix(strings.ToLower(name), ".localhost")
 }
@@ -303,6 +345,7 @@ func (g *genealogy) arrive(s *ascent) (r *relative, fresh bool) {
 		r.node.Reference, r.node.Digest = s.edge.Reference, s.edge.Digest.String()
 		if s.at != nil {
 			r.target, r.node.Digest = s.at, s.at.desc.Digest.String()
+			r.stranger = s.stranger || g.strange(s.from, s.at.ref.Host)
 		}
 		if s.err != nil {
 			r.node.Problem = s.err.Error()
@@ -337,7 +380,7 @@ func (g *genealogy) describeAll(ctx context.Context, list []*relative) error {
 
 // describe finds out what matters of a version to what was made of it.
 func (g *genealogy) describe(ctx context.Context, r *relative) error {
-	t := r.target
+	ctx, t := strangers(ctx, r.stranger), r.target
 	an := annotationsOf(t.raw)
 	meta, err := g.said(ctx, t, an, r)
 	if err != nil {

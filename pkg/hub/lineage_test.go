@@ -2,16 +2,21 @@ package hub_test
 
 import (
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/modelreg/modelreg/internal/testmodel"
+	"github.com/modelreg/modelreg/internal/testreg"
 	"github.com/modelreg/modelreg/pkg/hub"
 	"github.com/modelreg/modelreg/pkg/lineage"
 	"github.com/modelreg/modelreg/pkg/record"
+	"github.com/modelreg/modelreg/pkg/ref"
+	"github.com/modelreg/modelreg/pkg/remote"
 	"github.com/modelreg/modelreg/pkg/signing"
 )
 
@@ -256,5 +261,122 @@ func TestLineageOfImports(t *testing.T) {
 	got := w.drawn(w.lineage("mirror/base:v1", hub.LineageOptions{}))
 	if want := "mirror/base:v1 origin of acme/base: checked"; len(got) == 0 || got[0] != want {
 		t.Errorf("lineage = %q, want %q first", got, want)
+	}
+}
+
+// Of what cannot be looked into is told, and the rest is found; a collection of
+// garbage, which would delete what that may need, stops.
+func TestLineageDownPastClosedDoors(t *testing.T) {
+	w := newWorld(t)
+	relatives(w)
+	w.made("acme/closed:v1", files{"notes.txt": "closed"}, hub.Input{Reference: w.ref("acme/base:v1")})
+	w.srv.Add(testreg.Rule{Path: "acme/closed/", Do: testreg.Status(http.StatusForbidden, nil, "")})
+
+	res := w.lineage("acme/base:v1", hub.LineageOptions{Down: true, NoCheck: true})
+	if len(res.Edges) != 2 {
+		t.Errorf("edges: %v", w.drawn(res))
+	}
+	unread := slices.DeleteFunc(slices.Clone(res.Warnings), func(l hub.LineageWarning) bool { return l.Kind != "unread" })
+	if len(unread) != 1 || unread[0].Node != res.Nodes[0].ID || !strings.Contains(unread[0].Message, "acme/closed was not looked into") {
+		t.Errorf("warnings = %v, want one about acme/closed", unread)
+	}
+	_, err := w.Lineage(t.Context(), w.ref("acme/base:v1"), hub.LineageOptions{Down: true, In: []string{w.srv.Host + "/acme/closed"}})
+	wantErr(t, err, remote.ErrForbidden)
+	_, err = w.GC(t.Context(), w.ref("acme/base"), hub.GCOptions{In: []string{w.srv.Host + "/acme"}})
+	wantErr(t, err, remote.ErrForbidden)
+}
+
+// Limits hold while versions are read, and not only afterwards.
+func TestLineageDownIsBounded(t *testing.T) {
+	w := newWorld(t)
+	relatives(w)
+	for i := range 30 {
+		w.made(fmt.Sprintf("acme/many:v%d", i), files{"notes.txt": "many"}, hub.Input{Reference: w.ref("acme/base:v1")})
+	}
+	w.srv.Reset()
+	res := w.lineage("acme/base:v1", hub.LineageOptions{Down: true, NoCheck: true, MaxVersions: 5})
+	if !res.Truncated || len(res.Nodes) > 6 {
+		t.Errorf("truncated %v, %d nodes", res.Truncated, len(res.Nodes))
+	}
+	read := 0
+	for _, q := range w.srv.Requests() {
+		if q.Method == http.MethodGet && strings.Contains(q.Path, "/manifests/") && !strings.Contains(q.Path, "sha256") {
+			read++
+		}
+	}
+	if read > 5+1 { // and the version itself
+		t.Errorf("%d versions were read, want 5 at most", read)
+	}
+}
+
+// roundTripper is a function that carries requests.
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
+
+// Versions lead their readers to few registries, and not back to this machine
+// under another name.
+func TestLineageAsksAround(t *testing.T) {
+	w := newWorld(t)
+	const home = "registry.example"
+	var mu sync.Mutex
+	asked := map[string]bool{}
+	transport := roundTripper(func(req *http.Request) (*http.Response, error) {
+		if req.URL.Host == home {
+			out := req.Clone(req.Context())
+			out.URL.Scheme, out.URL.Host, out.Host = "http", w.srv.Host, ""
+			return http.DefaultTransport.RoundTrip(out)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		asked[req.URL.Host] = true
+		return &http.Response{StatusCode: http.StatusNotFound, Body: http.NoBody, Request: req, ProtoMajor: 1, ProtoMinor: 1}, nil
+	})
+	client, err := remote.New(remote.Options{Transport: transport})
+	if err != nil {
+		t.Fatal(err)
+	}
+	push := func(name string, inputs ...string) {
+		t.Helper()
+		raw := `[{"rel":"finetune","ref":"` + strings.Join(inputs, `"},{"rel":"finetune","ref":"`) + `"}]`
+		if _, err := w.Push(t.Context(), dir(t, files{"notes.txt": name}), w.ref(name), hub.PushOptions{Annotations: map[string]string{"dev.modelreg.inputs": raw}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lineageOf := func(name string) *hub.Lineage {
+		t.Helper()
+		r, err := ref.Parse(home + "/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := hub.New(hub.Options{Remote: client}).Lineage(t.Context(), r, hub.LineageOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res
+	}
+
+	within := []string{"127.1:5000/a/b:v1", "0x7f.1/a/b:v1", "localhost:5000/a/b:v1", "2130706433:5000/a/b:v1", w.srv.Host + "/a/b:v1"}
+	push("acme/within:v1", within...)
+	for _, n := range lineageOf("acme/within:v1").Nodes[1:] {
+		if n.Problem == "" || n.Read {
+			t.Errorf("%s: problem %q, read %v", n.Reference, n.Problem, n.Read)
+		}
+	}
+	if len(asked) > 0 {
+		t.Errorf("asked: %v", asked)
+	}
+
+	var far []string
+	for i := range 3 * hub.MaxLineageHosts {
+		far = append(far, fmt.Sprintf("r%d.example/a/b:v1", i))
+	}
+	push("acme/far:v1", far...)
+	nodes := lineageOf("acme/far:v1").Nodes
+	if len(asked) != hub.MaxLineageHosts {
+		t.Errorf("%d hosts were asked, want %d", len(asked), hub.MaxLineageHosts)
+	}
+	if p := nodes[len(nodes)-1].Problem; !strings.Contains(p, "one more registry") {
+		t.Errorf("problem of the last = %q", p)
 	}
 }

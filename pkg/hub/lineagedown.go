@@ -1,232 +1,171 @@
 package hub
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"path"
 	"slices"
-	"strings"
 
+	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
-	"oras.land/oras-go/v2/errdef"
 
-	"github.com/modelreg/modelreg/pkg/card"
 	"github.com/modelreg/modelreg/pkg/lineage"
 	"github.com/modelreg/modelreg/pkg/mediatypes"
-	"github.com/modelreg/modelreg/pkg/ref"
-	"github.com/modelreg/modelreg/pkg/remote"
 )
-
-const (
-	// MaxLineageVersions bounds the versions that are looked at for what was
-	// made of one.
-	MaxLineageVersions = 20_000
-
-	downWorkers = 16 // manifests that are read at once
-)
-
-// A descendant is a version that may have been made of another.
-type descendant struct {
-	target *target
-	edges  []lineage.Edge
-}
 
 // down goes to what was made of a version: it reads what the versions of the
 // repositories say, once, and follows that back.
 func (g *genealogy) down(ctx context.Context, root *relative) error {
-	versions, err := g.versions(ctx, root.target)
-	if err != nil {
-		return err
+	in := g.opts.In
+	if len(in) == 0 {
+		in = []string{root.target.ref.Host}
+		if org := path.Dir(root.target.ref.Repository); org != "." {
+			in[0] += "/" + org
+		}
+	}
+	c := newCensus(g.hub, g.opts.MaxVersions)
+	if err := c.take(ctx, in); err != nil {
+		return fmt.Errorf("look for what was made of %s: %w", root.target.ref, err)
+	}
+	g.truncated = g.truncated || c.truncated
+	for _, problem := range c.told() {
+		g.hubWarn(root, "unread", problem)
 	}
 	level := []*relative{root}
 	for depth := 0; depth < g.depth() && len(level) > 0; depth++ {
-		var next []*relative
+		var fresh []birth
 		for _, r := range level {
-			for _, d := range versions {
-				for _, e := range d.edges {
-					if !leadsTo(e, r.target) {
-						continue
-					}
-					id := d.target.ref.Name() + "@" + d.target.desc.Digest.String()
-					if len(g.order) >= MaxLineageNodes {
-						g.truncated = true
-						return g.describeAll(ctx, next)
-					}
-					_, there := g.known[id]
-					made := g.add(id, "model")
-					if !there {
-						made.target, made.node.Reference, made.node.Digest = d.target, nameOf(d.target), d.target.desc.Digest.String()
-						next = append(next, made)
-					}
-					g.link(edgeBetween(r, made, e))
-				}
+			if r.target != nil {
+				fresh = append(fresh, g.offspring(r, c.found)...)
+			}
+			if err := ctx.Err(); err != nil {
+				return context.Cause(ctx)
 			}
 		}
-		if err := g.describeAll(ctx, next); err != nil {
+		if err := g.readAll(ctx, fresh); err != nil {
 			return err
 		}
-		level = next
+		level = make([]*relative, len(fresh))
+		for i, b := range fresh {
+			level[i] = b.made
+		}
 	}
 	return nil
 }
 
+// A birth is a version that was found to be made of another.
+type birth struct {
+	made *relative
+	from *descendant
+}
+
+// offspring notes the versions that were made of one, and returns those that
+// were not known before.
+func (g *genealogy) offspring(r *relative, versions []descendant) []birth {
+	var fresh []birth
+	to := destinationOf(r.target)
+	for i := range versions {
+		d := &versions[i]
+		for _, e := range d.edges {
+			if !to.reachedBy(e) {
+				continue
+			}
+			id := d.ref.Name() + "@" + d.ref.Digest.String()
+			_, there := g.known[id]
+			if !there && len(g.order) >= MaxLineageNodes {
+				g.truncated = true
+				return fresh
+			}
+			made := g.add(id, "model")
+			if !there {
+				made.node.Reference, made.node.Digest = nameOf(&target{ref: d.ref}), d.ref.Digest.String()
+				fresh = append(fresh, birth{made, d})
+			}
+			g.link(edgeBetween(r, made, e))
+		}
+	}
+	return fresh
+}
+
+// readAll reads versions that were found.
+func (g *genealogy) readAll(ctx context.Context, list []birth) error {
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(lineageWorkers)
+	for _, b := range list {
+		group.Go(func() error {
+			t, err := b.from.target(gctx)
+			if err == nil {
+				b.made.target = t
+				err = g.describe(gctx, b.made)
+			}
+			if err != nil {
+				b.made.node.Problem = err.Error()
+			}
+			return gctx.Err()
+		})
+	}
+	return group.Wait()
+}
+
+// A link is what two edges have in common that are shown as one.
+type link struct {
+	input, output string
+	relation      lineage.Relation
+}
+
 // link adds an edge that is not there yet.
 func (g *genealogy) link(e LineageEdge) {
-	if !slices.ContainsFunc(g.edges, func(o LineageEdge) bool {
-		return o.Input == e.Input && o.Output == e.Output && o.Relation == e.Relation
-	}) {
+	if g.linked == nil {
+		g.linked = map[link]bool{}
+		for _, o := range g.edges {
+			g.linked[link{o.Input, o.Output, o.Relation}] = true
+		}
+	}
+	if key := (link{e.Input, e.Output, e.Relation}); !g.linked[key] {
+		g.linked[key] = true
 		g.edges = append(g.edges, e)
 	}
 }
 
-// leadsTo tells whether an edge leads to a version: by its digest or that of a
-// model that it lists, by what it was imported from, or, where that is all there
+// A destination is a version by all that edges name it by.
+type destination struct {
+	name, tag string
+	digests   []digest.Digest // its own, and of what it lists
+	origin    string
+}
+
+func destinationOf(t *target) destination {
+	d := destination{name: t.ref.Name(), tag: t.ref.Tag, digests: []digest.Digest{t.desc.Digest}, origin: annotationsOf(t.raw)[mediatypes.AnnotationOrigin]}
+	if isIndex(t.desc) {
+		d.digests = append(d.digests, membersOf(t.raw)...)
+	}
+	return d
+}
+
+// reachedBy tells whether an edge leads to the version: by its digest or that of
+// a model that it lists, by what it was imported from, or, where that is all there
 // is, by the name of its repository.
-func leadsTo(e lineage.Edge, t *target) bool {
+func (d destination) reachedBy(e lineage.Edge) bool {
 	if e.Digest != "" {
-		return e.Digest == t.desc.Digest || isIndex(t.desc) && lists(t.raw, e.Digest.String())
+		return slices.Contains(d.digests, e.Digest)
 	}
 	if r, ok := e.Registry(); ok {
-		return r.Name() == t.ref.Name() && (r.Tag == "" || r.Tag == t.ref.Tag)
+		return r.Name() == d.name && (r.Tag == "" || r.Tag == d.tag)
 	}
-	from := annotationsOf(t.raw)[mediatypes.AnnotationOrigin]
-	return from != "" && lineage.Edge{Reference: from}.Same(e)
+	return d.origin != "" && lineage.Edge{Reference: d.origin}.Same(e)
 }
 
-func lists(index []byte, dgst string) bool {
-	x, err := mediatypes.ParseIndex(index)
-	if err != nil {
-		return false
-	}
-	for _, m := range x.Manifests {
-		if m.Digest.String() == dgst {
-			return true
+// told are the repositories that were not looked into, in words.
+func (c *census) told() []string {
+	const most = 8
+	slices.SortFunc(c.problems, func(a, b censusProblem) int { return cmp.Compare(a.place, b.place) })
+	var out []string
+	for i, p := range c.problems {
+		if i == most {
+			return append(out, fmt.Sprintf("%d more repositories were not looked into", len(c.problems)-most))
 		}
+		out = append(out, fmt.Sprintf("%s was not looked into: %v", p.place, p.err))
 	}
-	return false
-}
-
-// versions reads all tagged versions of the repositories to look in.
-func (g *genealogy) versions(ctx context.Context, root *target) ([]descendant, error) {
-	repos, err := g.repositories(ctx, root)
-	if err != nil {
-		return nil, err
-	}
-	perRepo := make([][]descendant, len(repos))
-	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(lineageWorkers)
-	slots := make(chan struct{}, downWorkers)
-	for i, r := range repos {
-		group.Go(func() (err error) {
-			perRepo[i], err = g.versionsOf(gctx, r, slots)
-			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return nil, err
-	}
-	all := slices.Concat(perRepo...)
-	if len(all) > MaxLineageVersions {
-		g.truncated = true
-		all = all[:MaxLineageVersions]
-	}
-	return all, nil
-}
-
-// repositories are those to look in.
-func (g *genealogy) repositories(ctx context.Context, root *target) ([]ref.Reference, error) {
-	in := g.opts.In
-	if len(in) == 0 {
-		in = []string{root.ref.Host}
-		if org := path.Dir(root.ref.Repository); org != "." {
-			in[0] += "/" + org
-		}
-	}
-	var out []ref.Reference
-	add := func(name string) {
-		if r, err := ref.Parse(name); err == nil && !slices.Contains(out, r) {
-			out = append(out, r)
-		}
-	}
-	for _, place := range in {
-		host, prefix, _ := strings.Cut(strings.Trim(place, "/"), "/")
-		list, err := g.hub.Repositories(ctx, host, prefix)
-		switch {
-		case err == nil:
-			for _, r := range list {
-				add(r.Repository)
-			}
-		case len(g.opts.In) > 0 && prefix != "" && ctx.Err() == nil: // a registry that lists nothing: it may be a repository
-			add(place)
-		default:
-			return nil, fmt.Errorf("look for what was made of %s: name repositories to look in: %w", root.ref, err)
-		}
-	}
-	return out, nil
-}
-
-// versionsOf reads the versions that tags of one repository lead to, each once.
-func (g *genealogy) versionsOf(ctx context.Context, r ref.Reference, slots chan struct{}) ([]descendant, error) {
-	repo, err := g.hub.repository(r)
-	if err != nil {
-		return nil, err
-	}
-	names, err := tags(ctx, repo, false)
-	if errors.Is(err, errdef.ErrNotFound) {
-		return nil, nil // it has none, or is gone
-	}
-	if err != nil {
-		return nil, fmt.Errorf("list %s: %w", r.Name(), err)
-	}
-	if len(names) > MaxLineageVersions {
-		names = names[:MaxLineageVersions]
-	}
-	found := make([]*descendant, len(names))
-	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(downWorkers)
-	for i, tag := range names {
-		group.Go(func() (err error) {
-			select {
-			case slots <- struct{}{}:
-				defer func() { <-slots }()
-			case <-gctx.Done():
-				return context.Cause(gctx)
-			}
-			found[i], err = versionAt(gctx, repo, r.WithTag(tag))
-			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return nil, fmt.Errorf("read versions of %s: %w", r.Name(), err)
-	}
-	var out []descendant
-	seen := map[string]bool{}
-	for _, d := range found {
-		if d != nil && !seen[d.target.desc.Digest.String()] {
-			seen[d.target.desc.Digest.String()] = true
-			out = append(out, *d)
-		}
-	}
-	return out, nil
-}
-
-// versionAt reads what a tag leads to; nil if it is gone, or says nothing of what
-// it was made of.
-func versionAt(ctx context.Context, repo *remote.Repository, r ref.Reference) (*descendant, error) {
-	desc, raw, err := repo.Manifest(ctx, r.Tag)
-	if errors.Is(err, errdef.ErrNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	edges := lineage.Edges(annotationsOf(raw), card.Metadata{})
-	if len(edges) == 0 {
-		return nil, nil
-	}
-	return &descendant{
-		target: &target{repo: repo, ref: r.WithDigest(desc.Digest), desc: desc, raw: raw, signed: desc, made: created(raw)},
-		edges:  edges,
-	}, nil
+	return out
 }

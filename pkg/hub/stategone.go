@@ -107,7 +107,7 @@ func (h *Hub) follow(ctx context.Context, repo *remote.Repository, r ref.Referen
 		return nil, err
 	}
 	h.warn("%s has moved to %s: use that name", r.Name(), to.Name())
-	t, err := h.lookUp(ctx, next, next.WithMirrorTags(), to)
+	t, err := h.lookUp(strangers(ctx, to.Host != r.Host && !inner(r.Host)), next, next.WithMirrorTags(), to)
 	if err != nil {
 		return nil, fmt.Errorf("%s has moved to %s: %w", r.Name(), to.Name(), err)
 	}
