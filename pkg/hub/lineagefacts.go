@@ -1,19 +1,16 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"path"
-	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/go-json-experiment/json"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"oras.land/oras-go/v2/content"
 	"oras.land/oras-go/v2/errdef"
 
 	"github.com/modelreg/modelreg/pkg/artifact"
@@ -26,16 +23,7 @@ import (
 	"github.com/modelreg/modelreg/pkg/signing/policy"
 )
 
-const (
-	licensesKey = ocispec.AnnotationLicenses
-
-	// maxAlternatives bounds the models of one version that are compared: the
-	// members of an index, and the files of one that has several.
-	maxAlternatives = 16
-
-	// maxComparedTensors bounds the tensors of one version.
-	maxComparedTensors = 200_000
-)
+const licensesKey = ocispec.AnnotationLicenses
 
 // cardOf reads the card that a version was released with. One that is not there,
 // or cannot be read, says nothing.
@@ -160,13 +148,12 @@ func disagreement(raw []byte, edges []lineage.Edge) []string {
 		return nil
 	}
 	var out []string
-	said := map[string]bool{}
+	said, has := map[string]bool{}, map[string]bool{}
 	for _, d := range p.BuildDefinition.ResolvedDependencies {
-		if slices.Contains([]string{provenance.NameBaseModel, provenance.NameDataset, provenance.NameCode}, d.Name) {
-			said[resourceKey(d)] = true
+		if isInput(d) {
+			said[resourceKey(d)], said[withoutCommit(d.URI)] = true, true
 		}
 	}
-	has := map[string]bool{}
 	for _, e := range edges {
 		key := resourceKey(dependency(e))
 		has[key] = true
@@ -175,12 +162,26 @@ func disagreement(raw []byte, edges []lineage.Edge) []string {
 		}
 	}
 	for _, d := range p.BuildDefinition.ResolvedDependencies {
-		key := resourceKey(d)
-		if said[key] && !has[key] && len(d.Digest) > 0 {
-			out = append(out, fmt.Sprintf("its provenance says that it was made of %.200s, it does not say so itself", d.URI))
+		if isInput(d) && len(d.Digest) > 0 && !has[resourceKey(d)] && !has[withoutCommit(d.URI)] {
+			out = append(out, fmt.Sprintf("its provenance says that it was made of %.200s, it does not say so itself", cmp.Or(d.URI, resourceKey(d))))
 		}
 	}
-	return out
+	return out[:min(len(out), maxDisagreements)]
+}
+
+// maxDisagreements bounds what is told of one provenance.
+const maxDisagreements = 32
+
+// isInput tells whether a dependency is something that versions name themselves.
+func isInput(d provenance.Resource) bool {
+	return slices.Contains([]string{provenance.NameBaseModel, provenance.NameDataset, provenance.NameCode}, d.Name)
+}
+
+// withoutCommit is the address of something on the Hugging Face Hub as it is when
+// no commit is known: who names that names the same.
+func withoutCommit(uri string) string {
+	name, _, _ := strings.Cut(uri, "/tree/")
+	return name
 }
 
 // resourceKey is what two names of one thing have in common: its digest, or its
@@ -199,123 +200,4 @@ func (g *genealogy) hubWarn(r *relative, kind, message string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.warned = append(g.warned, LineageWarning{Kind: kind, Node: r.node.ID, Message: message})
-}
-
-// A weighing is the reading of a version's headers, which happens once.
-type weighing struct {
-	once sync.Once
-	all  []lineage.Weights // what can be taken for the model: a set of files each
-	err  error
-}
-
-// compare checks the claim that output was made of input. Where a version holds
-// several models, it holds if it holds for one.
-func (g *genealogy) compare(ctx context.Context, rel lineage.Relation, output, input *relative) lineage.Claim {
-	var sides [2][]lineage.Weights
-	for i, r := range []*relative{output, input} {
-		r.weights.once.Do(func() { r.weights.all, r.weights.err = g.weigh(ctx, r.target) })
-		if err := r.weights.err; err != nil {
-			return lineage.Claim{Verdict: lineage.Claimed, Reason: "its headers could not be read: " + err.Error()}
-		}
-		if sides[i] = r.weights.all; len(sides[i]) == 0 {
-			sides[i] = []lineage.Weights{{}}
-		}
-	}
-	best := lineage.Claim{}
-	for _, child := range sides[0] {
-		for _, base := range sides[1] {
-			switch c := lineage.Check(rel, child, base); {
-			case c.Verdict == lineage.Checked:
-				return c
-			case best.Verdict == "" || best.Verdict == lineage.Claimed && c.Verdict == lineage.Contradicted:
-				best = c
-			}
-		}
-	}
-	return best
-}
-
-// weigh reads the headers of a version's weights, as far as policies let its
-// files be looked into.
-func (g *genealogy) weigh(ctx context.Context, t *target) ([]lineage.Weights, error) {
-	models, err := t.models(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var out []lineage.Weights
-	for _, m := range models[:min(len(models), maxAlternatives)] {
-		if isIndex(m.desc) {
-			continue
-		}
-		if !g.unadmitted {
-			if _, err := g.hub.admit(ctx, m.ref, m, admitOptions{checkOnly: true}); err != nil {
-				return nil, err
-			}
-		}
-		some, err := g.hub.headers(ctx, m)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, some...)
-	}
-	return out[:min(len(out), maxAlternatives)], nil
-}
-
-// headers reads the tensors of one version, each set of files apart.
-func (h *Hub) headers(ctx context.Context, t *target) ([]lineage.Weights, error) {
-	a, err := artifact.OpenWith(ctx, t.place(), t.desc, artifact.OpenOptions{AllowCollisions: true})
-	if errors.Is(err, artifact.ErrNotModel) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	var src content.Fetcher = t.place()
-	if t.local == nil {
-		src = t.repo.Origin()
-	}
-	list, err := a.Tensors(ctx, src, "", artifact.ReaderOptions{Indexes: h.chunkIndexes()})
-	if err != nil {
-		return nil, err
-	}
-	if len(list.Tensors) > maxComparedTensors {
-		return nil, fmt.Errorf("%d tensors: %w", len(list.Tensors), errdef.ErrSizeExceedsLimit)
-	}
-	sets := map[string]*lineage.Weights{}
-	var names []string
-	set := func(file string) *lineage.Weights {
-		key := setOf(file)
-		if sets[key] == nil {
-			sets[key] = &lineage.Weights{Architecture: a.Manifest.Annotations[mediatypes.AnnotationArchitecture]}
-			names = append(names, key)
-		}
-		return sets[key]
-	}
-	for _, one := range list.Tensors {
-		w := set(one.File)
-		w.Tensors = append(w.Tensors, lineage.Tensor{Name: one.Name, DType: one.DType, Shape: one.Shape, Bytes: one.Bytes})
-	}
-	for _, f := range a.Files {
-		if w := sets[setOf(f.Path)]; f.Kind == mediatypes.KindWeight && w != nil {
-			w.Files = append(w.Files, f.Digest.String())
-		}
-	}
-	slices.Sort(names)
-	var out []lineage.Weights
-	for _, n := range names {
-		out = append(out, *sets[n])
-	}
-	return out, nil
-}
-
-var shardNumber = regexp.MustCompile(`-\d+-of-\d+$`)
-
-// setOf names the files that make a model together: the shards of one GGUF, and
-// all files of another format in one directory.
-func setOf(file string) string {
-	ext := path.Ext(file)
-	if strings.EqualFold(ext, ".gguf") {
-		return shardNumber.ReplaceAllString(strings.TrimSuffix(file, ext), "") + ext
-	}
-	return path.Dir(file) + "/*" + ext
 }

@@ -31,7 +31,8 @@ type Weights struct {
 
 	Tensors []Tensor
 
-	// Files are the digests of its files of weights.
+	// Files are the digests of all its files of weights, also of those that
+	// have none of Tensors in them; empty if they are not known.
 	Files []string
 }
 
