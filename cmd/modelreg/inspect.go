@@ -15,7 +15,7 @@ import (
 )
 
 func newInspect(a *app) *cobra.Command {
-	var showCard bool
+	var showCard, showLineage bool
 	cmd := &cobra.Command{
 		Use:   "inspect REF",
 		Short: "Show what a version is, without fetching its weights",
@@ -38,6 +38,11 @@ one that "modelreg pull" takes here; REF#VARIANT shows one of them.`,
 			if err != nil {
 				return err
 			}
+			if showLineage {
+				if err := h.InspectLineage(cmd.Context(), res, hub.LineageOptions{}); err != nil {
+					return err
+				}
+			}
 			var cardErr error
 			err = a.printer.Result(res, func(w io.Writer) {
 				printInspection(w, res, a.variant.explain)
@@ -55,6 +60,7 @@ one that "modelreg pull" takes here; REF#VARIANT shows one of them.`,
 	a.addVariantFlags(cmd)
 	a.addPolicyFlags(cmd)
 	cmd.Flags().BoolVar(&showCard, "card", false, "show the model's card too")
+	cmd.Flags().BoolVar(&showLineage, "lineage", false, "show what was found of what it was made of, as \"modelreg lineage\" does")
 	return cmd
 }
 
@@ -80,6 +86,7 @@ func printInspection(w io.Writer, res *hub.Inspection, explain bool) {
 	row("quantization", m.Quantization)
 	row("context length", m.ContextLength)
 	row("licence", res.Annotations["org.opencontainers.image.licenses"])
+	inputRows(row, res.Inputs)
 	if m.CustomCode {
 		row("custom code", "yes: loading it may run Python from this model")
 	}
@@ -93,6 +100,9 @@ func printInspection(w io.Writer, res *hub.Inspection, explain bool) {
 		printVariants(w, res.Variants, explain)
 	} else {
 		printFiles(w, res.Files)
+	}
+	if res.Lineage != nil {
+		printAncestry(w, res.Lineage)
 	}
 	printInspected(w, res.Evaluations)
 	for _, p := range res.Problems {

@@ -118,13 +118,31 @@ func TestJSONKeys(t *testing.T) {
 		{"inspect", json("inspect", name+":v1"), slices.Concat(
 			[]string{
 				"reference", "digest", "artifactType", "format", "size", "files", "model", "card", "annotations",
-				"parents", "signatures", "referrers",
+				"parents", "signatures", "referrers", "inputs",
 			},
+			under("inputs[]", []string{"relation", "inferred", "reference", "digest", "said", "pinned"}),
 			under("files[]", []string{"path", "kind", "mediaType", "digest", "size", "mode"}),
 			under("model", []string{
 				"architecture", "parameters", "dtypes", "formats", "contextLength", "quantization", "library", "task", "customCode",
 			}),
 			under("referrers[]", []string{"digest", "artifactType", "size"}),
+		)},
+		{"inspect --lineage", json("inspect", reg.Host+"/acme/imported:v1", "--lineage"), slices.Concat(
+			[]string{
+				"reference", "digest", "artifactType", "format", "size", "files", "model", "card", "annotations",
+				"parents", "signatures", "referrers", "inputs", "lineage",
+			},
+			under("files[]", []string{"path", "kind", "mediaType", "digest", "size", "mode"}),
+			under("model", []string{
+				"architecture", "parameters", "dtypes", "formats", "contextLength", "quantization", "library", "task", "customCode",
+			}),
+			under("inputs[]", []string{"relation", "inferred", "reference", "digest", "said", "pinned"}),
+			under("lineage", []string{"reference", "digest", "nodes", "edges", "warnings", "truncated"}),
+			under("lineage.nodes[]", []string{
+				"id", "reference", "digest", "kind", "read", "licenses", "architecture", "parameters", "signatures",
+			}),
+			under("lineage.edges[]", []string{"input", "output", "relation", "inferred", "said", "pinned", "claim", "claim.verdict", "claim.reason"}),
+			under("lineage.warnings[]", []string{"kind", "node", "message"}),
 		)},
 		{"copy", json("copy", name+":v1", reg.Host+"/mirror/tiny:v1", "--key", public), slices.Concat(
 			[]string{

@@ -93,12 +93,7 @@ func (a *app) lineage(cmd *cobra.Command, arg string, run lineageRun) error {
 // printLineage draws what a version was made of as a tree below it, and then what
 // was made of it, and what there is to say about all of them.
 func printLineage(w io.Writer, res *hub.Lineage, opts hub.LineageOptions) {
-	d := drawing{w: w, res: res, nodes: map[string]hub.LineageNode{}}
-	for _, n := range res.Nodes {
-		d.nodes[n.ID] = n
-	}
-	root := res.Nodes[0]
-	d.drawn = map[string]bool{}
+	d, root := newDrawing(w, res), res.Nodes[0]
 	fmt.Fprintln(w, nodeLine(root))
 	if !opts.Down || opts.Both {
 		d.branches(root.ID, "")
@@ -110,11 +105,44 @@ func printLineage(w io.Writer, res *hub.Lineage, opts hub.LineageOptions) {
 			fmt.Fprintln(w, "└── nothing that was found")
 		}
 	}
+	printPassedOn(w, res)
+}
+
+// printAncestry draws what a version was made of below something else.
+func printAncestry(w io.Writer, res *hub.Lineage) {
+	fmt.Fprintln(w, "\nmade of")
+	if !newDrawing(w, res).branches(res.Nodes[0].ID, "") {
+		fmt.Fprintln(w, "└── nothing that it names")
+	}
+	if res.Truncated {
+		fmt.Fprintln(w, "\nthere is more than is shown")
+	}
+	printPassedOn(w, res)
+}
+
+func printPassedOn(w io.Writer, res *hub.Lineage) {
 	if len(res.Warnings) > 0 {
 		fmt.Fprintln(w)
 	}
 	for _, warning := range res.Warnings {
 		fmt.Fprintf(w, "! %s: %s\n", warning.Kind, ui.Line(warning.Message))
+	}
+}
+
+// maxInputRows bounds what is shown of what a version says that it was made of.
+const maxInputRows = 8
+
+// inputRows are what a version says that it was made of.
+func inputRows(row func(name string, value any), inputs []hub.InputInfo) {
+	name := "made of"
+	for i, in := range inputs {
+		if i == maxInputRows {
+			row(name, fmt.Sprintf("and %d more", len(inputs)-i))
+			return
+		}
+		words := relationWords(hub.LineageEdge{Relation: in.Relation, Inferred: in.Inferred, Weight: in.Weight})
+		row(name, words+"  "+in.Reference+shortHex(in.Digest))
+		name = ""
 	}
 }
 
@@ -125,6 +153,14 @@ type drawing struct {
 	nodes map[string]hub.LineageNode
 	down  bool
 	drawn map[string]bool
+}
+
+func newDrawing(w io.Writer, res *hub.Lineage) *drawing {
+	d := &drawing{w: w, res: res, nodes: map[string]hub.LineageNode{}, drawn: map[string]bool{}}
+	for _, n := range res.Nodes {
+		d.nodes[n.ID] = n
+	}
+	return d
 }
 
 // branches draws what is next to a node, each line after the branches that lead
@@ -179,10 +215,7 @@ func relationWords(e hub.LineageEdge) string {
 
 // nodeLine is a node in one line.
 func nodeLine(n hub.LineageNode) string {
-	s := ui.Line(n.Reference)
-	if hex := strings.TrimPrefix(n.Digest, "sha256:"); hex != "" {
-		s += "@" + ui.Line(hex[:min(len(hex), 12)])
-	}
+	s := ui.Line(n.Reference + shortHex(n.Digest))
 	var words []string
 	if len(n.Licenses) > 0 {
 		words = append(words, ui.Line(strings.Join(n.Licenses, ", ")))
@@ -206,19 +239,28 @@ func nodeLine(n hub.LineageNode) string {
 	return s
 }
 
+// shortHex is a digest behind a reference; nothing without one.
+func shortHex(digest string) string {
+	hex := strings.TrimPrefix(digest, "sha256:")
+	if hex == "" {
+		return ""
+	}
+	return "@" + hex[:min(len(hex), 12)]
+}
+
 // lineageDOT writes a lineage in the language of Graphviz.
 func lineageDOT(res *hub.Lineage) string {
 	var b strings.Builder
 	b.WriteString("digraph lineage {\n  rankdir=LR;\n  node [shape=box, fontname=\"sans-serif\"];\n  edge [fontname=\"sans-serif\", fontsize=10];\n")
 	for i, n := range res.Nodes {
-		label := n.Reference
-		if n.Digest != "" {
-			label += "\n" + strings.TrimPrefix(n.Digest, "sha256:")[:12]
+		label := []string{n.Reference}
+		if hex := shortHex(n.Digest); hex != "" {
+			label = append(label, hex[1:])
 		}
 		if len(n.Licenses) > 0 {
-			label += "\n" + strings.Join(n.Licenses, ", ")
+			label = append(label, strings.Join(n.Licenses, ", "))
 		}
-		attributes := "label=" + dotQuote(label)
+		attributes := "label=" + dotLabel(label...)
 		switch {
 		case i == 0:
 			attributes += ", style=bold"
@@ -233,23 +275,32 @@ func lineageDOT(res *hub.Lineage) string {
 		fmt.Fprintf(&b, "  %s [%s];\n", dotQuote(n.ID), attributes)
 	}
 	for _, e := range res.Edges {
-		label, style := relationWords(e), ""
+		label, style := []string{relationWords(e)}, ""
 		if e.Relation.OfModels() {
-			label += "\n" + string(e.Claim.Verdict)
+			label = append(label, string(e.Claim.Verdict))
 			style = map[lineage.Verdict]string{lineage.Claimed: ", style=dashed", lineage.Contradicted: ", color=red, style=bold"}[e.Claim.Verdict]
 		}
-		fmt.Fprintf(&b, "  %s -> %s [label=%s%s];\n", dotQuote(e.Input), dotQuote(e.Output), dotQuote(label), style)
+		fmt.Fprintf(&b, "  %s -> %s [label=%s%s];\n", dotQuote(e.Input), dotQuote(e.Output), dotLabel(label...), style)
 	}
 	b.WriteString("}\n")
 	return b.String()
 }
 
-// dotQuote writes text as a string of DOT. A line end becomes one in the label;
-// a backslash of the text stays one.
-func dotQuote(s string) string {
-	lines := strings.Split(s, "\n")
+// dotQuote writes a name as a string of DOT.
+func dotQuote(s string) string { return `"` + dotEscape(s) + `"` }
+
+// dotLabel writes lines as a label, in which Graphviz reads escapes (escString) and
+// entities of HTML besides.
+func dotLabel(lines ...string) string {
 	for i, l := range lines {
-		lines[i] = strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(ui.Line(l))
+		lines[i] = strings.ReplaceAll(dotEscape(l), "&", "&amp;")
 	}
 	return `"` + strings.Join(lines, `\n`) + `"`
+}
+
+// dotEscape writes text for between quotes. There only a quote needs a backslash
+// before it; one of the text is doubled, so that it neither stands before a quote
+// nor begins an escape.
+func dotEscape(s string) string {
+	return strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(ui.Line(s))
 }

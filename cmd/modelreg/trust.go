@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/modelreg/modelreg/internal/ui"
 	"github.com/modelreg/modelreg/pkg/hub"
 	"github.com/modelreg/modelreg/pkg/signing"
 )
@@ -220,6 +221,9 @@ func (a *app) verify(cmd *cobra.Command, arg string, f trustFlags, opts hub.Veri
 	res, verr := h.Verify(cmd.Context(), r, *trust, opts)
 	if res == nil {
 		return verr
+	}
+	for _, w := range res.Warnings {
+		a.printer.Warn("%s", ui.Line(w))
 	}
 	if err := a.printer.Result(res, func(w io.Writer) { printVerified(w, res) }); err != nil {
 		return err

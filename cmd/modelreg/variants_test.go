@@ -128,8 +128,8 @@ func TestJSONKeysOfVariants(t *testing.T) {
 		)},
 		{[]string{"inspect", ref}, slices.Concat(inspected, under("variants[]", one), []string{
 			"reference", "digest", "artifactType", "format", "size", "files", "model", "card", "annotations", "parents", "signatures",
-			"referrers", "variants",
-		})},
+			"referrers", "variants", "inputs",
+		}, under("inputs[]", []string{"relation", "inferred", "reference", "digest", "said", "pinned"}))},
 		{[]string{"ls", reg.Host + "/acme/tiny"}, []string{"[].tag", "[].digest", "[].size", "[].created", "[].variants"}},
 	}
 	for _, s := range steps {

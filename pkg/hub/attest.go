@@ -8,6 +8,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/modelreg/modelreg/pkg/card"
+	"github.com/modelreg/modelreg/pkg/lineage"
+	"github.com/modelreg/modelreg/pkg/provenance"
 	"github.com/modelreg/modelreg/pkg/ref"
 	"github.com/modelreg/modelreg/pkg/signing"
 )
@@ -63,6 +66,7 @@ func (h *Hub) attestations(ctx context.Context, t *target, trust signing.Trust, 
 		reasons = append(reasons, rej.Reason)
 	}
 	res.Attestations = attestationsOf(report, wanted)
+	res.Warnings = disagreements(report, t.raw)
 	var missing []error
 	for _, predicateType := range wanted {
 		if slices.ContainsFunc(res.Attestations, func(a Attestation) bool { return a.PredicateType == predicateType }) {
@@ -76,6 +80,20 @@ func (h *Hub) attestations(ctx context.Context, t *target, trust signing.Trust, 
 		missing = append(missing, errors.New(strings.Join(reasons[:min(3, len(reasons))], "; ")))
 	}
 	return joinOnLine(missing)
+}
+
+// disagreements tells where trusted provenances and the version itself differ in
+// what it was made of.
+func disagreements(report *signing.AttestationReport, manifest []byte) []string {
+	edges := lineage.Edges(annotationsOf(manifest), card.Metadata{})
+	var out []string
+	for _, a := range report.Attestations {
+		if a.Type == provenance.PredicateType {
+			out = append(out, disagreement(a.Raw, edges)...)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // joinOnLine is [errors.Join] on one line.

@@ -37,6 +37,11 @@ type Inspection struct {
 	Status       *State            `json:"status,omitempty"`   // nil unless something was stated
 	Problems     []string          `json:"problems,omitempty"` // files that are not what they say
 
+	// Inputs are what the version says that it was made of; Lineage is what was
+	// found of that, if it was asked for ([Hub.InspectLineage]).
+	Inputs  []InputInfo `json:"inputs,omitempty"`
+	Lineage *Lineage    `json:"lineage,omitempty"`
+
 	// Evaluations are the results that are stated in the version's repository.
 	Evaluations []Evaluation `json:"evaluations,omitempty"`
 
@@ -153,6 +158,7 @@ func inspection(t *target, a *artifact.Artifact, model *format.Model, doc *card.
 	for _, f := range a.Files {
 		res.Size += f.Size
 	}
+	res.Inputs = inputInfos(res.Annotations, doc)
 	if parents := res.Annotations[mediatypes.AnnotationParents]; parents != "" {
 		res.Parents = strings.Split(parents, ",")
 	}

@@ -36,6 +36,7 @@ func (h *Hub) inspectVariants(ctx context.Context, t *target, want variant.Want)
 	if res.Annotations == nil {
 		res.Annotations = map[string]string{}
 	}
+	res.Inputs = inputInfos(res.Annotations, nil)
 	if parents := res.Annotations[mediatypes.AnnotationParents]; parents != "" {
 		res.Parents = strings.Split(parents, ",")
 	}

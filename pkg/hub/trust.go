@@ -78,6 +78,10 @@ type VerifyResult struct {
 	Signers      []Signer        `json:"signers"`
 	Attestations []Attestation   `json:"attestations"`
 	Failures     []VerifyFailure `json:"failures"`
+
+	// Warnings tell where an attested provenance and the version itself name
+	// different things that the version was made of.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // A VerifyFailure is one reason why something did not count.
