@@ -108,7 +108,7 @@ func (a *app) attest(cmd *cobra.Command, arg string, f attestFlags) error {
 	} else {
 		a.printer.Note("attested %s: %s", res.Digest, signing.PredicateName(res.PredicateType))
 	}
-	return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, res.Reference) })
+	return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, spoken(res.Reference)) })
 }
 
 // readPredicate reads what the flags name.

@@ -216,7 +216,7 @@ func (a *app) signFiles(cmd *cobra.Command, arg string, who signerFlags) error {
 		return err
 	}
 	a.printer.Note("signed the files of %s", res.Digest)
-	return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, res.Reference) })
+	return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, spoken(res.Reference)) })
 }
 
 // verifyDir checks the files of a directory.

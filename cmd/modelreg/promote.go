@@ -99,7 +99,7 @@ func (a *app) promote(cmd *cobra.Command, arg string, f promoteFlags) error {
 		return err
 	}
 	a.tellPromotion(res)
-	return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, res.Reference) })
+	return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, spoken(res.Reference)) })
 }
 
 // alias reads where to: a tag of src's repository, or a whole reference.
@@ -159,7 +159,7 @@ Those who verify see that the alias went back, and refuse it (exit 10) until the
 				return err
 			}
 			a.tellMove(res.Move)
-			return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, res.Reference) })
+			return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, spoken(res.Reference)) })
 		},
 	}
 	cmd.Flags().BoolVar(&force, "force", false, "go back to a version that was yanked, too")

@@ -78,7 +78,7 @@ func (a *app) setTags(cmd *cobra.Command, args []string, opts hub.TagOptions) er
 	for _, m := range res.Moves {
 		a.tellMove(m)
 	}
-	return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, res.Reference) })
+	return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, spoken(res.Reference)) })
 }
 
 // tellMove says what of a move its log may not show, and where it is written.
@@ -190,7 +190,7 @@ removal of a protected alias is logged. Some registries remove no tags.`,
 				return err
 			}
 			a.tellMove(res.Move)
-			return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, res.Reference) })
+			return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, spoken(res.Reference)) })
 		},
 	}
 	f.add(cmd)

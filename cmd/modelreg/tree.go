@@ -54,7 +54,7 @@ func (a *app) tree(cmd *cobra.Command, arg string, f trustFlags) error {
 		a.printer.Warn("more is attached than is shown")
 	}
 	return a.printer.Result(res, func(w io.Writer) {
-		fmt.Fprintln(w, res.Reference)
+		fmt.Fprintln(w, spoken(res.Reference))
 		if res.Root.Problem != "" {
 			fmt.Fprintf(w, "problem: %s\n", ui.Line(res.Root.Problem))
 		}

@@ -144,7 +144,7 @@ func (a *app) sign(cmd *cobra.Command, arg string, f signerFlags, how signFlags)
 	} else {
 		a.printer.Note("signed %s", res.Digest)
 	}
-	return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, res.Reference) })
+	return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, spoken(res.Reference)) })
 }
 
 func newVerify(a *app) *cobra.Command {
@@ -233,7 +233,7 @@ func (a *app) verify(cmd *cobra.Command, arg string, f trustFlags, opts hub.Veri
 
 func printVerified(w io.Writer, res *hub.VerifyResult) {
 	if res.Verified {
-		fmt.Fprintln(w, res.Reference)
+		fmt.Fprintln(w, spoken(res.Reference))
 	}
 	for _, s := range res.Signers {
 		fmt.Fprintf(w, "signed by %s\n", signedBy(s))

@@ -100,7 +100,7 @@ func (a *app) setState(cmd *cobra.Command, arg string, f signerFlags, change hub
 	} else {
 		a.printer.Note("%s is %s already", res.Reference, res.State.State)
 	}
-	return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, res.Reference) })
+	return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, spoken(res.Reference)) })
 }
 
 // statusLine tells in words what became of a version.
