@@ -29,7 +29,8 @@ how good it is, with front matter as the Hugging Face Hub has it.
 A version has the card that it was released with. It can be revised later without a new
 version: a revision is attached to the version, whose digest and signatures stay. The
 newest revision that somebody who is trusted has signed counts (--key, --certificate-identity,
-or the publishers that the repository names), else the card as released.
+or the publishers that the repository names), else the card as released. Who can push to a
+repository can name its publishers: name the keys that matter.
 
 Where a command takes DIR, it means README.md in that directory; a path begins with ./ or /,
 or is that of an existing directory or file.`,

@@ -18,6 +18,7 @@ import (
 
 	"github.com/modelreg/modelreg/pkg/card"
 	"github.com/modelreg/modelreg/pkg/hub"
+	"github.com/modelreg/modelreg/pkg/signing"
 )
 
 // revisionFlags say how a revision of a card is written.
@@ -34,15 +35,12 @@ func (f *revisionFlags) add(cmd *cobra.Command) {
 	f.signer.add(cmd)
 }
 
-// revision reads the flags.
+// revision reads the flags. Created is zero where the time is that of the push.
 func (a *app) revision(ctx context.Context, f revisionFlags) (hub.CardPush, error) {
 	p := hub.CardPush{Message: f.message, Author: f.author}
 	var err error
 	if p.Created, err = createdTime(f.created); err != nil {
 		return p, err
-	}
-	if p.Created.IsZero() {
-		p.Created = time.Now()
 	}
 	if f.signer.given() {
 		p.Signer, err = a.signerOf(ctx, f.signer)
@@ -66,7 +64,11 @@ counts for nobody who knows whom to trust. What the card says already makes no r
 			if err != nil {
 				return err
 			}
-			return a.pushCard(cmd.Context(), args[0], raw, f)
+			opts, err := a.revision(cmd.Context(), f)
+			if err != nil {
+				return err
+			}
+			return a.pushCard(cmd.Context(), args[0], raw, opts)
 		},
 	}
 	f.add(cmd)
@@ -85,14 +87,13 @@ func (a *app) readCardArg(ctx context.Context, name string) ([]byte, error) {
 }
 
 // pushCard writes a revision and says what became of it.
-func (a *app) pushCard(ctx context.Context, arg string, raw []byte, f revisionFlags) error {
-	opts, err := a.revision(ctx, f)
-	if err != nil {
-		return err
-	}
+func (a *app) pushCard(ctx context.Context, arg string, raw []byte, opts hub.CardPush) error {
 	h, r, err := a.open(arg)
 	if err != nil {
 		return err
+	}
+	if opts.Created.IsZero() {
+		opts.Created = time.Now()
 	}
 	res, err := h.PushCard(ctx, r, raw, opts)
 	if err != nil {
@@ -136,7 +137,7 @@ func (a *app) cardEdit(ctx context.Context, arg string, f revisionFlags) error {
 		}
 		return a.tellProblem(name)
 	}
-	before, err := a.editedCard(ctx, arg)
+	before, opts, err := a.editedCard(ctx, arg, f)
 	if err != nil {
 		return err
 	}
@@ -154,7 +155,7 @@ func (a *app) cardEdit(ctx context.Context, arg string, f revisionFlags) error {
 		return os.RemoveAll(dir)
 	}
 	if err == nil {
-		err = a.pushCard(ctx, arg, after, f)
+		err = a.pushCard(ctx, arg, after, opts)
 	}
 	if err != nil {
 		a.printer.Warn("what was edited is kept in %s", file)
@@ -170,35 +171,48 @@ func (a *app) editFile(ctx context.Context, file string) ([]byte, error) {
 	return readCardFile(file)
 }
 
-// editedCard is what an edit of a version's card begins with: the card that counts,
-// or where the repository names no publishers its newest revision; nothing if there
-// is no card. Who signs an edit signs all of the card, so that what others wrote is
-// told.
-func (a *app) editedCard(ctx context.Context, arg string) ([]byte, error) {
+// editedCard is what an edit of a version's card begins with, and how it is going
+// to be written: the card that counts, or where the repository names no publishers
+// its newest revision; nothing if there is no card. Who signs an edit signs all of
+// the card, so that what others wrote is told. What the same key has signed is the
+// signer's own, whomever the repository names.
+func (a *app) editedCard(ctx context.Context, arg string, f revisionFlags) ([]byte, hub.CardPush, error) {
+	opts, err := a.revision(ctx, f)
+	if err != nil {
+		return nil, opts, err
+	}
 	h, r, err := a.open(arg)
 	if err != nil {
-		return nil, err
+		return nil, opts, err
 	}
 	res, err := h.Card(ctx, r, hub.CardOptions{})
 	if errors.Is(err, errdef.ErrNotFound) {
 		_, err = h.Resolve(ctx, r)
-		return nil, err
+		return nil, opts, err
 	}
 	if err != nil {
-		return nil, err
+		return nil, opts, err
 	}
 	newer := res.Revision.Newer
+	if newer == nil {
+		return res.Revision.Bytes(), opts, nil
+	}
+	newest := hub.CardOptions{Revision: newer.Digest}
+	if opts.Signer != nil && opts.Signer.Public() != nil {
+		newest.Trust = &signing.Trust{Keys: []*signing.PublicKey{opts.Signer.Public()}}
+	}
+	last, err := h.Card(ctx, r, newest)
 	switch {
-	case newer == nil:
+	case err != nil:
+		return nil, opts, err
+	case last.Revision.Status == hub.CardVerified: // by this very key
 	case newer.Reason != "":
 		a.printer.Warn("revision %d is not signed by a publisher and is left out: what it says is not in what is edited", newer.Seq)
+		return res.Revision.Bytes(), opts, nil
 	default:
-		if res, err = h.Card(ctx, r, hub.CardOptions{Revision: newer.Digest}); err != nil {
-			return nil, err
-		}
 		a.printer.Warn("this edits revision %d, which nobody who is known has signed: \"modelreg card diff %s --revision %d\" shows what it says", newer.Seq, arg, newer.Seq)
 	}
-	return res.Revision.Bytes(), nil
+	return last.Revision.Bytes(), opts, nil
 }
 
 // runEditor opens a file in the user's editor.
@@ -291,6 +305,7 @@ type cardSetResult struct {
 func (a *app) cardSet(ctx context.Context, arg string, edits []card.Edit, f revisionFlags) error {
 	name, local := a.localCard(arg)
 	var before []byte
+	var opts hub.CardPush
 	var err error
 	if local {
 		if before, err = readCardFile(name); errors.Is(err, os.ErrNotExist) {
@@ -299,7 +314,7 @@ func (a *app) cardSet(ctx context.Context, arg string, edits []card.Edit, f revi
 			}
 		}
 	} else {
-		before, err = a.editedCard(ctx, arg)
+		before, opts, err = a.editedCard(ctx, arg, f)
 	}
 	if err != nil {
 		return err
@@ -309,7 +324,7 @@ func (a *app) cardSet(ctx context.Context, arg string, edits []card.Edit, f revi
 		return usageError{err, "\"modelreg card edit\" opens the card in your editor"}
 	}
 	if !local {
-		return a.pushCard(ctx, arg, after, f)
+		return a.pushCard(ctx, arg, after, opts)
 	}
 	res := cardSetResult{Path: name, Changed: !bytes.Equal(before, after)}
 	if res.Changed {

@@ -22,7 +22,8 @@ func newCardHistory(a *app) *cobra.Command {
 		Short: "List the revisions of a card, and who has signed them",
 		Long: `List what the card of a version was, the newest revision first. The one that counts is
 marked with an asterisk. Each revision names the one before it, so that one that was removed
-is noticed; the newest being removed leaves no trace.`,
+is noticed; the newest being removed leaves no trace. "(publisher)" is who the repository's own
+record names: whoever may push there can write that, so name the keys that matter with --key.`,
 		Args:              exactArgs(1),
 		ValidArgsFunction: positions(a.references),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -67,6 +68,8 @@ func printCardHistory(w io.Writer, res *hub.CardHistory) {
 		switch {
 		case rev.Status == hub.CardReleased:
 			who = "(with the version)"
+		case rev.Status == hub.CardPublisher:
+			who += " (publisher)"
 		case who == "":
 			who = "nobody who is trusted"
 		}
@@ -116,6 +119,12 @@ func (a *app) cardDiff(ctx context.Context, args []string, f cardFlags, exitCode
 	d, err := card.Compare(old.card, now.card)
 	if err != nil {
 		return fmt.Errorf("compare cards: %w", err)
+	}
+	for _, side := range []*shownCard{old, now} {
+		if n := side.Revision.Newer; n != nil {
+			a.printer.Note("%s has an update that nobody who is trusted has signed, revision %d%s: --revision newest compares it, --key names whom to trust",
+				side.Reference, n.Seq, when(n.Created))
+		}
 	}
 	l := lookOf(a.out)
 	err = a.printer.Result(cardDiffed{old.label(), now.label(), d}, func(w io.Writer) { printCardDiff(w, d, l) })

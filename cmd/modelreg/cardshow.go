@@ -249,9 +249,12 @@ func cardState(s *shownCard) string {
 	state := "as released"
 	if rev.Seq > 0 {
 		state = "revision " + strconv.Itoa(rev.Seq) + when(rev.Created)
-		if rev.Status == hub.CardVerified {
+		switch rev.Status {
+		case hub.CardVerified:
 			state += ", signed by " + partiesOf(rev.Signers)
-		} else {
+		case hub.CardPublisher:
+			state += ", signed by " + partiesOf(rev.Signers) + ", a publisher by the repository's own record"
+		default:
 			state += ", not signed by anybody who is trusted"
 		}
 	}

@@ -11,7 +11,6 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sync/errgroup"
 	"oras.land/oras-go/v2/errdef"
 
 	"github.com/modelreg/modelreg/pkg/card"
@@ -104,11 +103,9 @@ func (h *Hub) cardOf(ctx context.Context, t *target, opts CardOptions) (*CardRev
 	if err != nil {
 		return nil, fmt.Errorf("card of %s: %w", t.ref, err)
 	}
-	trust := opts.Trust
-	if trust == nil {
-		if trust, err = h.publishers(ctx, t); err != nil {
-			return nil, err
-		}
+	trust, err := h.cardTrust(ctx, t, opts.Trust)
+	if err != nil {
+		return nil, err
 	}
 	if err := verifyCard(ctx, t, rev, trust); err != nil {
 		return nil, err
@@ -150,7 +147,7 @@ type CardHistory struct {
 
 // CardHistory lists the revisions of the card of the version that r resolves to,
 // and who that is trusted has signed them.
-func (h *Hub) CardHistory(ctx context.Context, r ref.Reference, trust *signing.Trust) (*CardHistory, error) {
+func (h *Hub) CardHistory(ctx context.Context, r ref.Reference, given *signing.Trust) (*CardHistory, error) {
 	t, err := h.find(ctx, r)
 	if err != nil {
 		return nil, err
@@ -162,10 +159,9 @@ func (h *Hub) CardHistory(ctx context.Context, r ref.Reference, trust *signing.T
 	if err != nil {
 		return nil, err
 	}
-	if trust == nil {
-		if trust, err = h.publishers(ctx, t); err != nil {
-			return nil, err
-		}
+	trust, err := h.cardTrust(ctx, t, given)
+	if err != nil {
+		return nil, err
 	}
 	if err := verifyCards(ctx, t, revisions, trust); err != nil {
 		return nil, err
@@ -175,14 +171,14 @@ func (h *Hub) CardHistory(ctx context.Context, r ref.Reference, trust *signing.T
 		Revisions: []CardRevision{}, Problems: append([]string{}, problems...),
 	}
 	for _, rev := range revisions {
-		if res.Effective == "" && rev.Status == CardVerified {
+		if res.Effective == "" && rev.counts() {
 			res.Effective = rev.Digest
 		}
 		res.Revisions = append(res.Revisions, *rev)
 	}
 	released, err := h.releasedCard(ctx, t)
 	if errors.Is(err, errdef.ErrNotFound) {
-		if res.Effective == "" && len(revisions) > 0 && trust == nil {
+		if res.Effective == "" && len(revisions) > 0 && trust.Trust == nil {
 			res.Effective = revisions[0].Digest
 		}
 		return res, nil
@@ -326,14 +322,4 @@ func cardAnnotations(seq int, prev string, opts CardPush) map[string]string {
 		add(ocispec.AnnotationCreated, opts.Created.UTC().Format(time.RFC3339))
 	}
 	return out
-}
-
-// verifyCards looks who has signed each of several revisions.
-func verifyCards(ctx context.Context, t *target, revisions []*CardRevision, trust *signing.Trust) error {
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(cardWorkers)
-	for _, rev := range revisions {
-		g.Go(func() error { return verifyCard(gctx, t, rev, trust) })
-	}
-	return g.Wait()
 }

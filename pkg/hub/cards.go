@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -25,8 +26,13 @@ import (
 
 const (
 	// MaxCardRevisions bounds the revisions of one version's card that are
-	// looked at; of more, those with the highest numbers are.
+	// looked at; of more, those come first that something refers to, as a
+	// signature does, and then those with the highest numbers.
 	MaxCardRevisions = 256
+
+	// maxAskedRevisions bounds the revisions of which it is asked whether they
+	// are signed, before it is decided which are looked at.
+	maxAskedRevisions = 2048
 
 	cardWorkers = 8 // revisions that are read at once
 	cardFile    = "README.md"
@@ -34,9 +40,14 @@ const (
 
 // What is known of the trust in a [CardRevision].
 const (
-	CardReleased   = "released"   // it is part of the version, signed with it
-	CardVerified   = "verified"   // a trusted party has signed it
-	CardUnverified = "unverified" // nobody that is trusted has signed it
+	CardReleased = "released" // it is part of the version, signed with it
+	CardVerified = "verified" // somebody whom the reader trusts has signed it
+
+	// CardPublisher is signed by a publisher whom the repository's record names,
+	// where the reader names nobody. Whoever may push can write the record: it
+	// counts as the card, and vouches for nothing.
+	CardPublisher  = "publisher"
+	CardUnverified = "unverified" // nobody of these has signed it
 )
 
 // A CardRevision is one state of a version's card: the one that it was released
@@ -58,7 +69,7 @@ type CardRevision struct {
 	Size   int64  `json:"size"`
 
 	Status  string   `json:"status"`
-	Signers []Signer `json:"signers"` // those that are trusted
+	Signers []Signer `json:"signers"` // those by whom Status is what it is
 
 	// Reason is why a revision is unverified, if somebody was to be trusted.
 	Reason string `json:"reason,omitempty"`
@@ -82,6 +93,26 @@ func (c *CardRevision) Bytes() []byte { return slices.Clone(c.raw) }
 // was removed.
 func (c *CardRevision) Problems() []string { return c.problems }
 
+// counts tells whether somebody who counts has signed the revision.
+func (c *CardRevision) counts() bool { return c.Status == CardVerified || c.Status == CardPublisher }
+
+// A cardTrust are those whose revisions count, and what one of theirs is. Without
+// anybody it is nobody's.
+type cardTrust struct {
+	*signing.Trust
+	status string
+}
+
+// cardTrust are those whom the reader names, or else the publishers of the
+// repository.
+func (h *Hub) cardTrust(ctx context.Context, t *target, given *signing.Trust) (cardTrust, error) {
+	if given != nil {
+		return cardTrust{given, CardVerified}, nil
+	}
+	publishers, err := h.publishers(ctx, t)
+	return cardTrust{publishers, CardPublisher}, err
+}
+
 // effectiveCard returns the card that counts for t: the newest revision that
 // trust has signed, or the publishers of the repository where trust is nil; else
 // the one that it was released with, and if that has none the newest revision of
@@ -92,18 +123,19 @@ func (h *Hub) effectiveCard(ctx context.Context, t *target, trust *signing.Trust
 	if err != nil {
 		return nil, err
 	}
-	if len(revisions) > 0 && trust == nil {
-		if trust, err = h.publishers(ctx, t); err != nil {
+	var who cardTrust
+	if len(revisions) > 0 {
+		if who, err = h.cardTrust(ctx, t, trust); err != nil {
 			return nil, err
 		}
 	}
-	chosen, newer, err := newestSigned(ctx, t, revisions, trust)
+	chosen, newer, err := newestSigned(ctx, t, revisions, who)
 	if err != nil {
 		return nil, err
 	}
 	if chosen == nil {
 		chosen, err = h.releasedCard(ctx, t)
-		if errors.Is(err, errdef.ErrNotFound) && newer != nil && trust == nil {
+		if errors.Is(err, errdef.ErrNotFound) && newer != nil && who.Trust == nil {
 			chosen, newer, err = newer, nil, nil
 		}
 		if err != nil {
@@ -115,30 +147,45 @@ func (h *Hub) effectiveCard(ctx context.Context, t *target, trust *signing.Trust
 }
 
 // newestSigned finds the newest revision that trust has signed, and the newest
-// of all if that is another one.
-func newestSigned(ctx context.Context, t *target, revisions []*CardRevision, trust *signing.Trust) (chosen, newer *CardRevision, err error) {
-	for _, rev := range revisions {
-		if err := verifyCard(ctx, t, rev, trust); err != nil {
+// of all if that is another one. Mostly the first is it; below that several are
+// asked about at once.
+func newestSigned(ctx context.Context, t *target, revisions []*CardRevision, trust cardTrust) (chosen, newer *CardRevision, err error) {
+	for n := 1; len(revisions) > 0; n = cardWorkers {
+		some := revisions[:min(n, len(revisions))]
+		revisions = revisions[len(some):]
+		if err := verifyCards(ctx, t, some, trust); err != nil {
 			return nil, nil, err
 		}
-		if rev.Status == CardVerified {
-			return rev, newer, nil
+		for _, rev := range some {
+			if rev.counts() {
+				return rev, newer, nil
+			}
+			newer = cmp.Or(newer, rev)
 		}
-		newer = cmp.Or(newer, rev)
-		if trust == nil {
+		if trust.Trust == nil {
 			break
 		}
 	}
 	return nil, newer, nil
 }
 
+// verifyCards looks who has signed each of several revisions.
+func verifyCards(ctx context.Context, t *target, revisions []*CardRevision, trust cardTrust) error {
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(cardWorkers)
+	for _, rev := range revisions {
+		g.Go(func() error { return verifyCard(gctx, t, rev, trust) })
+	}
+	return g.Wait()
+}
+
 // verifyCard looks who has signed a revision.
-func verifyCard(ctx context.Context, t *target, rev *CardRevision, trust *signing.Trust) error {
+func verifyCard(ctx context.Context, t *target, rev *CardRevision, trust cardTrust) error {
 	rev.Status, rev.Signers = CardUnverified, []Signer{}
-	if trust == nil {
+	if trust.Trust == nil {
 		return nil
 	}
-	report, err := signing.Verify(ctx, t.repo, signing.Target{Repository: t.ref.Name(), Descriptor: rev.desc}, *trust)
+	report, err := signing.Verify(ctx, t.repo, signing.Target{Repository: t.ref.Name(), Descriptor: rev.desc}, *trust.Trust)
 	switch {
 	case errors.Is(err, signing.ErrNoSignature), errors.Is(err, signing.ErrUntrusted), errors.Is(err, signing.ErrTooMany):
 		rev.Reason = err.Error()
@@ -146,7 +193,7 @@ func verifyCard(ctx context.Context, t *target, rev *CardRevision, trust *signin
 	case err != nil:
 		return fmt.Errorf("verify card revision %s: %w", rev.Digest, err)
 	}
-	rev.Status, rev.Signers = CardVerified, signers(report)
+	rev.Status, rev.Signers = trust.status, signers(report)
 	return nil
 }
 
@@ -160,11 +207,11 @@ func (h *Hub) cardRevisions(ctx context.Context, t *target) ([]*CardRevision, []
 	refs = slices.DeleteFunc(refs, func(d ocispec.Descriptor) bool {
 		return d.ArtifactType != mediatypes.ArtifactCard || d.Size > mediatypes.MaxManifestBytes
 	})
-	var problems []string
-	if n := len(refs); n > MaxCardRevisions {
-		problems = append(problems, fmt.Sprintf("%d card revisions are attached; the %d with the highest numbers were looked at", n, MaxCardRevisions))
-		slices.SortStableFunc(refs, func(a, b ocispec.Descriptor) int { return cmp.Compare(seqOf(b.Annotations), seqOf(a.Annotations)) })
-		refs = refs[:MaxCardRevisions]
+	listed := len(refs)
+	if listed > MaxCardRevisions {
+		if refs, err = likelyRevisions(ctx, t, refs); err != nil {
+			return nil, nil, fmt.Errorf("list card revisions of %s: %w", t.ref, err)
+		}
 	}
 	found, err := readRevisions(ctx, t, refs)
 	if err != nil {
@@ -176,12 +223,86 @@ func (h *Hub) cardRevisions(ctx context.Context, t *target) ([]*CardRevision, []
 		byDigest[rev.Digest] = rev
 		links = append(links, card.Link{Digest: rev.Digest, Seq: rev.Seq, Prev: rev.Prev, Created: rev.Created})
 	}
-	order, wrong := card.Chain(links)
+	order, problems := card.Chain(links)
+	if listed > MaxCardRevisions { // what was not looked at was not removed
+		problems = []string{fmt.Sprintf("%d card revisions are attached; %d were looked at, those that are signed first", listed, MaxCardRevisions)}
+	}
 	out := make([]*CardRevision, len(order))
 	for i, l := range order {
 		out[i] = byDigest[l.Digest]
 	}
-	return out, append(problems, wrong...), nil
+	return out, problems, nil
+}
+
+// likelyRevisions are the [MaxCardRevisions] of refs that are looked at. Numbers
+// are the word of whoever may push, so that those come first that something refers
+// to, as a signature does.
+func likelyRevisions(ctx context.Context, t *target, refs []ocispec.Descriptor) ([]ocispec.Descriptor, error) {
+	slices.SortStableFunc(refs, func(a, b ocispec.Descriptor) int { return cmp.Compare(seqOf(b.Annotations), seqOf(a.Annotations)) })
+	api, err := t.repo.HasReferrers(ctx, t.signed)
+	if err != nil {
+		return nil, err
+	}
+	var referred map[digest.Digest]bool
+	if api {
+		referred, err = askReferred(ctx, t, refs[:min(len(refs), maxAskedRevisions)])
+	} else {
+		referred, err = listReferred(ctx, t, refs)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var first, rest []ocispec.Descriptor
+	for _, d := range refs {
+		if referred[d.Digest] {
+			first = append(first, d)
+		} else {
+			rest = append(rest, d)
+		}
+	}
+	return append(first, rest...)[:MaxCardRevisions], nil
+}
+
+// askReferred asks of each of refs whether something refers to it.
+func askReferred(ctx context.Context, t *target, refs []ocispec.Descriptor) (map[digest.Digest]bool, error) {
+	has := make([]bool, len(refs))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(2 * cardWorkers)
+	for i, d := range refs {
+		g.Go(func() error {
+			list, err := t.repo.Referrers(gctx, d, "")
+			has[i] = len(list) > 0 || errors.Is(err, errdef.ErrSizeExceedsLimit)
+			if has[i] || errors.Is(err, errdef.ErrNotFound) {
+				return nil
+			}
+			return err
+		})
+	}
+	err := g.Wait()
+	out := map[digest.Digest]bool{}
+	for i, d := range refs {
+		out[d.Digest] = has[i]
+	}
+	return out, err
+}
+
+// listReferred finds those of refs that something refers to in a registry that
+// cannot be asked: what does is listed behind a tag, and one list has all tags.
+func listReferred(ctx context.Context, t *target, refs []ocispec.Descriptor) (map[digest.Digest]bool, error) {
+	byTag := make(map[string]digest.Digest, len(refs))
+	for _, d := range refs {
+		byTag[strings.Replace(d.Digest.String(), ":", "-", 1)] = d.Digest
+	}
+	out := map[digest.Digest]bool{}
+	for tag, err := range t.repo.Tags(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		if d, ok := byTag[strings.TrimSuffix(tag, ".sig")]; ok {
+			out[d] = true
+		}
+	}
+	return out, nil
 }
 
 // readRevisions reads the manifests of revisions. One that is gone, or none of a

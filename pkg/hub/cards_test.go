@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	godigest "github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2/content"
@@ -25,13 +26,17 @@ const releasedReadme = "---\nlicense: mit\n---\n# As released\n"
 // carded is a world with a version that has a card.
 func carded(t *testing.T, readme string) *world {
 	t.Helper()
-	w := newWorld(t)
+	return cardedOn(newWorld(t), readme)
+}
+
+func cardedOn(w *world, readme string) *world {
+	w.t.Helper()
 	content := files{"config.json": "{}"}
 	if readme != "" {
 		content["README.md"] = readme
 	}
-	if _, err := w.Push(t.Context(), dir(t, content), w.ref("org/m:v1"), hub.PushOptions{}); err != nil {
-		t.Fatal(err)
+	if _, err := w.Push(w.t.Context(), dir(w.t, content), w.ref("org/m:v1"), hub.PushOptions{}); err != nil {
+		w.t.Fatal(err)
 	}
 	return w
 }
@@ -133,8 +138,16 @@ func TestCardOfPublishers(t *testing.T) {
 		t.Fatal(err)
 	}
 	text, res := w.cardText(hub.CardOptions{})
-	if !strings.Contains(text, "# Second") || res.Revision.Status != hub.CardVerified || res.Revision.Newer == nil {
+	if !strings.Contains(text, "# Second") || res.Revision.Status != hub.CardPublisher || res.Revision.Newer == nil {
 		t.Errorf("card %q, %s", text, res.Revision.Status)
+	}
+	// Whoever may push could have named himself: it is the word of the record alone.
+	h, err := w.CardHistory(t.Context(), w.ref("org/m:v1"), nil)
+	if err != nil || h.Revisions[1].Status != hub.CardPublisher || h.Effective != h.Revisions[1].Digest {
+		t.Errorf("history %+v, %v", h, err)
+	}
+	if _, res := w.cardText(hub.CardOptions{Trust: alice().trust}); res.Revision.Status != hub.CardVerified {
+		t.Errorf("by name it is %s", res.Revision.Status)
 	}
 	if got := licence(); !strings.Contains(got, "isc") {
 		t.Errorf("the publisher has revised the card, and it says %s", got)
@@ -214,17 +227,59 @@ func TestCardOfAnotherVersion(t *testing.T) {
 	w.push("org/m:v2", "{}")
 	desc, _ := w.manifest("org/m", digest)
 	desc.ArtifactType = mediatypes.ArtifactCard
-	index, err := json.Marshal(ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{desc}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	list := "sha256-" + strings.TrimPrefix(w.digestOf("org/m", "v2"), "sha256:")
+	index := listOf(t, []ocispec.Descriptor{desc})
+	list := listTag(w.digestOf("org/m", "v2"))
 	if err := w.repo("org/m").PushManifest(t.Context(), content.NewDescriptorFromBytes(ocispec.MediaTypeImageIndex, index), index, list); err != nil {
 		t.Fatal(err)
 	}
-	_, err = w.Card(t.Context(), w.ref("org/m:v2"), hub.CardOptions{Trust: team.trust})
+	_, err := w.Card(t.Context(), w.ref("org/m:v2"), hub.CardOptions{Trust: team.trust})
 	wantErr(t, err, errdef.ErrNotFound)
 }
+
+// Whoever may push cannot hide a signed revision behind many of his own with
+// higher numbers, and what was not looked at is not called removed.
+func TestCardCrowdedOut(t *testing.T) {
+	for name, opts := range map[string]testreg.Options{"referrers API": {}, "tags alone": {NoReferrers: true}} {
+		t.Run(name, func(t *testing.T) { crowdOut(t, cardedOn(newWorldWith(t, opts), releasedReadme)) })
+	}
+}
+
+func crowdOut(t *testing.T, w *world) {
+	t.Helper()
+	team := alice()
+	digest := w.revise("# First\n", hub.CardPush{Signer: team.signer})
+	desc, _ := w.manifest("org/m", digest)
+	desc.ArtifactType, desc.Annotations = mediatypes.ArtifactCard, map[string]string{mediatypes.AnnotationSeq: "1"}
+	listed := []ocispec.Descriptor{desc}
+	for i := range hub.MaxCardRevisions + 44 {
+		other := content.NewDescriptorFromBytes(ocispec.MediaTypeImageManifest, fmt.Appendf(nil, "%d", i))
+		other.ArtifactType, other.Annotations = mediatypes.ArtifactCard, map[string]string{mediatypes.AnnotationSeq: "1000000"}
+		listed = append(listed, other)
+	}
+	index := listOf(t, listed)
+	w.srv.Add(testreg.Rule{Path: "/manifests/" + listTag(w.digestOf("org/m", "v1")) + "$", Do: testreg.Status(200, map[string]string{
+		"Content-Type": ocispec.MediaTypeImageIndex, "Docker-Content-Digest": godigest.FromBytes(index).String(),
+	}, string(index))})
+	text, res := w.cardText(hub.CardOptions{Trust: team.trust})
+	if text != "# First\n" || res.Revision.Status != hub.CardVerified {
+		t.Errorf("card %q, %s", text, res.Revision.Status)
+	}
+	if len(res.Problems) != 1 || !strings.HasPrefix(res.Problems[0], "301 card revisions are attached; 256 were looked at") {
+		t.Errorf("problems %q", res.Problems)
+	}
+}
+
+// listOf is a list of referrers, and listTag its tag.
+func listOf(t *testing.T, manifests []ocispec.Descriptor) []byte {
+	t.Helper()
+	index, err := json.Marshal(ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex, Manifests: manifests})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return index
+}
+
+func listTag(digest string) string { return strings.Replace(digest, ":", "-", 1) }
 
 // Two who revise a card at the same time are told, and nothing is lost.
 func TestPushCardConflict(t *testing.T) {

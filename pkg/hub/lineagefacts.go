@@ -79,7 +79,7 @@ func (g *genealogy) trusted(ctx context.Context, r *relative) error {
 // revised takes the licence from a card that was attached later and counts.
 func (g *genealogy) revised(ctx context.Context, r *relative) {
 	c, err := g.hub.effectiveCard(ctx, r.target, g.opts.Trust)
-	if err != nil || c.Status != CardVerified {
+	if err != nil || !c.counts() {
 		return
 	}
 	if doc, err := c.Card(); err == nil && len(doc.Meta.Licenses) > 0 {
