@@ -360,14 +360,14 @@ func (d *diffPrinter) verdict(v string) string {
 }
 
 func metricValues(m diff.MetricChange) string {
-	num := func(f *float64) string { return strconv.FormatFloat(*f, 'g', 6, 64) }
+	from, to, delta := m.Values()
 	switch {
-	case m.From == nil:
-		return num(m.To)
-	case m.To == nil:
-		return num(m.From)
+	case m.From == nil || m.To == nil:
+		return from + to
+	case m.Delta == nil:
+		return from + " → " + to
 	}
-	return fmt.Sprintf("%s → %s  (%+.4g)", num(m.From), num(m.To), *m.Delta)
+	return fmt.Sprintf("%s → %s  (%s)", from, to, delta)
 }
 
 func metricNote(m diff.MetricChange) string {

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -22,7 +24,7 @@ func newEvalCompare(a *app) *cobra.Command {
 		Long: `Compare the results of two versions, which may be in different repositories. Two results
 are compared where task, dataset with its revision, configuration and split, and metric are
 the same. ▲ is better and ▼ worse, by the metric's direction; ? where that or the unit is
-not known. * marks a difference that is significant: a two-sided z-test on both standard
+not known. A fraction and a percentage are compared, in the unit of A. * marks a difference that is significant: a two-sided z-test on both standard
 errors, which takes the runs for independent, p < 0.05. What else differs between two
 measurements is noted: shots, samples, versions of harness and task, whose word it is.
 
@@ -81,7 +83,13 @@ func comparedHeader() []string {
 // evalDelta is a difference with what it means.
 func evalDelta(r hub.ComparedRow) string {
 	sign := map[eval.Verdict]string{eval.Better: "▲", eval.Worse: "▼", eval.Same: "=", eval.Incomparable: "?"}[r.Verdict]
-	s := fmt.Sprintf("%s %+.5g", sign, r.Delta)
+	if r.Delta == nil {
+		return sign
+	}
+	s := fmt.Sprintf("%s %+.5g", sign, *r.Delta)
+	if r.A.Metric.Unit != r.B.Metric.Unit && r.A.Metric.Unit == eval.Percent {
+		s += " %"
+	}
 	if r.Significant {
 		s += " *"
 	}
@@ -101,18 +109,39 @@ func printComparison(w io.Writer, res *hub.EvalComparison) {
 		}
 		_ = t.Flush()
 	}
+	for _, line := range onlyOfOne(res) {
+		fmt.Fprintln(w, ui.Line(line))
+	}
+}
+
+// onlyOfOne are the results that one of the two versions has alone.
+func onlyOfOne(res *hub.EvalComparison) []string {
+	var lines []string
 	for _, only := range []struct {
 		name string
 		list []hub.Evaluation
 	}{{"A", res.OnlyA}, {"B", res.OnlyB}} {
 		for _, e := range only.list {
-			fmt.Fprintf(w, "only of %s: %s %s on %s: %s\n", only.name, ui.Line(taskName(e.Result)), ui.Line(metricName(e.Result)), ui.Line(datasetName(e.Result)), evalValue(e.Result))
+			lines = append(lines, fmt.Sprintf("only of %s: %s %s on %s: %s", only.name, taskName(e.Result), metricName(e.Result), datasetName(e.Result), evalValue(e.Result)))
 		}
 	}
+	return lines
 }
 
 func markdownComparison(w io.Writer, res *hub.EvalComparison) {
 	line := func(cells []string) { fmt.Fprintln(w, "| "+strings.Join(cells, " | ")+" |") }
+	if len(res.Rows) > 0 {
+		markdownRows(line, res.Rows)
+	}
+	for i, only := range onlyOfOne(res) {
+		if i == 0 && len(res.Rows) > 0 {
+			fmt.Fprintln(w)
+		}
+		fmt.Fprintln(w, "- "+markdownCell(only))
+	}
+}
+
+func markdownRows(line func(cells []string), rows []hub.ComparedRow) {
 	header := comparedHeader()
 	line(header)
 	rule := make([]string, len(header))
@@ -120,7 +149,7 @@ func markdownComparison(w io.Writer, res *hub.EvalComparison) {
 		rule[i] = "---"
 	}
 	line(rule)
-	for _, r := range res.Rows {
+	for _, r := range rows {
 		cells := comparedCells(r)
 		for i := range cells {
 			cells[i] = markdownCell(cells[i])
@@ -143,13 +172,14 @@ func markdownCell(s string) string {
 
 func newEvalExport(a *app) *cobra.Command {
 	var who evalWho
-	var as, out, name string
+	var as, out, name, task string
 	cmd := &cobra.Command{
 		Use:   "export REF",
 		Short: "Write the results of a version as a card's model-index",
 		Long: `Write the results of the version REF as the model-index of a card, in YAML. Only results
 that a known party has signed are written: of the classes trusted, publisher and evaluator.
-Who signed them is lost there: a card is the word of whoever writes it.`,
+Who signed them is lost there: a card is the word of whoever writes it. A card must say what
+kind of task each result is of; results that do not say it have the task of the model, or --task.`,
 		Example: `  modelreg eval export ghcr.io/acme/support:v1 --as model-index --key lab.pub -o model-index.yaml`,
 		Args:    exactArgs(1), ValidArgsFunction: positions(a.references),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -164,7 +194,12 @@ Who signed them is lost there: a card is the word of whoever writes it.`,
 			if name == "" {
 				name = evalModel(res.Reference)
 			}
-			doc, err := eval.ModelIndex(name, results)
+			if task == "" {
+				if task, err = a.taskOf(cmd.Context(), args[0], results); err != nil {
+					return err
+				}
+			}
+			doc, err := eval.ModelIndex(name, task, results)
 			if err != nil {
 				return err
 			}
@@ -183,8 +218,29 @@ Who signed them is lost there: a card is the word of whoever writes it.`,
 	who.add(cmd)
 	choose(cmd, choiceFlag{value: &as, name: "as", usage: "`FORMAT` of what is written: model-index"}, "model-index")
 	cmd.Flags().StringVarP(&out, "output", "o", "", "write to `FILE`")
+	cmd.Flags().StringVar(&task, "task", "", "`TASK` of results that do not say theirs (default: that of the model)")
 	cmd.Flags().StringVar(&name, "name", "", "`NAME` of the model in it (default: the repository's last part)")
 	return cmd
+}
+
+// taskOf is the task of a model, if there is a result that does not say its own.
+func (a *app) taskOf(ctx context.Context, arg string, results []eval.Result) (string, error) {
+	if !slices.ContainsFunc(results, func(r eval.Result) bool { return r.Task == "" }) {
+		return "", nil
+	}
+	h, r, err := a.open(arg)
+	if err != nil {
+		return "", err
+	}
+	found, err := h.Inspect(ctx, r)
+	if err != nil {
+		return "", err
+	}
+	task := found.Model.Task
+	if task == "" {
+		a.printer.Note("results that do not say their task are written as of the task \"other\", since the model does not say its own: --task names it")
+	}
+	return task, nil
 }
 
 // evalModel is the last part of a repository's name.

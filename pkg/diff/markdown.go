@@ -234,12 +234,6 @@ func wordsText(words []Word, op string) string {
 }
 
 func (m *markdown) metrics(list []MetricChange) {
-	num := func(f *float64) string {
-		if f == nil {
-			return ""
-		}
-		return strconv.FormatFloat(*f, 'g', 6, 64)
-	}
 	sign := map[string]string{"better": "▲", "worse": "▼", "same": "=", Added: "+", Removed: "−", "incomparable": "~"}
 	var rows []string
 	for _, c := range list {
@@ -250,7 +244,8 @@ func (m *markdown) metrics(list []MetricChange) {
 		if len(c.Flags) > 0 {
 			note = strings.TrimSpace(note + " " + MarkdownCode(strings.Join(c.Flags, ", ")))
 		}
-		rows = append(rows, mdRow(sign[c.Verdict], MarkdownCode(c.Task+" / "+c.Dataset), MarkdownCode(c.Metric), num(c.From), num(c.To), num(c.Delta), note))
+		from, to, delta := c.Values()
+		rows = append(rows, mdRow(sign[c.Verdict], MarkdownCode(c.Task+" / "+c.Dataset), MarkdownCode(c.Metric), from, to, delta, note))
 	}
 	m.fold("Metrics", rows, "", "measured on", "metric", "from", "to", "Δ", "")
 }

@@ -3,6 +3,7 @@ package diff
 import (
 	"cmp"
 	"slices"
+	"strconv"
 
 	"github.com/modelreg/modelreg/pkg/eval"
 )
@@ -23,11 +24,14 @@ type MetricChange struct {
 	Metric   string `json:"metric"`
 	Filter   string `json:"filter,omitempty"`
 
-	// From and To are the values; null on the side that has none. Delta is
-	// To - From.
-	From  *float64 `json:"from"`
-	To    *float64 `json:"to"`
-	Delta *float64 `json:"delta,omitempty"`
+	// From and To are the values, each in its unit; null on the side that has
+	// none. Delta is To - From in the unit of From, and absent where the units
+	// are not known to be the same.
+	From     *float64  `json:"from"`
+	To       *float64  `json:"to"`
+	FromUnit eval.Unit `json:"fromUnit,omitempty"` // "fraction", "percent", …
+	ToUnit   eval.Unit `json:"toUnit,omitempty"`
+	Delta    *float64  `json:"delta,omitempty"`
 
 	// Verdict is "better", "worse", "same", "incomparable", "added" or
 	// "removed".
@@ -52,7 +56,8 @@ func compareMetrics(a, b []Metric) []MetricChange {
 	out := []MetricChange{}
 	for _, row := range joined.Rows {
 		c := metricChange(row.B)
-		c.From, c.To, c.Delta = &row.A.Value, &row.B.Value, &row.Delta
+		c.From, c.To, c.Delta = &row.A.Value, &row.B.Value, row.Delta
+		c.FromUnit, c.ToUnit = row.A.Metric.Unit, row.B.Metric.Unit
 		c.Verdict, c.Flags, c.P = string(row.Verdict), row.Flags, row.P
 		if row.P != nil {
 			c.Significant = &row.Significant
@@ -62,12 +67,12 @@ func compareMetrics(a, b []Metric) []MetricChange {
 	}
 	for _, r := range joined.OnlyB {
 		c := metricChange(r)
-		c.To, c.Verdict, c.ToBy = &r.Value, Added, byWhom(b, r)
+		c.To, c.ToUnit, c.Verdict, c.ToBy = &r.Value, r.Metric.Unit, Added, byWhom(b, r)
 		out = append(out, c)
 	}
 	for _, r := range joined.OnlyA {
 		c := metricChange(r)
-		c.From, c.Verdict, c.FromBy = &r.Value, Removed, byWhom(a, r)
+		c.From, c.FromUnit, c.Verdict, c.FromBy = &r.Value, r.Metric.Unit, Removed, byWhom(a, r)
 		out = append(out, c)
 	}
 	slices.SortStableFunc(out, func(x, y MetricChange) int {
@@ -104,4 +109,24 @@ func byWhom(list []Metric, r eval.Result) string {
 
 func metricsDiffer(list []MetricChange) bool {
 	return slices.ContainsFunc(list, func(c MetricChange) bool { return c.Verdict != string(eval.Same) })
+}
+
+// Values are From, To and Delta as text, with a sign where they are percentages;
+// empty where there is none.
+func (c *MetricChange) Values() (from, to, delta string) {
+	text := func(f *float64, form string, digits int, unit eval.Unit) string {
+		if f == nil {
+			return ""
+		}
+		s := form + strconv.FormatFloat(*f, 'g', digits, 64)
+		if unit == eval.Percent {
+			s += " %"
+		}
+		return s
+	}
+	sign := ""
+	if c.Delta != nil && *c.Delta >= 0 {
+		sign = "+"
+	}
+	return text(c.From, "", 6, c.FromUnit), text(c.To, "", 6, c.ToUnit), text(c.Delta, sign, 4, c.FromUnit)
 }

@@ -10,8 +10,8 @@ import (
 // A Verdict says what a difference means for a model.
 type Verdict string
 
-// The verdicts. Incomparable is a difference between numbers of different units,
-// or of a metric whose direction is unknown.
+// The verdicts. Incomparable are numbers of which it is not known that their units
+// are the same, and a difference of a metric whose direction is unknown.
 const (
 	Better       Verdict = "better"
 	Worse        Verdict = "worse"
@@ -27,9 +27,10 @@ type Row struct {
 	A Result `json:"a"`
 	B Result `json:"b"`
 
-	// Delta is B's value less A's.
-	Delta   float64 `json:"delta"`
-	Verdict Verdict `json:"verdict"` // of B
+	// Delta is B's value less A's, in A's unit: a fraction and a percentage are
+	// compared as what they are. It is nil where the units differ otherwise.
+	Delta   *float64 `json:"delta"`
+	Verdict Verdict  `json:"verdict"` // of B
 
 	// P is the probability of a difference as large as this, in either
 	// direction, if there were none: a two-sided z-test on the two standard
@@ -190,24 +191,46 @@ func differ(a, b string) bool { return a != "" && b != "" && a != b }
 func equal(a, b *int) bool { return a == nil && b == nil || a != nil && b != nil && *a == *b }
 
 func row(a, b Result) Row {
-	r := Row{A: a, B: b, Delta: b.Value - a.Value, Flags: flags(a, b)}
-	r.Verdict = verdict(a, b)
+	r := Row{A: a, B: b, Verdict: Incomparable, Flags: flags(a, b)}
+	per, ok := ratio(b.Metric.Unit, a.Metric.Unit)
+	if !ok {
+		return r
+	}
+	delta := b.Value*per - a.Value
+	if per != 1 && math.Abs(delta) < rounding*max(math.Abs(a.Value), math.Abs(b.Value)) {
+		delta = 0
+	}
+	r.Delta, r.Verdict = &delta, verdict(a, b, delta)
 	if a.Stderr == nil || b.Stderr == nil || r.Verdict == Incomparable {
 		return r
 	}
-	if se := math.Hypot(*a.Stderr, *b.Stderr); se > 0 {
-		p := math.Erfc(math.Abs(r.Delta) / se / math.Sqrt2)
+	if se := math.Hypot(*a.Stderr, *b.Stderr*per); se > 0 {
+		p := math.Erfc(math.Abs(delta) / se / math.Sqrt2)
 		r.P, r.Significant = &p, p < Significance
 	}
 	return r
 }
 
-func verdict(a, b Result) Verdict {
-	if a.Metric.Unit != b.Metric.Unit || a.Metric.Direction != b.Metric.Direction {
-		return Incomparable
-	}
-	delta := b.Value - a.Value
+// rounding is what is left of a difference of nothing when units were converted.
+const rounding = 1e-12
+
+// ratio is how many of another unit one of unit is, if that is known.
+func ratio(unit, other Unit) (float64, bool) {
 	switch {
+	case unit == other:
+		return 1, true
+	case unit == Percent && other == Fraction:
+		return 0.01, true
+	case unit == Fraction && other == Percent:
+		return 100, true
+	}
+	return 0, false
+}
+
+func verdict(a, b Result, delta float64) Verdict {
+	switch {
+	case a.Metric.Direction != b.Metric.Direction:
+		return Incomparable
 	case delta == 0:
 		return Same
 	case a.Metric.Direction == Higher:

@@ -37,7 +37,6 @@ func TestCompare(t *testing.T) {
 		"and higher worse":      {result("perplexity", 8), result("perplexity", 9), eval.Worse, false, nil},
 		"nothing changed":       {result("accuracy", 0.5), result("accuracy", 0.5), eval.Same, false, nil},
 		"unknown direction":     {result("vibes", 8), result("vibes", 9), eval.Incomparable, false, nil},
-		"percent and fraction":  {result("accuracy", 0.71), result("accuracy", 72), eval.Incomparable, false, []string{"unit"}},
 		"significant":           {result("accuracy", 0.50, stderr(0.01)), result("accuracy", 0.55, stderr(0.01)), eval.Better, true, nil},
 		"noise":                 {result("accuracy", 0.50, stderr(0.03)), result("accuracy", 0.55, stderr(0.03)), eval.Better, false, nil},
 		"one error unknown":     {result("accuracy", 0.50, stderr(0.01)), result("accuracy", 0.55), eval.Better, false, nil},
@@ -57,11 +56,45 @@ func TestCompare(t *testing.T) {
 				t.Fatalf("not joined: %+v", c)
 			}
 			row := c.Rows[0]
-			if row.Verdict != tt.verdict || row.Significant != tt.significant || row.Delta != tt.b.Value-tt.a.Value {
-				t.Errorf("verdict %s, significant %v, delta %v; want %s, %v", row.Verdict, row.Significant, row.Delta, tt.verdict, tt.significant)
+			if row.Verdict != tt.verdict || row.Significant != tt.significant || *row.Delta != tt.b.Value-tt.a.Value {
+				t.Errorf("verdict %s, significant %v, delta %v; want %s, %v", row.Verdict, row.Significant, *row.Delta, tt.verdict, tt.significant)
 			}
 			if diff := cmp.Diff(append([]string{}, tt.flags...), row.Flags); diff != "" {
 				t.Errorf("flags (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// A percentage is a fraction of another size; what has no unit may be either.
+func TestCompareUnits(t *testing.T) {
+	unit := func(u eval.Unit) func(*eval.Result) { return func(r *eval.Result) { r.Metric.Unit = u } }
+	tests := map[string]struct {
+		a, b        eval.Result
+		verdict     eval.Verdict
+		delta       float64
+		significant bool
+	}{
+		"percent after fraction": {result("accuracy", 0.71, stderr(0.001)), result("accuracy", 72, stderr(0.1)), eval.Better, 0.01, true},
+		"fraction after percent": {result("accuracy", 72, stderr(3)), result("accuracy", 0.71, stderr(0.03)), eval.Worse, -1, false},
+		"the same":               {result("accuracy", 97.9), result("accuracy", 0.979), eval.Same, 0, false},
+		"and the other way":      {result("accuracy", 0.979), result("accuracy", 97.9), eval.Same, 0, false},
+		"lower is better":        {result("error_rate", 0.2), result("error_rate", 15), eval.Better, -0.05, false},
+		"one unit unknown":       {result("accuracy", 0.71, unit("")), result("accuracy", 72), eval.Incomparable, math.NaN(), false},
+		"bits and fraction":      {result("accuracy", 0.71, unit(eval.Bits)), result("accuracy", 0.8), eval.Incomparable, math.NaN(), false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			row := eval.Compare([]eval.Result{tt.a}, []eval.Result{tt.b}).Rows[0]
+			delta := math.NaN()
+			if row.Delta != nil {
+				delta = *row.Delta
+			}
+			if row.Verdict != tt.verdict || math.IsNaN(delta) != math.IsNaN(tt.delta) || math.Abs(delta-tt.delta) > 1e-9 || row.Significant != tt.significant {
+				t.Errorf("%s by %v, significant %v; want %s by %v, %v", row.Verdict, delta, row.Significant, tt.verdict, tt.delta, tt.significant)
+			}
+			if diff := cmp.Diff([]string{"unit"}, row.Flags); diff != "" {
+				t.Error(diff)
 			}
 		})
 	}

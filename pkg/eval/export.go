@@ -1,6 +1,7 @@
 package eval
 
 import (
+	"cmp"
 	"fmt"
 
 	"go.yaml.in/yaml/v4"
@@ -45,10 +46,14 @@ type (
 // ModelIndex writes results as the model-index of a card, a document of YAML with
 // that one key. What a card has no place for stands in the arguments of a metric;
 // who vouches for a result is lost, since a card is the word of whoever wrote it.
-func ModelIndex(model string, results []Result) ([]byte, error) {
+//
+// Task is the type of the task of results that do not say theirs, as the card's
+// pipeline_tag has it. A card must name one: empty is written as "other".
+func ModelIndex(model, task string, results []Result) ([]byte, error) {
 	m := indexModel{Name: model, Results: []indexResult{}}
 	at := map[indexKey]int{}
 	for _, r := range results {
+		r.Task, r.Dataset.ID = cmp.Or(r.Task, task, "other"), cmp.Or(r.Dataset.ID, r.Task)
 		key := indexKey{r.Task, r.Dataset, r.Source}
 		i, ok := at[key]
 		if !ok {
@@ -73,17 +78,9 @@ type indexKey struct {
 }
 
 func indexOf(r Result) indexResult {
-	id := r.Dataset.ID
-	if id == "" {
-		id = r.Task
-	}
-	task := r.Task
-	if task == "" {
-		task = id
-	}
 	res := indexResult{
-		Task:    indexTask{Type: task},
-		Dataset: indexDataset{Type: id, Name: id, Config: r.Dataset.Config, Split: r.Dataset.Split, Revision: r.Dataset.Revision},
+		Task:    indexTask{Type: r.Task},
+		Dataset: indexDataset{Type: r.Dataset.ID, Name: r.Dataset.ID, Config: r.Dataset.Config, Split: r.Dataset.Split, Revision: r.Dataset.Revision},
 	}
 	if r.Dataset.Digest != "" {
 		res.Dataset.Args = map[string]string{"digest": r.Dataset.Digest}

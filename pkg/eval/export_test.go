@@ -13,7 +13,7 @@ import (
 // TestModelIndex writes results as a card and reads the card.
 func TestModelIndex(t *testing.T) {
 	r := parse(t, "lm-eval-0.4.json")
-	raw, err := eval.ModelIndex("support", r.Results)
+	raw, err := eval.ModelIndex("support", "text-generation", r.Results)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,5 +31,26 @@ func TestModelIndex(t *testing.T) {
 	}
 	if !strings.Contains(string(raw), "stderr: 0.013584820638504821") || !strings.Contains(string(raw), "filter: strict-match") {
 		t.Errorf("arguments are missing:\n%s", raw)
+	}
+}
+
+// A result that does not say its task has the model's, and never its dataset's name.
+func TestModelIndexTask(t *testing.T) {
+	bare := result("accuracy", 0.9)
+	bare.Task = ""
+	named := result("accuracy", 0.8)
+	named.Dataset.ID = ""
+	for task, want := range map[string]string{"image-classification": "image-classification", "": "other"} {
+		raw, err := eval.ModelIndex("m", task, []eval.Result{bare, named})
+		if err != nil {
+			t.Fatal(err)
+		}
+		back, err := eval.Parse([]byte("---\n"+string(raw)+"---\n"), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := back.Results; len(r) != 2 || r[0].Task != want || r[0].Dataset.ID != "d" || r[1].Task != "t" || r[1].Dataset.ID != "t" {
+			t.Errorf("task %q: %+v", task, r)
+		}
 	}
 }

@@ -17,7 +17,7 @@ import (
 type ComparedRow struct {
 	A           Evaluation   `json:"a"`
 	B           Evaluation   `json:"b"`
-	Delta       float64      `json:"delta"`
+	Delta       *float64     `json:"delta"`   // in A's unit; null where the units are not known to be the same
 	Verdict     eval.Verdict `json:"verdict"` // of B
 	P           *float64     `json:"p"`       // null where it cannot be told
 	Significant bool         `json:"significant"`
