@@ -61,7 +61,7 @@ func signFiles(ctx context.Context, t *target, s *signing.Signer) (digest.Digest
 
 // attachedBy tells whether the same party has said the same before.
 func attachedBy(ctx context.Context, t *target, s *signing.Signer, st *oms.Statement) (bool, error) {
-	trust, err := s.Trust(ctx)
+	trust, err := s.Trust(ctx, nil)
 	if err != nil {
 		return false, err
 	}

@@ -41,16 +41,23 @@ func (p *variantPush) vouch(ctx context.Context, forms []PushedForm) error {
 	if p.opts.Signer == nil {
 		return nil
 	}
+	kept := slices.DeleteFunc(slices.Clone(p.members), func(m member) bool {
+		return m.target != nil || slices.ContainsFunc(forms, func(f PushedForm) bool { return f.Name == m.variant.Name })
+	})
+	if len(kept) == 0 {
+		return nil
+	}
+	trust, err := p.hub.ownTrust(ctx, p.opts.Signer)
+	if err != nil {
+		return fmt.Errorf("sign %s with variants that are there already: %w: %s", p.ref, err, keptHint)
+	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(variantWorkers)
-	for _, m := range p.members {
-		if m.target != nil || slices.ContainsFunc(forms, func(f PushedForm) bool { return f.Name == m.variant.Name }) {
-			continue
-		}
+	for _, m := range kept {
 		g.Go(func() error {
-			if err := p.signedBefore(gctx, m); err != nil {
-				return fmt.Errorf("sign %s with variant %q, which is there already: %w: push it too, as in --variant NAME=PATH, or sign nothing with --add",
-					p.ref, m.variant.Name, err)
+			target := signing.Target{Repository: p.ref.Name(), Descriptor: m.desc}
+			if _, err := signing.Verify(gctx, p.repo, target, trust); err != nil {
+				return fmt.Errorf("sign %s with variant %q, which is there already: %w: %s", p.ref, m.variant.Name, err, keptHint)
 			}
 			return nil
 		})
@@ -58,15 +65,31 @@ func (p *variantPush) vouch(ctx context.Context, forms []PushedForm) error {
 	return g.Wait()
 }
 
-// signedBefore checks that a variant has a signature by the key of this push.
-func (p *variantPush) signedBefore(ctx context.Context, m member) error {
-	key := p.opts.Signer.Public()
-	if key == nil {
-		return fmt.Errorf("%w: without a key it is not known whose signature would be the same", signing.ErrUntrusted)
+// keptHint is what to do about variants that the signer has not signed.
+const keptHint = "push it too, as in --variant NAME=PATH, or sign nothing with --add"
+
+// ownTrust is trust in what the signer of a push has signed before: with its key,
+// or as the identity that it has now, in a log or not. Whose word that identity is,
+// the signer's own roots tell, or those that are known here.
+func (h *Hub) ownTrust(ctx context.Context, s *signing.Signer) (signing.Trust, error) {
+	var roots *signing.Roots
+	if s.Public() == nil {
+		rules, err := h.rules(ctx)
+		if err != nil {
+			return signing.Trust{}, err
+		}
+		if rules.Roots != nil {
+			if roots, err = rules.Roots(""); err != nil {
+				roots = nil // the signer may have its own
+			}
+		}
 	}
-	target := signing.Target{Repository: p.ref.Name(), Descriptor: m.desc}
-	_, err := signing.Verify(ctx, p.repo, target, signing.Trust{Keys: []*signing.PublicKey{key}})
-	return err
+	trust, err := s.Trust(ctx, roots)
+	if err == nil && len(trust.Keys)+len(trust.Identities) == 0 {
+		err = fmt.Errorf("%w: without a trusted root it is not known whose signatures are by the same identity", signing.ErrUntrusted)
+	}
+	trust.IgnoreLog = len(trust.Identities) > 0
+	return trust, err
 }
 
 // noteKept tells that nobody looked at what is kept, if a look was asked for.

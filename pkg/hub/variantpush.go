@@ -39,8 +39,8 @@ type PushedVariant struct {
 // variants that the version has already stay, but for those of the same name.
 //
 // Each variant is scanned, signed and attested by itself, and so is the index.
-// With a signer, variants that stay must have its signature already, since it
-// signs the index that they are in; the error wraps [signing.ErrUntrusted] or
+// With a signer, variants that stay must have its signature already, by the same
+// key or the same identity, since it signs the index that they are in; the error wraps [signing.ErrUntrusted] or
 // [signing.ErrNoSignature]. They are not scanned again.
 // A single form, where there are no others, is pushed as [Hub.Push] does.
 func (h *Hub) PushVariants(ctx context.Context, forms []PushedForm, r ref.Reference, opts PushOptions) (*PushResult, error) {

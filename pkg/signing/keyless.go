@@ -62,20 +62,24 @@ func (s *Signer) With(services Services) (*Signer, error) {
 
 // Trust is whom s signs as: its key, or the identities that an authority may
 // write into a certificate for its token, on the word of the Roots of its
-// services. It is nobody, and fails [Trust.Check], where there is neither: a
-// keyless signer without Roots cannot tell what is to be believed.
-func (s *Signer) Trust(ctx context.Context) (Trust, error) {
+// services, or else of those given, which may be nil. It is nobody, and fails
+// [Trust.Check], where there is neither: a keyless signer without Roots cannot
+// tell what is to be believed.
+func (s *Signer) Trust(ctx context.Context, roots *Roots) (Trust, error) {
 	if s.public != nil {
 		return Trust{Keys: []*PublicKey{s.public}}, nil
 	}
-	if s.services.Roots.authorities() == 0 {
+	if s.services.Roots.authorities() > 0 {
+		roots = s.services.Roots
+	}
+	if roots.authorities() == 0 {
 		return Trust{}, nil
 	}
 	token, err := s.idToken(ctx)
 	if err != nil {
 		return Trust{}, err
 	}
-	return Trust{Identities: tokenIdentities(token), Roots: s.services.Roots}, nil
+	return Trust{Identities: tokenIdentities(token), Roots: roots}, nil
 }
 
 // own is the verification that finds what s has signed already.
@@ -83,7 +87,7 @@ func (s *Signer) own(ctx context.Context, repo Reader, t Target) (*verification,
 	if s.chain != nil {
 		return nil, errChainAlone
 	}
-	trust, err := s.Trust(ctx)
+	trust, err := s.Trust(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
