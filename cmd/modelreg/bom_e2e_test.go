@@ -29,6 +29,9 @@ func TestE2EBillsOfMaterials(t *testing.T) {
 	c.modelreg("push", digits, host+"/acme/base:v1")
 	c.modelreg("push", digits, host+"/acme/digits:v1", "--base", host+"/acme/base:v1", "--relation", "quantized")
 	c.modelreg("push", os.Getenv("MODELREG_E2E_MODEL"), host+"/acme/minilm:v1")
+	c.modelreg("keygen", "-o", "ours")
+	c.modelreg("repo", "publishers", host+"/acme/digits", "--add-key", "ours.pub")
+	c.modelreg("eval", "add", host+"/acme/digits:v1", "--metric", "f1", "--value", "0.97", "--stderr", "0.01", "--dataset", "mnist@9b2c", "--key", "ours.key")
 	for _, form := range []string{"cyclonedx", "cyclonedx-1.7", "spdx"} {
 		for _, arg := range []string{host + "/acme/digits:v1", host + "/acme/minilm:v1", digits} {
 			file := filepath.Join(c.dir, "bom.json")

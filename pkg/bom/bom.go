@@ -9,8 +9,10 @@
 package bom
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash"
@@ -68,7 +70,7 @@ type Subject struct {
 	Facts   Facts
 	Files   []File
 	Edges   []lineage.Edge
-	Results []eval.Result
+	Results []Measured
 
 	// Created is when the version, or else the bill, was made. SPDX demands a
 	// time: zero is 1970 there, and no time at all in CycloneDX.
@@ -88,6 +90,19 @@ type Facts struct {
 	ContextLength int64
 	Formats       []string
 	CustomCode    bool
+}
+
+// A Measured is a result, and whose word it is.
+type Measured struct {
+	eval.Result
+
+	// Class is what the word is worth to whoever makes the bill: "claimed" by
+	// the card, or what package hub calls the signer. Empty says nothing.
+	Class string
+
+	// Signer is who has signed it, in words, and Statement the digest of the
+	// manifest that holds what was signed; both are empty where nobody has.
+	Signer, Statement string
 }
 
 // A File is one file of a model.
@@ -131,7 +146,10 @@ func (s *Subject) id() string {
 
 func (s *Subject) idOfResults(h hash.Hash) {
 	for _, r := range s.Results {
-		fmt.Fprintf(h, "%q %q %v\n", metricName(r), slice(r), r.Value)
+		fmt.Fprintf(h, "%q %q %v\n", r.metric(), r.slice(), r.Value)
+		if r.Class != "" {
+			fmt.Fprintf(h, "%q %q %q\n", r.Class, r.Signer, r.Statement)
+		}
 	}
 }
 
@@ -197,10 +215,16 @@ func (s *Subject) edges(want func(lineage.Relation) bool) []lineage.Edge {
 	return out
 }
 
-func metricName(r eval.Result) string { return r.Metric.Name }
+// metric names what was measured.
+func (r *Measured) metric() string {
+	if r.Metric.Filter == "" {
+		return r.Metric.Name
+	}
+	return r.Metric.Name + " (" + r.Metric.Filter + ")"
+}
 
 // slice tells what a result was measured on.
-func slice(r eval.Result) string {
+func (r *Measured) slice() string {
 	parts := []string{r.Dataset.ID, r.Dataset.Config, r.Dataset.Split}
 	if r.Dataset.ID == "" {
 		parts[0] = r.Task
@@ -209,4 +233,24 @@ func slice(r eval.Result) string {
 		parts[0] += "@" + state
 	}
 	return strings.Join(strings.Fields(strings.Join(parts, " ")), " ")
+}
+
+// key is metric and slice in one.
+func (r *Measured) key() string {
+	if on := r.slice(); on != "" {
+		return r.metric() + " on " + on
+	}
+	return r.metric()
+}
+
+// encode writes a bill, indented and with text as it is.
+func encode(doc any) ([]byte, error) {
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(doc); err != nil {
+		return nil, fmt.Errorf("encode bill of materials: %w", err)
+	}
+	return out.Bytes(), nil
 }

@@ -73,9 +73,12 @@ Letters.
 			{Relation: lineage.Dataset, Reference: "hf:datasets/acme/letters@0123456789abcdef0123456789abcdef01234567"},
 			{Relation: lineage.Origin, Reference: "hf:acme/support@0123456789abcdef0123456789abcdef01234567"},
 		},
-		Results: []eval.Result{
-			{Metric: eval.Metric{Name: "f1"}, Value: 0.91, Stderr: &stderr, Dataset: eval.Dataset{ID: "acme/letters", Revision: "v2", Split: "test"}},
-			{Metric: eval.Metric{Name: "accuracy"}, Value: 0.5, Task: "gsm8k"},
+		Results: []bom.Measured{
+			{
+				Result: eval.Result{Metric: eval.Metric{Name: "f1"}, Value: 0.91, Stderr: &stderr, Dataset: eval.Dataset{ID: "acme/letters", Revision: "v2", Split: "test"}},
+				Class:  "trusted", Signer: "key " + hexA, Statement: "sha256:" + hexB,
+			},
+			{Result: eval.Result{Metric: eval.Metric{Name: "accuracy"}, Value: 0.5, Task: "gsm8k"}, Class: "claimed"},
 		},
 		Created: time.Date(2026, 5, 3, 10, 0, 0, 0, time.UTC), Tool: "1.0.0",
 	}
@@ -181,7 +184,7 @@ func TestSPDXReferences(t *testing.T) {
 		there[id] = true
 	}
 	for _, e := range doc.Graph {
-		for _, key := range []string{"from", "suppliedBy"} {
+		for _, key := range []string{"from", "suppliedBy", "subject"} {
 			if id, ok := e[key].(string); ok && !there[id] {
 				t.Errorf("%s %s is not there", key, id)
 			}

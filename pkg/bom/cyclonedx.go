@@ -1,8 +1,6 @@
 package bom
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"net/url"
 	"slices"
@@ -87,6 +85,7 @@ type (
 		Parameters     *cdxParameters     `json:"modelParameters,omitempty"`
 		Analysis       *cdxAnalysis       `json:"quantitativeAnalysis,omitempty"`
 		Considerations *cdxConsiderations `json:"considerations,omitempty"`
+		Properties     []cdxProperty      `json:"properties,omitempty"`
 	}
 	cdxParameters struct {
 		Task         string   `json:"task,omitempty"`
@@ -152,14 +151,7 @@ func cycloneDX(s Subject, version string) ([]byte, error) {
 		b.Components = append(b.Components, cdxFile(f))
 	}
 	b.Dependencies = []cdxDependency{on}
-	var out bytes.Buffer
-	enc := json.NewEncoder(&out)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	if err := enc.Encode(b); err != nil {
-		return nil, fmt.Errorf("encode bill of materials: %w", err)
-	}
-	return out.Bytes(), nil
+	return encode(b)
 }
 
 // serial makes a name-based UUID (RFC 9562, version 8) of a digest.
@@ -282,16 +274,7 @@ func (s *Subject) cdxModelCard() *cdxModelCard {
 	if p.Task != "" || p.Architecture != "" || len(p.Datasets) > 0 {
 		m.Parameters = &p
 	}
-	for _, r := range s.Results {
-		if m.Analysis == nil {
-			m.Analysis = &cdxAnalysis{}
-		}
-		metric := cdxMetric{Type: metricName(r), Value: number(r.Value), Slice: slice(r)}
-		if r.Stderr != nil {
-			metric.Interval = &cdxInterval{number(r.Value - z95**r.Stderr), number(r.Value + z95**r.Stderr)}
-		}
-		m.Analysis.Metrics = append(m.Analysis.Metrics, metric)
-	}
+	s.cdxResults(m)
 	c := cdxConsiderations{UseCases: some(s.topic("intended-use")), Limitations: some(s.topic("limitations"))}
 	if text := s.topic("bias"); text != "" {
 		c.Ethical = []cdxRisk{{text}}
@@ -303,6 +286,26 @@ func (s *Subject) cdxModelCard() *cdxModelCard {
 		m.Considerations = &c
 	}
 	return m
+}
+
+// cdxResults adds the results. A metric of CycloneDX has no place for whose word it
+// is: that stands in the properties, under the metric's number in the list.
+func (s *Subject) cdxResults(m *cdxModelCard) {
+	for i, r := range s.Results {
+		if m.Analysis == nil {
+			m.Analysis = &cdxAnalysis{}
+		}
+		metric := cdxMetric{Type: r.metric(), Value: number(r.Value), Slice: r.slice()}
+		if r.Stderr != nil {
+			metric.Interval = &cdxInterval{number(r.Value - z95**r.Stderr), number(r.Value + z95**r.Stderr)}
+		}
+		m.Analysis.Metrics = append(m.Analysis.Metrics, metric)
+		for _, p := range [][2]string{{"class", r.Class}, {"signer", r.Signer}, {"statement", r.Statement}} {
+			if p[1] != "" {
+				m.Properties = append(m.Properties, cdxProperty{fmt.Sprintf("modelreg:metric:%d:%s", i+1, p[0]), p[1]})
+			}
+		}
+	}
 }
 
 // z95 is how many standard errors a confidence interval of 95 % has on each side.

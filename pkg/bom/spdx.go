@@ -1,9 +1,6 @@
 package bom
 
 import (
-	"bytes"
-	"encoding/json"
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -82,6 +79,12 @@ type (
 		Kind string   `json:"relationshipType"`
 		To   []string `json:"to"`
 	}
+	spdxAnnotation struct {
+		spdxElement
+		Kind      string `json:"annotationType"`
+		Statement string `json:"statement"`
+		Subject   string `json:"subject"`
+	}
 	spdxLicense struct {
 		spdxElement
 		Expression string `json:"simplelicensing_licenseExpression"`
@@ -131,6 +134,7 @@ func spdx3(s Subject) ([]byte, error) {
 	g.licenses(s)
 	g.files(s)
 	g.origins(s)
+	g.words(s)
 	root := g.element("SpdxDocument", "document", s.Name)
 	bill := g.element("software_Sbom", "bom", s.Name)
 	all := append([]any{
@@ -141,14 +145,7 @@ func spdx3(s Subject) ([]byte, error) {
 		},
 		spdxCollection{spdxElement: bill, Kind: []string{"analyzed"}, Root: []string{g.base + modelRef}, Elements: g.ids},
 	}, g.graph...)
-	var out bytes.Buffer
-	enc := json.NewEncoder(&out)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	if err := enc.Encode(spdxDocument{spdxContext, all}); err != nil {
-		return nil, fmt.Errorf("encode bill of materials: %w", err)
-	}
-	return out.Bytes(), nil
+	return encode(spdxDocument{spdxContext, all})
 }
 
 func (g *spdxGraph) model(s Subject) spdxPackage {
@@ -176,11 +173,7 @@ func (g *spdxGraph) model(s Subject) spdxPackage {
 	}
 	p.Domains = some(s.Facts.Task)
 	for _, r := range s.Results {
-		key := metricName(r)
-		if on := slice(r); on != "" {
-			key += " on " + on
-		}
-		p.Metrics = append(p.Metrics, spdxEntry{"DictionaryEntry", key, number(r.Value)})
+		p.Metrics = append(p.Metrics, spdxEntry{"DictionaryEntry", r.key(), number(r.Value)})
 	}
 	for _, e := range s.cdxProperties() {
 		p.Hyper = append(p.Hyper, spdxEntry{"DictionaryEntry", strings.TrimPrefix(e.Name, "modelreg:"), e.Value})
@@ -197,6 +190,25 @@ func (g *spdxGraph) licenses(s Subject) {
 	}
 	g.relate(modelRef, "hasDeclaredLicense", declared)
 	g.relate(modelRef, "hasConcludedLicense", noAssertion)
+}
+
+// words says of each result whose word it is: an entry of ai_metric has no place
+// for that.
+func (g *spdxGraph) words(s Subject) {
+	for i, r := range s.Results {
+		if r.Class == "" {
+			continue
+		}
+		text := r.key() + ", " + number(r.Value) + ": " + r.Class
+		if r.Signer != "" {
+			text += ", signed by " + r.Signer
+		}
+		if r.Statement != "" {
+			text += ", statement " + r.Statement
+		}
+		id := "result-" + strconv.Itoa(i+1)
+		g.add(id, spdxAnnotation{spdxElement: g.element("Annotation", id, ""), Kind: "other", Statement: text, Subject: g.base + modelRef})
+	}
 }
 
 func (g *spdxGraph) files(s Subject) {

@@ -78,7 +78,45 @@ func (h *Hub) bill(ctx context.Context, t *target, opts BOMOptions) ([]byte, err
 	s := subject(model, doc, a.Manifest.Annotations)
 	s.Name, s.Version, s.Digest, s.Reference = t.ref.Name(), t.ref.Tag, t.desc.Digest.String(), t.ref.String()
 	s.Files, s.Created, s.Tool = billFiles(a.Files), created(t.raw), opts.Tool
+	if s.Results, err = h.billResults(ctx, t, s.Results, opts.Card.Trust); err != nil {
+		return nil, err
+	}
 	return generate(s, opts)
+}
+
+// billResults are the results that a bill quotes: those that a known party has
+// signed, and what the card claims and none of these has measured.
+func (h *Hub) billResults(ctx context.Context, t *target, claimed []bom.Measured, trust *signing.Trust) ([]bom.Measured, error) {
+	refs, err := t.repo.Referrers(ctx, t.desc, "")
+	if err != nil && !errors.Is(err, errdef.ErrNotFound) {
+		return nil, fmt.Errorf("list results of %s: %w", t.ref, err)
+	}
+	if !slices.ContainsFunc(refs, mayEvaluate) {
+		return claimed, nil
+	}
+	all, err := h.stated(ctx, t, EvaluationsOptions{Trust: trust})
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range all.Problems {
+		h.warn("%s", p)
+	}
+	list := all.vouched()
+	for _, c := range claimed {
+		list = append(list, Evaluation{Result: c.Result, Class: ClassClaimed})
+	}
+	var out []bom.Measured
+	for _, e := range mostBelievable(list) {
+		m := bom.Measured{Result: e.Result, Class: string(e.Class)}
+		if e.Signer != nil {
+			m.Signer, m.Statement = "key "+e.Signer.KeyFingerprint, e.Statement
+			if e.Signer.Identity != "" {
+				m.Signer = e.Signer.Identity + " (issuer " + e.Signer.Issuer + ")"
+			}
+		}
+		out = append(out, m)
+	}
+	return out, nil
 }
 
 // BOMOfDir writes a bill of materials of a directory, as a version made of it would
@@ -126,7 +164,10 @@ func subject(model *format.Model, doc *card.Card, annotations map[string]string)
 	if doc != nil {
 		meta = doc.Meta
 	}
-	s.Edges, s.Results = lineage.Edges(annotations, meta), eval.FromCard(meta.Results)
+	s.Edges = lineage.Edges(annotations, meta)
+	for _, r := range eval.FromCard(meta.Results) {
+		s.Results = append(s.Results, bom.Measured{Result: r, Class: string(ClassClaimed)})
+	}
 	return s
 }
 

@@ -139,7 +139,9 @@ func (h *Hub) knownMetrics(ctx context.Context, t *target, refs []ocispec.Descri
 // Vouched are the results that a known party has signed, without those that are
 // disputed by somebody who is believed as much: a publisher's doubt takes nothing
 // from what the reader trusts.
-func (e *Evaluations) Vouched() []eval.Result {
+func (e *Evaluations) Vouched() []eval.Result { return resultsOf(e.vouched()) }
+
+func (e *Evaluations) vouched() []Evaluation {
 	var out []Evaluation
 	for _, ev := range e.Evaluations {
 		doubted := slices.ContainsFunc(ev.Disputed, func(d Dispute) bool { return d.Class.rank() <= ev.Class.rank() })
@@ -147,7 +149,7 @@ func (e *Evaluations) Vouched() []eval.Result {
 			out = append(out, ev)
 		}
 	}
-	return resultsOf(mostBelievable(out))
+	return mostBelievable(out)
 }
 
 // Pick keeps the results of one statement, given by its digest or the beginning
