@@ -146,15 +146,10 @@ func (f *inspectLog) common() Result {
 	args := res.Harness.Args
 	for _, from := range []map[string]jsontext.Value{f.Eval.TaskArgs, f.Plan.Config, f.Eval.Config} {
 		for _, name := range []string{"limit", "epochs", "epochs_reducer", "message_limit", "token_limit", "time_limit", "temperature", "top_p", "max_tokens", "seed", "cot", "fewshot"} {
-			if s := text(from[name]); s != "" && len(s) <= maxText {
-				args[name] = s
-			}
+			setting(args, name, from[name])
 		}
 	}
-	if n, ok := count(f.Eval.TaskArgs["fewshot"]); ok {
-		shots := int(n)
-		res.Shots = &shots
-	}
+	res.Shots = shotsIn(f.Eval.TaskArgs["fewshot"])
 	return res
 }
 

@@ -102,11 +102,25 @@ func (c *lmConfig) args() map[string]string {
 		"backend": c.Backend, "dtype": c.DType, "model_sha": c.ModelSHA, "batch_size": c.BatchSize, "limit": c.Limit,
 		"gen_kwargs": c.GenKwargs, "random_seed": c.RandomSeed, "fewshot_seed": c.FewSeed,
 	} {
-		if s := text(raw); s != "" && len(s) <= maxText {
-			args[name] = s
-		}
+		setting(args, name, raw)
 	}
 	return args
+}
+
+// setting keeps a setting of a harness, unless there is none or it is too long.
+func setting(args map[string]string, name string, raw jsontext.Value) {
+	if s := text(raw); s != "" && len(s) <= maxText {
+		args[name] = s
+	}
+}
+
+// shotsIn is how many examples stood in the prompt; nil where that is not said.
+func shotsIn(raw jsontext.Value) *int {
+	n, ok := count(raw)
+	if !ok {
+		return nil
+	}
+	return new(int(n))
 }
 
 // model is the name of the model in the arguments, as the harness finds it.
@@ -130,10 +144,7 @@ func (f *lmEval) task(r *Report, common Result, task string, values map[string]j
 	common.Task, common.Dataset = task, f.dataset(task)
 	common.Harness.TaskVersion = text(f.Versions[task])
 	for _, raw := range []jsontext.Value{f.Shots[task], f.Configs[task].Shots, f.Config.Shots} {
-		if n, ok := count(raw); ok && common.Shots == nil {
-			shots := int(n)
-			common.Shots = &shots
-		}
+		common.Shots = cmp.Or(common.Shots, shotsIn(raw))
 	}
 	common.N, _ = count(f.Samples[task].Effective)
 	for _, key := range slices.Sorted(maps.Keys(values)) {

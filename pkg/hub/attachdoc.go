@@ -20,12 +20,13 @@ import (
 
 	"github.com/modelreg/modelreg/pkg/card"
 	"github.com/modelreg/modelreg/pkg/mediatypes"
+	"github.com/modelreg/modelreg/pkg/remote"
 )
 
 // A document is something of one layer that is attached to a version.
 type document struct {
 	artifactType, layerType string
-	title                   string // of the layer, as a file
+	title                   string // of the layer, as a file; may be empty
 	raw                     []byte
 	annotations             map[string]string // of the manifest
 }
@@ -33,14 +34,19 @@ type document struct {
 // attach writes a document as a referrer of t, and tells whether it was not there
 // yet.
 func attach(ctx context.Context, t *target, doc document) (desc ocispec.Descriptor, made bool, err error) {
+	return attachTo(ctx, t.repo, t.signed, doc)
+}
+
+// attachTo is attach for any subject, which need not be in the repository.
+func attachTo(ctx context.Context, repo *remote.Repository, subject ocispec.Descriptor, doc document) (desc ocispec.Descriptor, made bool, err error) {
 	layer := content.NewDescriptorFromBytes(doc.layerType, doc.raw)
-	raw, err := doc.manifest(t.signed, layer)
+	raw, err := doc.manifest(subject, layer)
 	if err != nil {
 		return desc, false, err
 	}
 	desc = content.NewDescriptorFromBytes(ocispec.MediaTypeImageManifest, raw)
-	refs, err := t.repo.Referrers(ctx, t.signed, doc.artifactType)
-	if err != nil {
+	refs, err := repo.Referrers(ctx, subject, doc.artifactType)
+	if err != nil && !errors.Is(err, errdef.ErrNotFound) {
 		return desc, false, err
 	}
 	if slices.ContainsFunc(refs, func(d ocispec.Descriptor) bool { return d.Digest == desc.Digest }) {
@@ -52,15 +58,17 @@ func attach(ctx context.Context, t *target, doc document) (desc ocispec.Descript
 		desc ocispec.Descriptor
 		raw  []byte
 	}{{layer, doc.raw}, {empty, ocispec.DescriptorEmptyJSON.Data}} {
-		if err := t.repo.Push(ctx, blob.desc, bytes.NewReader(blob.raw)); err != nil && !errors.Is(err, errdef.ErrAlreadyExists) {
+		if err := repo.Push(ctx, blob.desc, bytes.NewReader(blob.raw)); err != nil && !errors.Is(err, errdef.ErrAlreadyExists) {
 			return desc, false, err
 		}
 	}
-	return desc, true, t.repo.PushReferrer(ctx, raw, t.signed)
+	return desc, true, repo.PushReferrer(ctx, raw, subject)
 }
 
 func (doc document) manifest(subject, layer ocispec.Descriptor) ([]byte, error) {
-	layer.Annotations = map[string]string{mediatypes.AnnotationTitle: doc.title}
+	if doc.title != "" {
+		layer.Annotations = map[string]string{mediatypes.AnnotationTitle: doc.title}
+	}
 	return json.Marshal(ocispec.Manifest{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest, ArtifactType: doc.artifactType,
 		Config: ocispec.DescriptorEmptyJSON, Layers: []ocispec.Descriptor{layer},

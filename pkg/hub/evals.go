@@ -1,17 +1,12 @@
 package hub
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/go-json-experiment/json"
 	"github.com/opencontainers/go-digest"
-	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"oras.land/oras-go/v2/content"
-	"oras.land/oras-go/v2/errdef"
 
 	"github.com/modelreg/modelreg/pkg/eval"
 	"github.com/modelreg/modelreg/pkg/mediatypes"
@@ -80,51 +75,18 @@ func (h *Hub) Evaluate(ctx context.Context, r ref.Reference, report *eval.Report
 	return res, nil
 }
 
-// attachEvaluation attaches a predicate in repo, signed or not.
+// attachEvaluation attaches a predicate in repo, signed or not, unless it is there.
 func attachEvaluation(ctx context.Context, repo *remote.Repository, t *target, raw []byte, opts EvaluateOptions) (ocispec.Descriptor, error) {
 	if opts.Signer != nil {
 		about := signing.Target{Repository: t.ref.Name(), Descriptor: t.desc}
 		return signing.Attest(ctx, repo, about, opts.Signer, signing.Predicate{Type: eval.PredicateType, Raw: raw}, opts.Attest)
 	}
-	return attachUnsigned(ctx, repo, t, raw)
-}
-
-// attachUnsigned attaches a predicate as it is, unless it is there. It is the same
-// manifest each time, so that looking is enough.
-func attachUnsigned(ctx context.Context, repo *remote.Repository, t *target, raw []byte) (ocispec.Descriptor, error) {
-	none := ocispec.Descriptor{}
-	layer := content.NewDescriptorFromBytes(mediatypes.ArtifactEvaluation, raw)
-	manifest, err := json.Marshal(ocispec.Manifest{
-		Versioned:    specs.Versioned{SchemaVersion: 2},
-		MediaType:    ocispec.MediaTypeImageManifest,
-		ArtifactType: mediatypes.ArtifactEvaluation,
-		Config:       ocispec.DescriptorEmptyJSON,
-		Layers:       []ocispec.Descriptor{layer},
-		Subject:      &ocispec.Descriptor{MediaType: t.desc.MediaType, Digest: t.desc.Digest, Size: t.desc.Size},
-	}, json.Deterministic(true))
-	if err != nil {
-		return none, fmt.Errorf("encode referrer: %w", err)
+	doc := document{artifactType: mediatypes.ArtifactEvaluation, layerType: mediatypes.ArtifactEvaluation, raw: raw}
+	desc, made, err := attachTo(ctx, repo, t.desc, doc)
+	if !made {
+		desc = ocispec.Descriptor{}
 	}
-	desc := content.NewDescriptorFromBytes(ocispec.MediaTypeImageManifest, manifest)
-	listed, err := repo.Referrers(ctx, t.desc, mediatypes.ArtifactEvaluation)
-	if err != nil && !errors.Is(err, errdef.ErrNotFound) {
-		return none, err
-	}
-	for _, d := range listed {
-		if d.Digest == desc.Digest {
-			return none, nil
-		}
-	}
-	empty := ocispec.DescriptorEmptyJSON
-	for _, blob := range []struct {
-		desc ocispec.Descriptor
-		data []byte
-	}{{layer, raw}, {empty, empty.Data}} {
-		if err := repo.Push(ctx, blob.desc, bytes.NewReader(blob.data)); err != nil && !errors.Is(err, errdef.ErrAlreadyExists) {
-			return none, fmt.Errorf("push results: %w", err)
-		}
-	}
-	return desc, repo.PushReferrer(ctx, manifest, t.desc)
+	return desc, err
 }
 
 // A Dispute is the doubt of a party about another's statement. It removes nothing.
