@@ -10,12 +10,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"oras.land/oras-go/v2/errdef"
 
+	"github.com/modelreg/modelreg/internal/ui"
 	"github.com/modelreg/modelreg/pkg/card"
 	"github.com/modelreg/modelreg/pkg/hub"
 	"github.com/modelreg/modelreg/pkg/signing"
@@ -260,6 +262,8 @@ stay as they are, byte for byte.
   KEY-=VALUE   takes it out of a list
   --unset KEY  removes the key
 
+A key that is almost one that loaders read is refused, unless the card has it already.
+
 For a version this attaches a revision of its card (see "modelreg card push").`,
 		Example: `  modelreg card set ./model license=apache-2.0 language=en,de tags+=support
   modelreg card set ghcr.io/acme/support:v1 license=llama3.1 --key team.key -m "name the licence"`,
@@ -293,7 +297,58 @@ func editsOf(args, unset []string) ([]card.Edit, error) {
 	if len(edits) == 0 {
 		return nil, usagef("nothing to set: give KEY=VALUE or --unset KEY")
 	}
+	given := map[string]bool{}
+	for _, e := range edits {
+		if e.Op != card.Set && e.Op != card.Unset {
+			continue
+		}
+		if given[e.Key] {
+			return nil, usagef("set %s: it is given twice", ui.Line(e.Key))
+		}
+		given[e.Key] = true
+	}
 	return edits, nil
+}
+
+// misspelt refuses to make a key that is almost one that loaders read. What a card
+// has already may be changed, and removed.
+func misspelt(readme []byte, edits []card.Edit) error {
+	c, err := card.Parse(readme)
+	if err != nil {
+		return err
+	}
+	for _, e := range edits {
+		meant := card.Misspelt(e.Key)
+		if meant == "" || e.Op == card.Remove || e.Op == card.Unset || c.Field(e.Key) != "" {
+			continue
+		}
+		return usageError{
+			fmt.Errorf("set %s: no loader reads that key: did you mean %s?", ui.Line(e.Key), meant),
+			"\"modelreg card edit\" writes any key",
+		}
+	}
+	return nil
+}
+
+// tellDoubts warns of values that were just set and that a rule speaks against.
+func (a *app) tellDoubts(readme []byte, edits []card.Edit) {
+	c, err := card.Parse(readme)
+	if err != nil {
+		return
+	}
+	r, err := c.Lint(card.LintOptions{})
+	if err != nil {
+		return // who shows the card is told
+	}
+	about := map[string]string{
+		"license-unknown": "license", "license-name": "license", "license-family": "license", "license-missing": "license",
+		"task-unknown": "pipeline_tag", "language-unknown": "language", "base-relation": "base_model_relation",
+	}
+	for _, f := range r.Findings {
+		if slices.ContainsFunc(edits, func(e card.Edit) bool { return e.Op != card.Unset && e.Key == about[f.Rule] }) {
+			a.printer.Warn("%s", ui.Line(f.Message))
+		}
+	}
 }
 
 // cardSetResult is the result of "card set" on this machine.
@@ -319,10 +374,14 @@ func (a *app) cardSet(ctx context.Context, arg string, edits []card.Edit, f revi
 	if err != nil {
 		return err
 	}
+	if err := misspelt(before, edits); err != nil {
+		return err
+	}
 	after, err := card.Rewrite(before, edits...)
 	if err != nil {
 		return usageError{err, "\"modelreg card edit\" opens the card in your editor"}
 	}
+	a.tellDoubts(after, edits)
 	if !local {
 		return a.pushCard(ctx, arg, after, opts)
 	}

@@ -40,6 +40,17 @@ func (l *linter) words() {
 	}
 }
 
+// Misspelt returns the key of front matter that another was probably meant to be;
+// empty for one that is known, or is like none. Keys are whatever people like: one
+// that is unknown is no mistake in itself.
+func Misspelt(key string) string {
+	known := knownKeys()
+	if slices.Contains(known, key) {
+		return ""
+	}
+	return nearest(key, known)
+}
+
 // language is the form of BCP 47.
 var language = regexp.MustCompile(`^(?:[a-z]{2,3})(?:-[A-Za-z]{4})?(?:-(?:[A-Za-z]{2}|[0-9]{3}))?(?:-[A-Za-z0-9]{4,8})*$`)
 
@@ -47,8 +58,17 @@ func isLanguage(code string) bool {
 	return code == "code" || code == "multilingual" || language.MatchString(code)
 }
 
-// meant proposes the known word that is closest to one that is not, if one is close.
+// meant asks whether the closest known word is meant, if one is close.
 func meant(word string, known []string) string {
+	best := nearest(word, known)
+	if best == "" {
+		return ""
+	}
+	return ": is " + best + " meant?"
+}
+
+// nearest is the known word that is closest to one that is not, if one is close.
+func nearest(word string, known []string) string {
 	if len(word) > maxQuoted {
 		return ""
 	}
@@ -59,10 +79,7 @@ func meant(word string, known []string) string {
 			best, least = k, d
 		}
 	}
-	if best == "" {
-		return ""
-	}
-	return ": is " + best + " meant?"
+	return best
 }
 
 // distance is the number of letters to add, drop or change from a to b.

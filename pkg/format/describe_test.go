@@ -154,6 +154,10 @@ func TestDescribeConfig(t *testing.T) {
 			map[string]string{"config.json": causal + `,"limit":[0.0, Infinity, -Infinity, NaN],"text":"NaN \" Infinity"}`},
 			format.Model{Architecture: "XForCausalLM", Family: "x", Library: "transformers", Task: "text-generation"},
 		},
+		"weights that transformers does not load": {
+			map[string]string{"config.json": `{"model_type":"mlp"}`, "model.tflite": ""},
+			format.Model{Family: "mlp", Formats: []string{"tflite"}},
+		},
 		"adapter": {
 			map[string]string{"adapter_config.json": `{"base_model_name_or_path":"acme/base","peft_type":"LORA","task_type":"CAUSAL_LM"}`},
 			format.Model{BaseModel: "acme/base", Library: "peft", Task: "text-generation"},

@@ -24,12 +24,16 @@ func (d *description) components() []string {
 	return dirs
 }
 
+// notOfTransformers are formats that transformers does not load by itself: a
+// config.json beside these alone, which many write, does not make it the library.
+var notOfTransformers = []string{"coreml", "gguf", "numpy", "onnx", "openvino", "tensorrt", "tflite"}
+
 // library is the one that loads the model, by the files that only it writes.
 // Those of the more special libraries stand beside a config.json of
 // transformers.
 func (d *description) library() string {
 	m := d.model
-	onlyGGUF := slices.Equal(m.Formats, []string{"gguf"})
+	foreign := len(m.Formats) > 0 && !slices.ContainsFunc(m.Formats, func(f string) bool { return !slices.Contains(notOfTransformers, f) })
 	switch {
 	case d.has("modules.json") || d.has("config_sentence_transformers.json"):
 		return "sentence-transformers"
@@ -37,7 +41,7 @@ func (d *description) library() string {
 		return "peft"
 	case d.has("model_index.json"):
 		return "diffusers"
-	case d.configs["config.json"].text("model_type") != "" && !onlyGGUF:
+	case d.configs["config.json"].text("model_type") != "" && !foreign:
 		return "transformers"
 	case slices.Contains(m.Formats, "gguf"):
 		return "gguf"
