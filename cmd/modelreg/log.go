@@ -252,10 +252,16 @@ func tagList(tags []string) string {
 }
 
 func entrySize(e hub.HistoryEntry) string {
-	if e.Commit().Index {
-		return "an index of variants"
+	switch c := e.Commit(); {
+	case !c.Index:
+		return ui.Bytes(e.Size)
+	case c.Variants == 0:
+		return "an index"
+	case e.Size == 0:
+		return plural(c.Variants, "variant")
+	default:
+		return ui.Bytes(e.Size) + " in " + plural(c.Variants, "variant")
 	}
-	return ui.Bytes(e.Size)
 }
 
 func entrySigners(e hub.HistoryEntry) string {

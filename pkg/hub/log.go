@@ -50,7 +50,7 @@ type HistoryEntry struct {
 	ChangeID string   `json:"changeId"` // of all that amend the same version
 	Created  string   `json:"created"`  // RFC 3339, empty when the version does not say
 	Tags     []string `json:"tags"`     // branches, releases and aliases that point to it, sorted
-	Size     int64    `json:"size"`     // bytes of the layers; 0 for an index
+	Size     int64    `json:"size"`     // bytes of the layers; of an index as it says of its variants
 
 	// Signatures is how many are attached, whosesoever; Signers are the trusted
 	// ones among them, if somebody was named.

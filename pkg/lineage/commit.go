@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -56,11 +58,14 @@ type Commit struct {
 	// Created is when the version says it was made; zero if it does not.
 	Created time.Time
 
-	// Size is that of the layers in bytes; of an index it is zero.
+	// Size is that of the layers in bytes; of an index that of the variants in
+	// it, as far as it says it: what they share counts for each.
 	Size int64
 
-	// Index says that the version is an index of variants.
-	Index bool
+	// Index says that the version is an index of variants, and Variants how many
+	// it lists.
+	Index    bool
+	Variants int
 
 	// Problem is what of the history cannot be read, "" if nothing.
 	Problem string
@@ -106,6 +111,16 @@ func (c *Commit) read(desc ocispec.Descriptor, raw []byte) (map[string]string, e
 	if desc.MediaType == ocispec.MediaTypeImageIndex || desc.MediaType == mediatypes.IndexDocker {
 		x, err := mediatypes.ParseIndex(raw)
 		c.Index = true
+		for _, d := range x.Manifests {
+			n, err := strconv.ParseInt(d.Annotations[mediatypes.AnnotationVariantSize], 10, 64)
+			sized := err == nil && n > 0 && n <= math.MaxInt64-c.Size
+			if sized {
+				c.Size += n
+			}
+			if sized || d.ArtifactType == mediatypes.ArtifactModel || d.Annotations[mediatypes.AnnotationVariantName] != "" {
+				c.Variants++
+			}
+		}
 		return x.Annotations, err
 	}
 	m, err := mediatypes.ParseManifest(raw)

@@ -165,6 +165,32 @@ func TestSameContent(t *testing.T) {
 	}
 }
 
+// An index says how large its variants are, and what it says may be anything.
+func TestParseCommitOfIndex(t *testing.T) {
+	index := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex}
+	for _, annotations := range []map[string]string{
+		{mediatypes.AnnotationVariantName: "a", mediatypes.AnnotationVariantSize: "40"},
+		{mediatypes.AnnotationVariantName: "b", mediatypes.AnnotationVariantSize: "9223372036854775807"},
+		{mediatypes.AnnotationVariantName: "c", mediatypes.AnnotationVariantSize: "-3"},
+		{mediatypes.AnnotationVariantSize: "2"},
+		{"vnd.docker.reference.type": "attestation-manifest"},
+	} {
+		index.Manifests = append(index.Manifests, ocispec.Descriptor{
+			MediaType: ocispec.MediaTypeImageManifest, Digest: named("child"), Size: 1, Annotations: annotations,
+		})
+	}
+	raw, err := json.Marshal(index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	desc := describe(raw)
+	desc.MediaType = ocispec.MediaTypeImageIndex
+	c, err := lineage.ParseCommit(desc, raw)
+	if err != nil || !c.Index || c.Size != 42 || c.Variants != 4 {
+		t.Errorf("%+v, %v", c, err)
+	}
+}
+
 // FuzzParseCommit states that whatever a manifest says, what is read of it is
 // bounded and can be written again, but for characters that only escaped text
 // may have.

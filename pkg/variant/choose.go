@@ -52,7 +52,7 @@ func (e *NoneError) Error() string {
 		}
 	}
 	if len(told) == 0 {
-		told = append(told, "none is what was asked for; there are "+e.labels())
+		return ErrNone.Error() + ": " + e.unknown()
 	}
 	if n := len(told) - maxTold; n > 0 {
 		told = append(told[:maxTold], fmt.Sprintf("and %d more", n))
@@ -62,6 +62,34 @@ func (e *NoneError) Error() string {
 		s += "; next: " + next.Label() + " " + FormatSize(next.Needs())
 	}
 	return s
+}
+
+// unknown says that nothing is called what was asked for, and what there is.
+func (e *NoneError) unknown() string {
+	asked := e.Want.String()
+	s := "none is " + cmp.Or(asked, "what was asked for") + "; there are " + e.labels()
+	if like := e.like(asked); like != "" {
+		s += "; did you mean " + like + "?"
+	}
+	return s
+}
+
+// like is the variant whose name begins as what was asked for, or the other way
+// round, signs and the case of letters aside; empty if none does.
+func (e *NoneError) like(asked string) string {
+	asked = bare(asked)
+	for _, r := range e.Rows {
+		name := bare(r.Variant.Label())
+		if min(len(asked), len(name)) > 1 && (strings.HasPrefix(name, asked) || strings.HasPrefix(asked, name)) {
+			return r.Variant.Label()
+		}
+	}
+	return ""
+}
+
+// bare is a name without its signs, in small letters.
+func bare(s string) string {
+	return strings.NewReplacer("_", "", "-", "", ".", "").Replace(strings.ToLower(s))
 }
 
 // labels names the variants that there are.
@@ -200,9 +228,17 @@ func (w Want) against(v Variant, alone bool) string {
 		return ""
 	}
 	if may == there {
-		return fmt.Sprintf("needs %s, you have %s", FormatSize(need), FormatSize(there))
+		return fmt.Sprintf("needs %s, you have %s", FormatSize(need), lessThan(need, there))
 	}
 	return fmt.Sprintf("needs %s, you have %s, of which %d %% count", FormatSize(need), FormatSize(there), MachineShare)
+}
+
+// lessThan writes what there is so that it is seen to be less than what is needed.
+func lessThan(need, there int64) string {
+	if s := FormatSize(there); s != FormatSize(need) {
+		return s
+	}
+	return fmt.Sprintf("%s less", FormatSize(need-there))
 }
 
 // againstDevice says whether the device is missing. What is to run elsewhere, by

@@ -121,6 +121,28 @@ func TestChooseWords(t *testing.T) {
 	if err == nil || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}
+	for asked, want := range map[string]string{
+		"q5_k_m":               "none is q5_k_m; there are q8_0, q4_k_m, q3_k_m",
+		"q3":                   "none is q3; there are q8_0, q4_k_m, q3_k_m; did you mean q3_k_m?",
+		"Q4-K-M":               "none is Q4-K-M; there are q8_0, q4_k_m, q3_k_m; did you mean q4_k_m?",
+		"format=gguf,quant=q2": "none is format=gguf,quant=q2; there are q8_0, q4_k_m, q3_k_m",
+	} {
+		w, err := variant.ParseWant(asked)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err = variant.Choose(models()[3:6], w); err == nil || err.Error() != "no variant fits: "+want {
+			t.Errorf("%s: got  %v\nwant %s", asked, err, want)
+		}
+	}
+	for memory, want := range map[int64]string{
+		1000: "needs 13 GiB, you have 1000 B", 1 << 20: "needs 13 GiB, you have 1 MiB", 1<<20 - 1: "needs 13 GiB, you have 1024 KiB", 13*gib - 100: "needs 13 GiB, you have 100 B less",
+	} {
+		_, err := variant.Choose(models()[5:6], variant.Want{Memory: memory})
+		if err == nil || err.Error() != "no variant fits: q3_k_m: "+want {
+			t.Errorf("%d: %v, want %s", memory, err, want)
+		}
+	}
 	c, err := variant.Choose(models(), machine(24))
 	if err != nil {
 		t.Fatal(err)

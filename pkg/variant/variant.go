@@ -219,6 +219,10 @@ func parseSize(s string) int64 {
 // FormatSize writes bytes of memory as people do: "5.4 GiB", "41 GiB", "180 MiB".
 func FormatSize(n int64) string {
 	switch {
+	case n < 1<<10:
+		return strconv.FormatInt(n, 10) + " B"
+	case n < mib:
+		return strconv.FormatInt((n+1<<10-1)>>10, 10) + " KiB"
 	case n >= 10*gib:
 		return strconv.FormatFloat(float64(n)/gib, 'f', 0, 64) + " GiB"
 	case n >= gib:

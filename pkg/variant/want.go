@@ -129,6 +129,22 @@ func (w Want) Selects() bool {
 	return w.Word != "" || w.Name != "" || w.Format != "" || w.Quant != "" || w.DType != "" || w.Digest != ""
 }
 
+// String names the variants that are asked for, as [ParseWant] reads it; empty if
+// none are.
+func (w Want) String() string {
+	parts := []string{}
+	for _, key := range []string{"", "name", "format", "quant", "dtype"} {
+		switch value := *w.field(key); {
+		case value == "":
+		case key == "":
+			parts = append(parts, value)
+		default:
+			parts = append(parts, key+"="+value)
+		}
+	}
+	return strings.Join(parts, ",")
+}
+
 // A Machine is what a model could run on.
 type Machine struct {
 	Memory  int64 // bytes; 0 if not known
