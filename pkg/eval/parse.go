@@ -43,7 +43,7 @@ func Parse(raw []byte, format Format) (*Report, error) {
 		FormatInspect: parseInspect, FormatNative: ParsePredicate,
 	}[format]
 	if !ok {
-		return nil, malformed("not a form of results that is known")
+		return nil, malformed("not a form of results that is known: %s", oneOf(Formats()))
 	}
 	r, err := read(raw)
 	if err != nil {
@@ -54,6 +54,15 @@ func Parse(raw []byte, format Format) (*Report, error) {
 		return nil, malformed("read %s: it holds no results", format)
 	}
 	return r, nil
+}
+
+// oneOf names formats.
+func oneOf(formats []Format) string {
+	names := make([]string, len(formats))
+	for i, f := range formats {
+		names[i] = string(f)
+	}
+	return strings.Join(names[:len(names)-1], ", ") + " or " + names[len(names)-1]
 }
 
 // detect tells which format a file is in.

@@ -87,7 +87,7 @@ type LineageNode struct {
 	Read         bool     `json:"read"`
 	Licenses     []string `json:"licenses"`
 	Architecture string   `json:"architecture,omitempty"`
-	Parameters   string   `json:"parameters,omitempty"`
+	Parameters   int64    `json:"parameters,omitzero"`
 	Quantization string   `json:"quantization,omitempty"`
 
 	Signatures int      `json:"signatures"`        // attached, judged by nobody
@@ -388,7 +388,7 @@ func (g *genealogy) describe(ctx context.Context, r *relative) error {
 	}
 	r.edges = lineage.Edges(an, meta)
 	r.node.Read = true
-	r.node.Architecture, r.node.Parameters, r.node.Quantization = an[mediatypes.AnnotationArchitecture], an[mediatypes.AnnotationParameters], an[mediatypes.AnnotationQuantization]
+	r.node.Architecture, r.node.Parameters, r.node.Quantization = an[mediatypes.AnnotationArchitecture], number(an[mediatypes.AnnotationParameters]), an[mediatypes.AnnotationQuantization]
 	if _, err := lineage.ParseInputs(an[mediatypes.AnnotationInputs]); err != nil {
 		r.node.Problem = err.Error()
 	}

@@ -177,7 +177,11 @@ func unpinned(edges []lineage.Edge) []string {
 func namedOnly(manifest []byte) []string {
 	var notes []string
 	for _, name := range unpinned(lineage.Edges(annotationsOf(manifest), card.Metadata{})) {
-		notes = append(notes, fmt.Sprintf("made of %.200q, which is known by name alone: --base REF says which version it was", name))
+		how := "--base REF says which version it was"
+		if strings.HasPrefix(name, "datasets/") {
+			how = "--dataset hf:datasets/ORG/NAME@COMMIT says which state of it it was"
+		}
+		notes = append(notes, fmt.Sprintf("made of %.200q, which is known by name alone: %s", name, how))
 	}
 	return notes
 }
