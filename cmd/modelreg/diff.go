@@ -58,7 +58,7 @@ push would take it; so is one that exists and cannot be a reference.`,
 	}
 	a.addPolicyFlags(cmd)
 	f.add(cmd)
-	choose(cmd, choiceFlag{value: &a.format, name: "format", usage: "shape of results on standard output: `text|json|md`; md is Markdown for a pull request"}, "text", "json", "md")
+	choose(cmd, choiceFlag{value: &a.format, name: "format", usage: "shape of results on standard output: `text|json|md|html`; md is Markdown for a pull request, html a fragment that is safe to put into a page"}, "text", "json", "md", "html")
 	return cmd
 }
 
@@ -114,12 +114,15 @@ func (a *app) diff(ctx context.Context, args []string, f diffFlags) error {
 		a.printer.Warn("%s", p)
 	}
 	err = a.printer.Result(res, func(w io.Writer) {
-		if a.format == "md" {
+		switch a.format {
+		case "md":
 			printMarkdown(w, res, f.stat)
-			return
+		case "html":
+			printHTML(w, res, f.stat)
+		default:
+			d := diffPrinter{w: w, style: a.printer.Style(), stat: f.stat}
+			d.print(res)
 		}
-		d := diffPrinter{w: w, style: a.printer.Style(), stat: f.stat}
-		d.print(res)
 	})
 	if err == nil && f.exitCode && res.Different {
 		return errDifferent

@@ -434,24 +434,3 @@ func day(at time.Time) string {
 	}
 	return at.UTC().Format(time.DateOnly)
 }
-
-// printMarkdown writes differences for a pull request.
-func printMarkdown(w io.Writer, res *hub.DiffResult, stat bool) {
-	v := res.Variants
-	if v == nil {
-		fmt.Fprint(w, res.Markdown(stat))
-		return
-	}
-	fmt.Fprintf(w, "## %s … %s\n\n", diff.MarkdownCode(res.From), diff.MarkdownCode(res.To))
-	for _, l := range []struct {
-		what  string
-		names []string
-	}{{"removed", v.Removed}, {"added", v.Added}, {"identical", v.Identical}} {
-		for _, name := range l.names {
-			fmt.Fprintf(w, "- variant %s: %s\n", diff.MarkdownCode(name), l.what)
-		}
-	}
-	for i := range v.Changed {
-		fmt.Fprintf(w, "\n## Variant %s\n\n%s", diff.MarkdownCode(v.Changed[i].Variant), v.Changed[i].Markdown(stat))
-	}
-}

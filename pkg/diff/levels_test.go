@@ -3,6 +3,7 @@ package diff_test
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"runtime"
 	"strings"
 	"testing"
@@ -243,6 +244,29 @@ func TestMarkdown(t *testing.T) {
 		t.Errorf("a text with a fence is not fenced by more:\n%s", got)
 	}
 	if stat := res.Markdown(true); strings.Contains(stat, "<details>") || !strings.Contains(stat, "**Tensors**") {
+		t.Errorf("stat = %s", stat)
+	}
+}
+
+// Whatever versions hold, a page has no other elements than a comparison needs, and
+// no attributes but classes and scopes.
+func TestHTML(t *testing.T) {
+	m := &maker{t: t}
+	evil := "<script>alert(1)</script> &lt; \" onclick='x' \x1b[31m\u202e"
+	from := []diff.File{m.text("a.md", "one\n"), m.text(evil+".py", "x\n"), m.text("config.json", "{}"), m.text("README.md", "# T\nold\n")}
+	to := []diff.File{m.text("a.md", evil+"\n</pre>\n"), m.text("b.py", "y\n"), m.text("config.json", fmt.Sprintf(`{%s:1}`, quote(t, evil))), m.text("README.md", "# T\n"+evil+"\n"), m.weights("w.safetensors", tensor(evil, 4, 1))}
+	res := compare(t, from, to, diff.Options{Levels: diff.All})
+	got := res.HTML(false)
+	element := regexp.MustCompile(`</?(?:section|h2|table|tr|th|td|details|summary|pre|code|span|p)(?: class="diff(?:-added|-removed)?"| scope="(?:row|col)")?>`)
+	if rest := element.ReplaceAllString(got, ""); strings.ContainsAny(rest, "<>\x1b\u202e") {
+		t.Errorf("other elements, or what is not seen:\n%s", rest)
+	}
+	for _, want := range []string{"&lt;script&gt;", `<span class="diff-added">+&lt;/pre&gt;</span>`, "<summary>Tensors</summary>", `\u202e`} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %s in\n%s", want, got)
+		}
+	}
+	if stat := res.HTML(true); strings.Contains(stat, "<details>") || !strings.Contains(stat, ">Tensors</th>") {
 		t.Errorf("stat = %s", stat)
 	}
 }
