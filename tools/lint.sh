@@ -7,7 +7,7 @@ bad=0
 say() { echo "lint: $*"; }
 
 say 'large files'
-out=$(git ls-files -z | xargs -0 -r find 2>/dev/null -size +1024k)
+out=$(git ls-files -z | xargs -0 -r sh -c 'find "$@" -maxdepth 0 -size +1024k' sh)
 [ -z "$out" ] || { echo "over 1 MiB, or built (git rm --cached FILE):"; echo "$out"; bad=1; }
 say gofmt
 out=$(git ls-files '*.go' | xargs -r gofmt -l)
