@@ -52,7 +52,7 @@ func (u *unpacker) openApart(ctx context.Context, layer ocispec.Descriptor, file
 	pieces := make([]store.Piece, 0, len(files))
 	for _, f := range files {
 		if f.Size > 0 {
-			pieces = append(pieces, store.Piece{Offset: f.Offset, Size: f.Size, Digest: f.Digest, Name: blobName(f.Digest)})
+			pieces = append(pieces, store.Piece{Offset: f.Offset, Size: f.Size, Digest: f.Digest, Name: rawName(f.Digest)})
 		}
 	}
 	p, err := store.OpenPieces(ctx, u.stage.root, blobName(layer.Digest), layer, pieces)

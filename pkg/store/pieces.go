@@ -24,7 +24,7 @@ import (
 type Piece struct {
 	Offset, Size int64         // in the blob, bytes
 	Digest       digest.Digest // of the file
-	Name         string        // of the file, below the root
+	Name         string        // of the file, in the directory that the partial is in
 }
 
 const (
@@ -38,7 +38,7 @@ const (
 	committers = 16
 
 	// pieceBuffer is the size of reads of pieces: each committer has one.
-	pieceBuffer = 128 << 10
+	pieceBuffer = 64 << 10
 )
 
 // OpenPieces opens a partial blob of which files are made, and never one file
@@ -120,7 +120,7 @@ func (s *pieces) layOut(size int64) error {
 		if q.Size <= 0 || q.Offset < end || q.Offset > size-q.Size || q.Digest.Validate() != nil {
 			return fmt.Errorf("%d bytes at %d are no piece of it: %w", q.Size, q.Offset, fs.ErrInvalid)
 		}
-		if err := checkPath(q.Name); err != nil {
+		if err := checkBase(q.Name); err != nil {
 			return err
 		}
 		gap += q.Offset - end
@@ -328,8 +328,14 @@ func (s *pieces) commit(p *Partial) error {
 	if err := p.forget(); err != nil {
 		return err
 	}
+	dir, base := path.Split(p.paths.data)
+	root, err := p.root.OpenRoot(path.Clean(dir)) // a path costs a call for each directory in it
+	if err != nil {
+		return err
+	}
+	defer root.Close()
 	for i, q := range s.list {
-		if err := p.disk.Rename(p.root, path.Join(p.paths.data, strconv.Itoa(i)), q.Name); err != nil {
+		if err := p.disk.Rename(root, path.Join(base, strconv.Itoa(i)), q.Name); err != nil {
 			return err
 		}
 	}

@@ -22,7 +22,7 @@ import (
 // pieceAt is the piece of b with so many bytes from an offset.
 func pieceAt(b []byte, off, size int64) store.Piece {
 	d := digest.FromBytes(b[off : off+size])
-	return store.Piece{Offset: off, Size: size, Digest: d, Name: "dir/" + d.Encoded()}
+	return store.Piece{Offset: off, Size: size, Digest: d, Name: d.Encoded()}
 }
 
 func openPieces(t *testing.T, root *os.Root, b []byte, list ...store.Piece) *store.Partial {
@@ -63,11 +63,11 @@ func TestPiecesCommit(t *testing.T) {
 			}
 			var want []string
 			for _, q := range list {
-				want = append(want, q.Name)
-				if got, err := root.ReadFile(q.Name); err != nil || digest.FromBytes(got) != q.Digest {
+				want = append(want, "dir/"+q.Name)
+				if got, err := root.ReadFile("dir/" + q.Name); err != nil || digest.FromBytes(got) != q.Digest {
 					t.Errorf("%s is wrong: %v", q.Name, err)
 				}
-				if fi, err := root.Stat(q.Name); err != nil || fi.Mode() != 0o644 {
+				if fi, err := root.Stat("dir/" + q.Name); err != nil || fi.Mode() != 0o644 {
 					t.Errorf("%s: mode %v, %v", q.Name, fi.Mode(), err)
 				}
 			}
@@ -235,7 +235,7 @@ func TestPiecesOnABadDisk(t *testing.T) {
 				}
 				p.Close()
 				for _, q := range list {
-					if got, err := root.ReadFile(q.Name); err == nil && digest.FromBytes(got) != q.Digest {
+					if got, err := root.ReadFile("dir/" + q.Name); err == nil && digest.FromBytes(got) != q.Digest {
 						t.Errorf("%s has a name and the wrong bytes", q.Name)
 					}
 				}
