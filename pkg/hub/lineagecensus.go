@@ -39,6 +39,10 @@ type census struct {
 	hub   *Hub
 	slots chan struct{}
 
+	// guessed are places that are taken for repositories since their registry
+	// lists none, with its error.
+	guessed map[string]error
+
 	mu        sync.Mutex // of what follows
 	versions  int        // that may still be read
 	said      int        // bytes that may still be remembered
@@ -64,6 +68,8 @@ type descendant struct {
 	desc  ocispec.Descriptor
 	edges []lineage.Edge
 	raw   []byte // the manifest; nil if it is not kept
+
+	stranger bool // nobody but strangers names its registry
 }
 
 // target is the version with its manifest.
@@ -81,7 +87,7 @@ func (d *descendant) target(ctx context.Context) (*target, error) {
 // newCensus reads at most that many versions, [MaxLineageVersions] if it is 0.
 func newCensus(h *Hub, versions int) *census {
 	return &census{
-		hub: h, slots: make(chan struct{}, downWorkers), dead: map[string]bool{},
+		hub: h, slots: make(chan struct{}, downWorkers), guessed: map[string]error{}, dead: map[string]bool{},
 		versions: cmp.Or(versions, MaxLineageVersions), said: maxCensusBytes, manifests: maxCensusManifests,
 	}
 }
@@ -151,7 +157,8 @@ func (c *census) repositories(ctx context.Context, places []string) ([]ref.Refer
 		case ctx.Err() != nil:
 			return nil, context.Cause(ctx)
 		case prefix != "" && !errors.Is(err, remote.ErrUnreachable): // a registry that lists nothing: it may be a repository
-			add(place)
+			c.guessed[host+"/"+prefix] = err
+			add(host + "/" + prefix)
 		default:
 			c.problems = append(c.problems, censusProblem{place, fmt.Errorf("name repositories to look in: %w", err)})
 		}
@@ -226,6 +233,8 @@ func (c *census) tags(ctx context.Context, repo *remote.Repository, r ref.Refere
 	var names []string
 	for tag, err := range repo.Tags(ctx) {
 		switch {
+		case errors.Is(err, errdef.ErrNotFound) && c.guessed[r.Name()] != nil:
+			return nil, fmt.Errorf("it is no repository: name repositories to look in: %w", c.guessed[r.Name()])
 		case errors.Is(err, errdef.ErrNotFound):
 			return nil, nil // it has none, or is gone
 		case err != nil:
