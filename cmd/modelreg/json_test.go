@@ -221,6 +221,12 @@ func TestJSONKeys(t *testing.T) {
 			under("edges[]", []string{"input", "output", "relation", "inferred", "said", "pinned", "claim", "claim.verdict", "claim.reason"}),
 			under("warnings[]", []string{"kind", "node", "message"}),
 		)},
+		{"lineage announce", func() string {
+			u.ok("push", model, reg.Host+"/acme/derived:v1", "--base", name+":v1")
+			return json("lineage", "announce", reg.Host+"/acme/derived:v1")()
+		}, append(
+			under("bases[]", []string{"reference", "digest", "relation", "made"}), "reference", "digest", "bases",
+		)},
 		{"tag", json("tag", name+":v1", "next"), append(under("moves[]", moveKeys()), "reference", "digest", "tags", "moves")},
 		{"repo protect", json("repo", "protect", name, "prod"), []string{
 			"repository", "digest", "changed", "signatures", "record", "record.protected",

@@ -49,7 +49,55 @@ base that was yanked, has no signature, or was found unsafe by a scan.`,
 	choose(cmd, choiceFlag{value: &format, name: "format", usage: "shape of the result on standard output: `text|json|dot`; dot is for Graphviz"}, "text", "json", "dot")
 	trust.add(fl)
 	a.addPolicyFlags(cmd)
+	cmd.AddCommand(newLineageAnnounce(a))
 	return cmd
+}
+
+func newLineageAnnounce(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "announce REF",
+		Short: "Tell what a version was made of that it was",
+		Long: `Attach to what a version was made of a note that says so, so that "modelreg lineage
+--down" finds the version from there, in whatever registry it is, without reading
+other repositories.
+
+That takes the right to write to those repositories. What cannot be told is listed,
+and it is an error if nothing could be. A note is a hint: what counts is what the
+version itself says, and it is read to see that it does. The same note again changes
+nothing.`,
+		Example: `  modelreg push ./tuned ghcr.io/acme/support:v1 --base ghcr.io/labs/base:v3
+  modelreg lineage announce ghcr.io/acme/support:v1
+  modelreg lineage ghcr.io/labs/base:v3 --down`,
+		Args:              exactArgs(1),
+		ValidArgsFunction: positions(a.references),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			h, r, err := a.open(args[0])
+			if err != nil {
+				return err
+			}
+			res, failed := h.Announce(cmd.Context(), r)
+			if res == nil {
+				return failed
+			}
+			if err := a.printer.Result(res, func(w io.Writer) { printAnnounced(w, res) }); err != nil {
+				return err
+			}
+			return failed
+		},
+	}
+}
+
+func printAnnounced(w io.Writer, res *hub.AnnounceResult) {
+	for _, b := range res.Bases {
+		what := "told before"
+		switch {
+		case b.Problem != "":
+			what = "not told: " + b.Problem
+		case b.Made:
+			what = "told"
+		}
+		fmt.Fprintf(w, "%s  %s  %s\n", b.Relation, ui.Line(b.Reference+shortHex(b.Digest)), ui.Line(what))
+	}
 }
 
 // lineageRun is how a lineage was asked for.

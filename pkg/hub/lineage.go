@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/modelreg/modelreg/pkg/card"
@@ -198,6 +199,8 @@ type relative struct {
 	inRegistry bool    // it is named as a version in a registry
 	stranger   bool    // only what strangers wrote has led to its registry
 	repo       *memory // what is attached to it, while policies are asked
+
+	notes []ocispec.Descriptor // at it, that something was made of it
 }
 
 // add returns the node of this name.

@@ -26,7 +26,12 @@ func (g *genealogy) down(ctx context.Context, root *relative) error {
 	}
 	c := newCensus(g.hub, g.opts.MaxVersions)
 	if err := c.take(ctx, in); err != nil {
-		return fmt.Errorf("look for what was made of %s: %w", root.target.ref, err)
+		err = fmt.Errorf("look for what was made of %s: %w", root.target.ref, err)
+		if len(root.notes) == 0 || ctx.Err() != nil {
+			return err
+		}
+		c.problems = nil
+		g.hubWarn(root, "unread", err.Error()+"; what has been announced is shown")
 	}
 	g.truncated = g.truncated || c.truncated
 	for _, problem := range c.told() {
@@ -36,12 +41,15 @@ func (g *genealogy) down(ctx context.Context, root *relative) error {
 	for depth := 0; depth < g.depth() && len(level) > 0; depth++ {
 		var fresh []birth
 		for _, r := range level {
-			if r.target != nil {
-				fresh = append(fresh, g.offspring(r, c.found)...)
+			if r.target == nil {
+				continue
 			}
-			if err := ctx.Err(); err != nil {
-				return context.Cause(ctx)
+			told, err := g.announced(ctx, r)
+			if err != nil {
+				return err
 			}
+			fresh = append(fresh, g.offspring(r, c.found)...)
+			fresh = append(fresh, g.offspring(r, told)...)
 		}
 		if err := g.readAll(ctx, fresh); err != nil {
 			return err
@@ -79,6 +87,7 @@ func (g *genealogy) offspring(r *relative, versions []descendant) []birth {
 			}
 			made := g.add(id, "model")
 			if !there {
+				made.stranger = d.stranger
 				made.node.Reference, made.node.Digest = nameOf(&target{ref: d.ref}), d.ref.Digest.String()
 				fresh = append(fresh, birth{made, d})
 			}
@@ -94,7 +103,7 @@ func (g *genealogy) readAll(ctx context.Context, list []birth) error {
 	group.SetLimit(lineageWorkers)
 	for _, b := range list {
 		group.Go(func() error {
-			t, err := b.from.target(gctx)
+			t, err := b.from.target(strangers(gctx, b.from.stranger))
 			if err == nil {
 				b.made.target = t
 				err = g.describe(gctx, b.made)

@@ -55,6 +55,11 @@ func (g *genealogy) trusted(ctx context.Context, r *relative) error {
 	if err != nil && !errors.Is(err, errdef.ErrNotFound) {
 		return fmt.Errorf("list what is attached: %w", err)
 	}
+	for _, d := range refs {
+		if d.ArtifactType == mediatypes.ArtifactDerived {
+			r.notes = append(r.notes, d)
+		}
+	}
 	if r.node.Signatures, err = signatures(ctx, t, refs); err != nil {
 		return fmt.Errorf("count signatures: %w", err)
 	}

@@ -32,6 +32,16 @@ const (
 // has signed, and of its one layer: the predicate that a statement of them has.
 const ArtifactEvaluation = "application/vnd.modelreg.eval.v1+json"
 
+// A note that something was made of a version is a referrer of type
+// [ArtifactDerived] with one layer of type [LayerDerived], a JSON object with
+// "reference" and "digest"; [AnnotationDerived] has both, as reference@digest, so
+// that a list of referrers is enough to follow it.
+const (
+	ArtifactDerived   = "application/vnd.modelreg.derived-by.v1"
+	LayerDerived      = "application/vnd.modelreg.derived-by.v1+json"
+	AnnotationDerived = "dev.modelreg.derived-by"
+)
+
 // ArtifactSearchIndex is the type of an artifact that is a snapshot of a search index, with
 // one layer of type [LayerSearchIndex]: its records, a line each, compressed.
 const (
