@@ -27,6 +27,14 @@ const (
 	// repository, and entries.
 	maxLogTags    = 100_000
 	maxLogEntries = 4096
+
+	// maxLogGap bounds the numbers that may be missing between two entries, and
+	// before the first. Numbers beyond such a gap were not counted by anybody:
+	// they would use up all there are.
+	maxLogGap = 10_000
+
+	// maxLogHeads bounds the entries that one follows besides the end of its log.
+	maxLogHeads = 8
 )
 
 // An entryTag is a tag that an entry of a log has for itself.
@@ -36,25 +44,45 @@ type entryTag struct {
 }
 
 // entryTags lists the entries of an alias's log by their tags, the newest first.
-func entryTags(ctx context.Context, repo *remote.Repository, alias string) ([]entryTag, error) {
-	var found []entryTag
+// Apart from these come tags of the same form with numbers that nobody can have
+// counted to.
+func entryTags(ctx context.Context, repo *remote.Repository, alias string) (found, strays []entryTag, err error) {
 	n := 0
 	for tag, err := range repo.Tags(ctx) {
 		if errors.Is(err, errdef.ErrNotFound) {
-			return nil, nil // a repository without tags
+			return nil, nil, nil // a repository without tags
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read log of %s: %w", alias, err)
+			return nil, nil, fmt.Errorf("read log of %s: %w", alias, err)
 		}
 		if n++; n > maxLogTags {
-			return nil, fmt.Errorf("read log of %s: more than %d tags: %w", alias, maxLogTags, errdef.ErrSizeExceedsLimit)
+			return nil, nil, fmt.Errorf("read log of %s: more than %d tags: %w", alias, maxLogTags, errdef.ErrSizeExceedsLimit)
 		}
 		if of, seq, hex, ok := record.ParseEntryTag(tag); ok && of == alias {
 			found = append(found, entryTag{tag, hex, seq})
 		}
 	}
 	slices.SortFunc(found, func(a, b entryTag) int { return cmp.Or(cmp.Compare(b.seq, a.seq), strings.Compare(a.tag, b.tag)) })
-	return found, nil
+	last := 0
+	for i, k := range slices.Backward(found) {
+		if k.seq-last > maxLogGap {
+			return found[i+1:], found[:i+1], nil
+		}
+		last = k.seq
+	}
+	return found, nil, nil
+}
+
+// aboutStrays tells of tags that entryTags set apart.
+func aboutStrays(strays []entryTag) []string {
+	if len(strays) == 0 {
+		return nil
+	}
+	tag, more := strays[len(strays)-1].tag, ""
+	if n := len(strays) - 1; n > 0 {
+		more = fmt.Sprintf(", and of %d more such tags", n)
+	}
+	return []string{fmt.Sprintf("tag %s is no entry of this log: the number of it%s is far beyond the others'; remove it", tag, more)}
 }
 
 // moveAlias points a protected alias at t and writes down that it does. The entry
@@ -81,23 +109,23 @@ type aliasLog struct {
 	h     *Hub
 	repo  *remote.Repository
 	alias string
-	known []entryTag // before
+	known []entryTag // before, whether they are entries or not
 	own   string     // the tag of the new entry
 }
 
 // write adds an entry for a move, and makes it the newest.
-func (l *aliasLog) write(ctx context.Context, m moving, done *Move) (err error) {
-	if l.known, err = entryTags(ctx, l.repo, l.alias); err != nil {
+func (l *aliasLog) write(ctx context.Context, m moving, done *Move) error {
+	tags, strays, err := entryTags(ctx, l.repo, l.alias)
+	if err != nil {
 		return err
 	}
+	l.known = slices.Concat(tags, strays)
+	done.Notes = append(done.Notes, aboutStrays(strays)...)
 	e := record.Entry{
-		Alias: l.alias, Seq: 1, Time: cmp.Or(m.now, time.Now()).UTC().Truncate(time.Millisecond),
+		Alias: l.alias, Time: cmp.Or(m.now, time.Now()).UTC().Truncate(time.Millisecond),
 		From: digest.Digest(done.From), To: digest.Digest(done.To), Message: m.message, Author: m.author,
 	}
-	if len(l.known) > 0 {
-		e.Seq = l.known[0].seq + 1
-	}
-	if e.Previous, err = l.heads(ctx, done); err != nil {
+	if err := l.follow(ctx, tags, &e, done); err != nil {
 		return err
 	}
 	raw, err := e.Manifest()
@@ -123,44 +151,101 @@ func (l *aliasLog) write(ctx context.Context, m moving, done *Move) (err error) 
 	return nil
 }
 
-// heads are the entries that the next one follows: that which the log ends with,
-// and those of writers of the same moment.
-func (l *aliasLog) heads(ctx context.Context, done *Move) ([]digest.Digest, error) {
-	var heads []digest.Digest
-	tip, raw, err := l.repo.Manifest(ctx, record.TipTag(l.alias))
-	switch {
-	case errors.Is(err, errdef.ErrNotFound):
-	case err != nil:
-		return nil, fmt.Errorf("read log of %s: %w", l.alias, err)
-	default:
-		heads = append(heads, tip.Digest)
-		if e, err := record.ParseEntry(raw); err != nil {
-			done.Notes = append(done.Notes, fmt.Sprintf("the log of %s ends with something else than an entry: %v", l.alias, err))
-		} else if e.To.String() != done.From {
-			done.Notes = append(done.Notes, fmt.Sprintf("the log of %s ends at %s, and %s was at %s: it was moved without the log, or a move did not finish",
-				l.alias, orNone(e.To.String()), l.alias, orNone(done.From)))
+// follow numbers a new entry, and names those that it follows: that which the log
+// ends with, and those of writers of the same moment. Whoever may push can set tags
+// like theirs. What is behind one that is no entry is told of, and not followed.
+func (l *aliasLog) follow(ctx context.Context, tags []entryTag, next *record.Entry, done *Move) error {
+	tip, err := l.tip(ctx, done)
+	if err != nil {
+		return err
+	}
+	newest, err := l.newest(ctx, tags, tip, done)
+	if err != nil {
+		return err
+	}
+	last := 0
+	if len(newest) > 0 {
+		last = newest[0].Seq
+	}
+	if tip.Seq-last > maxLogGap {
+		done.Notes = append(done.Notes, fmt.Sprintf("the log of %s ends with an entry of number %d, far beyond the others: it is passed over", l.alias, tip.Seq))
+	} else if tip.Seq > 0 {
+		next.Previous = []digest.Digest{tip.Digest}
+		last = max(last, tip.Seq)
+	}
+	for _, e := range newest[:min(len(newest), maxLogHeads)] {
+		if !slices.Contains(next.Previous, e.Digest) {
+			next.Previous = append(next.Previous, e.Digest)
 		}
 	}
-	const most = 8 // others of the same moment
-	for i, k := range l.known {
-		if k.seq != l.known[0].seq || i == most {
-			break
+	next.Seq = last + 1
+	return nil
+}
+
+// tip is the entry that the log says it ends with, the zero entry if that is none.
+func (l *aliasLog) tip(ctx context.Context, done *Move) (record.Entry, error) {
+	_, raw, err := l.repo.Manifest(ctx, record.TipTag(l.alias))
+	if errors.Is(err, errdef.ErrNotFound) {
+		return record.Entry{}, nil
+	}
+	if err != nil {
+		return record.Entry{}, fmt.Errorf("read log of %s: %w", l.alias, err)
+	}
+	e, err := record.ParseEntry(raw)
+	switch {
+	case err != nil:
+		done.Notes = append(done.Notes, fmt.Sprintf("the log of %s ends with something else than an entry: %v", l.alias, err))
+		return record.Entry{}, nil
+	case e.Alias != l.alias:
+		done.Notes = append(done.Notes, fmt.Sprintf("the log of %s ends with an entry of another one, %.128q", l.alias, e.Alias))
+		return record.Entry{}, nil
+	case e.To.String() != done.From:
+		done.Notes = append(done.Notes, fmt.Sprintf("the log of %s ends at %s, and %s was at %s: it was moved without the log, or a move did not finish",
+			l.alias, orNone(e.To.String()), l.alias, orNone(done.From)))
+	}
+	return e, nil
+}
+
+// newest reads the entries with the highest number. It costs no request where that
+// is the tip alone.
+func (l *aliasLog) newest(ctx context.Context, tags []entryTag, tip record.Entry, done *Move) ([]record.Entry, error) {
+	for looked := 0; looked < len(tags); {
+		if looked > maxLogEntries {
+			return nil, fmt.Errorf("write log of %s: more than %d tags are no entries of it, such as %s: remove them: %w", l.alias, maxLogEntries, tags[0].tag, errdef.ErrSizeExceedsLimit)
 		}
-		if tip.Digest != "" && strings.HasPrefix(tip.Digest.Encoded(), k.hex) {
-			continue // it is known by its whole digest
+		group := newestTags(tags[looked:], looked > 0)
+		looked += len(group)
+		var found []record.Entry
+		unread := slices.DeleteFunc(group, func(k entryTag) bool {
+			return tip.Digest != "" && k.seq == tip.Seq && strings.HasPrefix(tip.Digest.Encoded(), k.hex)
+		})
+		if len(unread) < len(group) {
+			found = append(found, tip)
 		}
-		desc, err := l.repo.Resolve(ctx, k.tag)
-		if errors.Is(err, errdef.ErrNotFound) {
-			return nil, fmt.Errorf("tag %s: another writer is moving it at this moment: %w", l.alias, ErrConflict)
-		}
+		read, bad, err := readEntries(ctx, l.repo, l.alias, unread)
 		if err != nil {
 			return nil, fmt.Errorf("read log of %s: %w", l.alias, err)
 		}
-		if !slices.Contains(heads, desc.Digest) {
-			heads = append(heads, desc.Digest)
+		done.Notes = append(done.Notes, bad[:min(len(bad), maxLogHeads)]...)
+		if found = append(found, read...); len(found) > 0 {
+			highest := slices.MaxFunc(found, func(a, b record.Entry) int { return cmp.Compare(a.Seq, b.Seq) }).Seq
+			return slices.DeleteFunc(found, func(e record.Entry) bool { return e.Seq != highest }), nil
 		}
 	}
-	return heads, nil
+	return nil, nil
+}
+
+// newestTags copies those with the highest number, and with more also the next, many
+// at once.
+func newestTags(tags []entryTag, more bool) []entryTag {
+	n := 1
+	if more {
+		n = min(logWorkers, len(tags))
+	}
+	for n < len(tags) && n < 4*logWorkers && tags[n].seq == tags[n-1].seq {
+		n++
+	}
+	return slices.Clone(tags[:n])
 }
 
 func orNone(digest string) string {
@@ -172,11 +257,11 @@ func orNone(digest string) string {
 
 // alone looks whether somebody else wrote to the log meanwhile.
 func (l *aliasLog) alone(ctx context.Context, done *Move) error {
-	after, err := entryTags(ctx, l.repo, l.alias)
+	after, strays, err := entryTags(ctx, l.repo, l.alias)
 	if err != nil {
 		return err
 	}
-	for _, e := range after {
+	for _, e := range slices.Concat(after, strays) {
 		if e.tag != l.own && !slices.Contains(l.known, e) {
 			return fmt.Errorf("tag %s: another writer moved it while it was set to %s; both moves are in its log: %w", l.alias, done.To, ErrConflict)
 		}
@@ -188,7 +273,7 @@ func (l *aliasLog) alone(ctx context.Context, done *Move) error {
 // newer than since, if that is not zero, and no more than limit entries, if that is
 // not zero. It costs a request for every page of tags, and one for an entry.
 func readLog(ctx context.Context, repo *remote.Repository, alias string, since time.Time, limit int) (record.Log, error) {
-	tags, err := entryTags(ctx, repo, alias)
+	tags, strays, err := entryTags(ctx, repo, alias)
 	if err != nil {
 		return record.Log{}, err
 	}
@@ -196,7 +281,7 @@ func readLog(ctx context.Context, repo *remote.Repository, alias string, since t
 		limit = maxLogEntries
 	}
 	var entries []record.Entry
-	var problems []string
+	problems := aboutStrays(strays)
 	first := 1
 	for batch := range slices.Chunk(tags, logWorkers) {
 		if len(entries) >= limit {
@@ -249,7 +334,7 @@ func readEntries(ctx context.Context, repo *remote.Repository, alias string, tag
 			}
 			e, err := record.ParseEntry(raw)
 			if err != nil || e.Alias != alias || e.Seq != tag.seq || !strings.HasPrefix(desc.Digest.Encoded(), tag.hex) {
-				bad[i] = fmt.Sprintf("tag %s is no entry of this log", tag.tag)
+				bad[i] = fmt.Sprintf("tag %s is no entry of this log: remove it", tag.tag)
 				return nil
 			}
 			e.Digest = desc.Digest
