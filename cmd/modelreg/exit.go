@@ -201,8 +201,8 @@ func hint(err error) string {
 	if errors.Is(err, hub.ErrBrokenLog) {
 		return "somebody moved the alias with another tool, or removed entries; \"modelreg resolve --at\" tells what the log says all the same"
 	}
-	if errors.Is(err, hub.ErrImmutable) {
-		return "give the version another tag; \"modelreg repo show REPOSITORY\" lists what is immutable there"
+	if rule, ok := errors.AsType[*hub.RuleError](err); ok {
+		return ruleHint(rule)
 	}
 	if edited, ok := errors.AsType[*artifact.EditedError](err); ok {
 		return fmt.Sprintf("\"modelreg status %s\" lists them: push them or put them away, or replace them with --force", ui.Clean(edited.Dir))
@@ -242,7 +242,52 @@ func hint(err error) string {
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return "use another --listen address; port 0 takes a free one"
 	}
+	if missing, ok := errors.AsType[*hub.MissingError](err); ok {
+		return missingHint(missing)
+	}
 	return ""
+}
+
+// ruleHint tells what can be done about a tag that the record of its repository
+// keeps where it is.
+func ruleHint(e *hub.RuleError) string {
+	if errors.Is(e, hub.ErrImmutable) {
+		return fmt.Sprintf("give the version another tag; \"modelreg repo show %s\" lists what is immutable there", e.Repository)
+	}
+	return fmt.Sprintf("\"modelreg tag delete %s:%s --force\" deletes it, and its log says so; \"modelreg repo protect %s GLOB --remove\" makes it a tag like others",
+		e.Repository, e.Tag, e.Repository)
+}
+
+// missingHint tells where else to look for what is not there.
+func missingHint(e *hub.MissingError) string {
+	switch e.What {
+	case hub.MissingDefault:
+		return fmt.Sprintf("it has %s: name one, as in %s:%s; \"modelreg repo set %s --default-branch %s\" says what %[2]s alone means",
+			orMore(e.Tags), e.Repository, e.Tags[0], e.Repository, e.Tags[0])
+	case hub.MissingAlias:
+		return fmt.Sprintf("is it %s? --create makes %s, a tag whose moves are not logged; \"modelreg repo protect %s %s\" has them logged", orList(e.Tags), e.Tag, e.Repository, e.Tag)
+	case hub.MissingLog:
+		return fmt.Sprintf("\"modelreg repo protect %s %s\" has its moves logged from then on; \"modelreg log %s\" shows its versions", e.Repository, e.Tag, e.Reference)
+	case hub.MissingPast:
+		return fmt.Sprintf("\"modelreg tag log %s\" shows since when its log is kept, and where it was", e.Reference)
+	case hub.MissingHistory:
+		return fmt.Sprintf("\"modelreg log %s\" shows how far its history goes", e.Reference)
+	case hub.MissingBOM:
+		return fmt.Sprintf("\"modelreg bom attach %s\" makes one and attaches it", e.Reference)
+	case hub.MissingStatement:
+		return fmt.Sprintf("\"modelreg eval list %s\" lists what was stated", e.Reference)
+	case hub.MissingFile:
+		return fmt.Sprintf("\"modelreg ls %s\" lists its files", e.Reference)
+	}
+	return fmt.Sprintf("\"modelreg ls %s\" lists versions; without a login a private repository may look absent", e.Repository)
+}
+
+// orMore lists tags that may not be all there are.
+func orMore(tags []string) string {
+	if len(tags) > 1 {
+		return strings.Join(tags, ", ")
+	}
+	return "the tag " + tags[0]
 }
 
 // accessHint tells how to get at a model on another hub.

@@ -110,6 +110,39 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
+// What is not there is told with what to run next, filled in.
+func TestHintsOfWhatIsMissing(t *testing.T) {
+	tests := map[string]struct {
+		missing hub.MissingError
+		want    string
+	}{
+		"version":     {hub.MissingError{Repository: "r.io/m"}, `"modelreg ls r.io/m"`},
+		"no default":  {hub.MissingError{What: hub.MissingDefault, Repository: "r.io/m", Tags: []string{"dev", "main"}}, "it has dev, main: name one, as in r.io/m:dev;"},
+		"no default,": {hub.MissingError{What: hub.MissingDefault, Repository: "r.io/m", Tags: []string{"dev"}}, `it has the tag dev: name one, as in r.io/m:dev; "modelreg repo set r.io/m --default-branch dev"`},
+		"alias":       {hub.MissingError{What: hub.MissingAlias, Repository: "r.io/m", Tag: "prdo", Tags: []string{"prod", "staging"}}, "is it prod or staging? --create makes prdo"},
+		"log":         {hub.MissingError{What: hub.MissingLog, Repository: "r.io/m", Tag: "main"}, `"modelreg repo protect r.io/m main"`},
+		"past":        {hub.MissingError{What: hub.MissingPast, Reference: "r.io/m:prod"}, `"modelreg tag log r.io/m:prod"`},
+		"history":     {hub.MissingError{What: hub.MissingHistory, Reference: "r.io/m:main"}, `"modelreg log r.io/m:main"`},
+		"bom":         {hub.MissingError{What: hub.MissingBOM, Reference: "r.io/m:v1"}, `"modelreg bom attach r.io/m:v1"`},
+		"statement":   {hub.MissingError{What: hub.MissingStatement, Reference: "r.io/m:v1"}, `"modelreg eval list r.io/m:v1"`},
+		"file":        {hub.MissingError{What: hub.MissingFile, Reference: "r.io/m:v1"}, `"modelreg ls r.io/m:v1"`},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			tt.missing.Err = errdef.ErrNotFound
+			got := explain(fmt.Errorf("do it: %w", &tt.missing))
+			if got.Code != exitNotFound || !strings.Contains(got.Hint, tt.want) {
+				t.Errorf("exits with %d, hint %q, want %q in it", got.Code, got.Hint, tt.want)
+			}
+		})
+	}
+	// What tells more has its own.
+	err := fmt.Errorf("%w: %w", &hub.MissingError{Err: errdef.ErrNotFound}, lock.ErrNoFile)
+	if got := explain(err); !strings.Contains(got.Hint, "lock add") {
+		t.Errorf("hint = %q", got.Hint)
+	}
+}
+
 // A code belongs to one kind, and "help exit-codes" explains each once.
 func TestExitCodesAreExplained(t *testing.T) {
 	help := newExitCodes().Long

@@ -31,6 +31,7 @@ func (a *app) trustOf(ctx context.Context, f trustFlags) (*signing.Trust, error)
 type promoteFlags struct {
 	moveFlags
 	to, verifier     string
+	create           bool
 	keys             []string
 	identity, issuer string
 }
@@ -43,6 +44,9 @@ func newPromote(a *app) *cobra.Command {
 		Long: `Let ALIAS lead to the version that REF resolves to. ALIAS is a tag of the same
 repository, such as prod, or a whole reference in another one. Then the version is copied
 there first, with all that is attached to it, and verified there.
+
+Where the record of the repository protects aliases ("modelreg repo protect"), ALIAS is
+one of them, or a tag that is there: another is taken for a slip (exit 3) without --create.
 
 Policies (--policy, the configuration) are asked about the version under the name of the
 alias; --signed-by and --signed-by-identity name who must have signed it besides. What
@@ -59,6 +63,7 @@ entry in the log of a protected alias is signed.`,
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&f.to, "to", "", "the `ALIAS`: a tag, or HOST/ORG/MODEL:TAG")
+	fl.BoolVar(&f.create, "create", false, "make a tag that is not there, where the record protects others")
 	fl.StringArrayVar(&f.keys, "signed-by", nil, "public key `FILE` that must have signed the version (repeatable: one is enough)")
 	fl.StringVar(&f.identity, "signed-by-identity", "", "or a certificate issued to `WHO`")
 	fl.StringVar(&f.issuer, "signed-by-issuer", "", "and only if `URL` is the provider that vouched for them")
@@ -81,7 +86,7 @@ func (a *app) promote(cmd *cobra.Command, arg string, f promoteFlags) error {
 	if err != nil {
 		return err
 	}
-	opts := hub.PromoteOptions{Message: f.message, Author: f.author, Verifier: f.verifier}
+	opts := hub.PromoteOptions{Message: f.message, Author: f.author, Verifier: f.verifier, Create: f.create}
 	who := trustFlags{keys: f.keys, issuer: f.issuer}
 	if f.identity != "" {
 		who.identities = []string{f.identity}
@@ -126,6 +131,9 @@ func (a *app) tellPromotion(res *hub.PromoteResult) {
 	}
 	if !res.Move.Changed {
 		a.printer.Note("%s is there already", res.Move.Tag)
+	}
+	if res.Move.Changed && res.Move.Logged == "" {
+		a.printer.Note("%s: from %s to %s; no log is kept of it", res.Move.Tag, place(res.Move.From), place(res.Move.To))
 	}
 	a.tellMove(res.Move)
 }

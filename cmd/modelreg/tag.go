@@ -167,12 +167,14 @@ func tagRules(t hub.TagInfo) []string {
 
 func newTagDelete(a *app) *cobra.Command {
 	var f moveFlags
+	var force bool
 	cmd := &cobra.Command{
 		Use:   "delete REF",
 		Short: "Remove a tag, and keep its version",
 		Long: `Remove the tag that REF names. The version stays, and can be had by its digest: a tag of
-its own holds it. A tag that the record makes immutable is not removed (exit 4), and the
-removal of a protected alias is logged. Some registries remove no tags.`,
+its own holds it. A tag that the record of the repository makes immutable is not removed
+(exit 4). Nor is a protected alias, without --force; then its log says that it was. Some
+registries remove no tags.`,
 		Example:           "  modelreg tag delete ghcr.io/acme/support:canary",
 		Args:              exactArgs(1),
 		ValidArgsFunction: positions(a.references),
@@ -185,6 +187,7 @@ removal of a protected alias is logged. Some registries remove no tags.`,
 			if err != nil {
 				return err
 			}
+			opts.Force = force
 			res, err := h.Untag(cmd.Context(), r, opts)
 			if err != nil {
 				return err
@@ -193,6 +196,7 @@ removal of a protected alias is logged. Some registries remove no tags.`,
 			return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, spoken(res.Reference)) })
 		},
 	}
+	cmd.Flags().BoolVar(&force, "force", false, "delete a protected alias, too")
 	f.add(cmd)
 	return cmd
 }

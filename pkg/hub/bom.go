@@ -352,5 +352,5 @@ func readBill(ctx context.Context, t *target, d ocispec.Descriptor, trust *signi
 
 // NoBOM is the error of a version without a bill of materials.
 func NoBOM(reference string) error {
-	return fmt.Errorf("bill of materials of %s: none is attached: %w", reference, errdef.ErrNotFound)
+	return &MissingError{What: MissingBOM, Reference: reference, Err: fmt.Errorf("bill of materials of %s: none is attached: %w", reference, errdef.ErrNotFound)}
 }

@@ -178,8 +178,11 @@ func (h *Hub) branchTip(ctx context.Context, r ref.Reference, name string) (*tar
 	if err != nil {
 		return nil, "", err
 	}
-	if rules.IsImmutable(encoded[0]) || rules.IsProtected(encoded[0]) {
-		return nil, "", fmt.Errorf("branch %s of %s: the repository's record protects it: %w", name, t.ref.Name(), ErrImmutable)
+	switch {
+	case rules.IsImmutable(encoded[0]):
+		return nil, "", ruled(ErrImmutable, t, encoded[0], t.desc.Digest)
+	case rules.IsProtected(encoded[0]):
+		return nil, "", ruled(ErrProtected, t, encoded[0], t.desc.Digest)
 	}
 	return t, encoded[0], h.hold(ctx, t)
 }

@@ -36,7 +36,7 @@ func (h *Hub) Cat(ctx context.Context, r ref.Reference, path string, w io.Writer
 	}
 	f, _, err := a.OpenFile(ctx, t.repo, path)
 	if err != nil {
-		return fmt.Errorf("read %s of %s: %w", path, t.ref, err)
+		return missing(MissingFile, t.ref, fmt.Errorf("read %s of %s: %w", path, t.ref, err))
 	}
 	defer f.Close()
 	if err := copyTo(w, f); err != nil {
@@ -65,7 +65,7 @@ func (h *Hub) CatRange(ctx context.Context, r ref.Reference, path string, part R
 		err = h.catPart(t, f, path, part, w)
 	}
 	if err != nil {
-		return fmt.Errorf("read %s of %s: %w", path, t.ref, err)
+		return missing(MissingFile, t.ref, fmt.Errorf("read %s of %s: %w", path, t.ref, err))
 	}
 	return nil
 }

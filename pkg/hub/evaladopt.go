@@ -43,7 +43,7 @@ func (h *Hub) AdoptEvaluation(ctx context.Context, r ref.Reference, statement st
 	}
 	of, err := pickStatement(all.Evaluations, statement)
 	if err != nil {
-		return nil, fmt.Errorf("adopt a result of %s: %w", t.ref, err)
+		return nil, missing(MissingStatement, t.ref, fmt.Errorf("adopt a result of %s: %w", t.ref, err))
 	}
 	list := slices.DeleteFunc(all.Evaluations, func(e Evaluation) bool { return e.Statement != of })
 	res := &AdoptResult{Reference: t.ref.String(), Digest: t.desc.Digest.String(), Statement: of, Repository: list[0].Repository}

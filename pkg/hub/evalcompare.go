@@ -2,10 +2,12 @@ package hub
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
+	"oras.land/oras-go/v2/errdef"
 
 	"github.com/modelreg/modelreg/pkg/diff"
 	"github.com/modelreg/modelreg/pkg/eval"
@@ -156,6 +158,9 @@ func (e *Evaluations) vouched() []Evaluation {
 // of that.
 func (e *Evaluations) Pick(statement string) error {
 	of, err := pickStatement(e.Evaluations, statement)
+	if errors.Is(err, errdef.ErrNotFound) {
+		return &MissingError{What: MissingStatement, Reference: e.Reference, Err: err}
+	}
 	if err != nil {
 		return err
 	}

@@ -132,7 +132,7 @@ func (h *Hub) Dispute(ctx context.Context, r ref.Reference, statement, reason st
 	}
 	of, err := pickStatement(all.Evaluations, statement)
 	if err != nil {
-		return nil, fmt.Errorf("dispute a result of %s: %w", t.ref, err)
+		return nil, missing(MissingStatement, t.ref, fmt.Errorf("dispute a result of %s: %w", t.ref, err))
 	}
 	raw, err := json.Marshal(struct {
 		Statement digest.Digest `json:"statement"`
@@ -144,7 +144,7 @@ func (h *Hub) Dispute(ctx context.Context, r ref.Reference, statement, reason st
 	about := signing.Target{Repository: t.ref.Name(), Descriptor: t.desc}
 	made, err := signing.Attest(ctx, t.repo, about, opts.Signer, signing.Predicate{Type: disputeType, Raw: raw}, signing.AttestOptions{})
 	if err != nil {
-		return nil, fmt.Errorf("dispute a result of %s: %w", t.ref, err)
+		return nil, missing(MissingStatement, t.ref, fmt.Errorf("dispute a result of %s: %w", t.ref, err))
 	}
 	res := &DisputeResult{Reference: t.ref.String(), Digest: t.desc.Digest.String(), Statement: of}
 	if made.Digest != "" {

@@ -226,11 +226,12 @@ func (h *Hub) lookUp(ctx context.Context, repo, names *remote.Repository, r ref.
 	if r.Tag == ref.Head {
 		r.Tag = ""
 	}
-	name := r.Tag
+	name, named := r.Tag, true
 	switch {
 	case r.Digest != "":
 		name = r.Digest.String()
 	case name == "":
+		named = false
 		if r.Tag, err = h.defaultTag(ctx, repo); err != nil {
 			return nil, err
 		}
@@ -238,7 +239,11 @@ func (h *Hub) lookUp(ctx context.Context, repo, names *remote.Repository, r ref.
 	}
 	desc, raw, err := names.Manifest(ctx, name)
 	if err != nil {
-		return nil, lost(ctx, repo, r, fmt.Errorf("resolve %s: %w", r, err))
+		err = fmt.Errorf("resolve %s: %w", r, err)
+		if !named {
+			return nil, noDefault(ctx, repo, r, err)
+		}
+		return nil, lost(ctx, repo, r, missing(MissingVersion, r, err))
 	}
 	if err := goneError(r, raw); err != nil {
 		return nil, err
@@ -318,7 +323,7 @@ func expand(ctx context.Context, repo *remote.Repository, r ref.Reference) (ref.
 	}
 	switch len(found) {
 	case 0:
-		return r, fmt.Errorf("look up digest %s in %s: no tagged version starts with it: %w", r.Prefix, r.Name(), errdef.ErrNotFound)
+		return r, missing(MissingVersion, r, fmt.Errorf("look up digest %s in %s: no tagged version starts with it: %w", r.Prefix, r.Name(), errdef.ErrNotFound))
 	case 1:
 		for d := range found {
 			r.Digest, r.Prefix = d, ""

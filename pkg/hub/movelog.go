@@ -355,14 +355,15 @@ func (h *Hub) protectedAt(ctx context.Context, t *target, at time.Time) (digest.
 	if err != nil || t.ref.Tag == "" || !r.IsProtected(t.ref.Tag) {
 		return "", false, err
 	}
-	return h.aliasAt(ctx, t.repo, t.ref.Tag, at)
+	return h.aliasAt(ctx, t, at)
 }
 
-// aliasAt tells where a tag was at a time, by its log. False means that no log is
+// aliasAt tells where the tag of t was at a time, by its log. False means that no log is
 // kept of it. A time before the log begins, or at which the tag was not there,
 // wraps errdef.ErrNotFound.
-func (h *Hub) aliasAt(ctx context.Context, repo *remote.Repository, tag string, at time.Time) (digest.Digest, bool, error) {
-	log, err := readLog(ctx, repo, tag, at, 0)
+func (h *Hub) aliasAt(ctx context.Context, t *target, at time.Time) (digest.Digest, bool, error) {
+	tag := t.ref.Tag
+	log, err := readLog(ctx, t.repo, tag, at, 0)
 	if err != nil {
 		return "", false, err
 	}
@@ -370,15 +371,15 @@ func (h *Hub) aliasAt(ctx context.Context, repo *remote.Repository, tag string, 
 		return "", false, nil
 	}
 	for _, p := range log.Problems {
-		h.warn("%s: log of %s: %s", repo.Name(), tag, p)
+		h.warn("%s: log of %s: %s", t.repo.Name(), tag, p)
 	}
 	e, ok := log.At(at)
 	switch {
 	case !ok:
 		oldest := log.Entries[len(log.Entries)-1]
-		return "", true, fmt.Errorf("%s at %s: its log begins at %s: %w", tag, at.Format(time.RFC3339), oldest.Time.Format(time.RFC3339), errdef.ErrNotFound)
+		return "", true, missing(MissingPast, t.ref.WithTag(tag), fmt.Errorf("%s at %s: its log begins at %s: %w", tag, at.Format(time.RFC3339), oldest.Time.Format(time.RFC3339), errdef.ErrNotFound))
 	case e.To == "":
-		return "", true, fmt.Errorf("%s at %s: it had been deleted at %s: %w", tag, at.Format(time.RFC3339), e.Time.Format(time.RFC3339), errdef.ErrNotFound)
+		return "", true, missing(MissingPast, t.ref.WithTag(tag), fmt.Errorf("%s at %s: it had been deleted at %s: %w", tag, at.Format(time.RFC3339), e.Time.Format(time.RFC3339), errdef.ErrNotFound))
 	}
 	return e.To, true, nil
 }

@@ -10,12 +10,36 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2/errdef"
 
+	"github.com/modelreg/modelreg/pkg/ref"
 	"github.com/modelreg/modelreg/pkg/signing"
 )
 
-// ErrImmutable says that a tag is set already and, by the record of its
-// repository, is never moved or deleted. It wraps [ErrConflict].
-var ErrImmutable = fmt.Errorf("immutable: %w", ErrConflict)
+var (
+	// ErrImmutable says that a tag is set already and, by the record of its
+	// repository, is never moved or deleted. It wraps [ErrConflict].
+	ErrImmutable = fmt.Errorf("immutable: %w", ErrConflict)
+
+	// ErrProtected says that a tag is, by the record of its repository, an alias
+	// that is not deleted like others. It wraps [ErrConflict].
+	ErrProtected = fmt.Errorf("protected: %w", ErrConflict)
+)
+
+// A RuleError is a tag that stays where it is, by the record of its repository. It
+// wraps [ErrImmutable] or [ErrProtected].
+type RuleError struct {
+	Repository string // host/name
+	Tag        string // as people write it
+	Digest     string // where it is
+	Err        error
+}
+
+// Error implements error.
+func (e *RuleError) Error() string {
+	return fmt.Sprintf("tag %s of %s is %v: it stays at %s", e.Tag, e.Repository, e.Err, e.Digest)
+}
+
+// Unwrap returns which rule it is.
+func (e *RuleError) Unwrap() error { return e.Err }
 
 // A moving says how a tag is to be set. The zero value sets it as far as the
 // record of the repository allows.
@@ -76,7 +100,7 @@ func (h *Hub) moveTo(ctx context.Context, t *target, tag string, m moving) (*Mov
 		return nil, err
 	}
 	if now.Digest != "" && rules.IsImmutable(tag) {
-		return nil, immutable(t, tag, now.Digest)
+		return nil, ruled(ErrImmutable, t, tag, now.Digest)
 	}
 	if m.before != nil {
 		if err := m.before(ctx, now); err != nil {
@@ -106,6 +130,6 @@ func replaceTag(ctx context.Context, repo tagger, tag string, was digest.Digest,
 	return writeTag(ctx, repo, now.Digest, desc, tag)
 }
 
-func immutable(t *target, tag string, now digest.Digest) error {
-	return fmt.Errorf("tag %s of %s is %w: it stays at %s", tag, t.ref.Name(), ErrImmutable, now)
+func ruled(by error, t *target, tag string, now digest.Digest) error {
+	return &RuleError{Repository: t.ref.Name(), Tag: ref.DecodeBranch(tag), Digest: now.String(), Err: by}
 }

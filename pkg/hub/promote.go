@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -35,6 +36,10 @@ type PromoteOptions struct {
 
 	// Message and Author go into the alias's log.
 	Message, Author string
+
+	// Create makes the alias where the record of its repository protects others,
+	// and this one is neither among them nor there.
+	Create bool
 
 	// Verifier is the URI of who verified, for the summary. Empty means
 	// [DefaultVerifier].
@@ -80,6 +85,11 @@ func (h *Hub) Promote(ctx context.Context, src, dst ref.Reference, opts PromoteO
 	if t.isLayout() {
 		return nil, fmt.Errorf("%w: promote %s: copy it to a registry first", ErrUsage, src)
 	}
+	if !opts.Create {
+		if err := h.meant(ctx, dst); err != nil {
+			return nil, err
+		}
+	}
 	if err := h.heed(ctx, src, t, opts.Trust); err != nil {
 		return nil, err
 	}
@@ -107,6 +117,29 @@ func (h *Hub) Promote(ctx context.Context, src, dst ref.Reference, opts PromoteO
 		res.Move = *move
 	}
 	return res, err
+}
+
+// meant is an error for a tag that may be a slip: where the record of the repository
+// names aliases or releases, one that it does not name and that is not there.
+func (h *Hub) meant(ctx context.Context, dst ref.Reference) error {
+	repo, err := h.repository(dst)
+	if err != nil {
+		return err
+	}
+	rules, err := h.record(ctx, repo)
+	if err != nil || len(rules.Protected) == 0 || rules.IsProtected(dst.Tag) || rules.IsImmutable(dst.Tag) {
+		return err
+	}
+	_, err = repo.Resolve(ctx, dst.Tag)
+	if !errors.Is(err, errdef.ErrNotFound) {
+		return err
+	}
+	known := rules.Protected[:min(len(rules.Protected), maxOffered)]
+	return &MissingError{
+		What: MissingAlias, Repository: dst.Name(), Reference: asTyped(dst), Tag: ref.DecodeBranch(dst.Tag), Tags: known,
+		Err: fmt.Errorf("promote to %s: there is no such tag, and it is none of those that the record protects (%s): %w",
+			asTyped(dst), strings.Join(known, ", "), errdef.ErrNotFound),
+	}
 }
 
 // promoteCopy brings a version to the repository of dst, without a tag there.
@@ -222,7 +255,7 @@ func (h *Hub) Rollback(ctx context.Context, r ref.Reference, opts RollbackOption
 		return nil, err
 	}
 	if len(log.Entries) == 0 {
-		return nil, fmt.Errorf("roll back %s: nobody logged where it was: %w: %w", r, errNoLog, errdef.ErrNotFound)
+		return nil, missing(MissingLog, r, fmt.Errorf("roll back %s: nobody logged where it was: %w: %w", asTyped(r), errNoLog, errdef.ErrNotFound))
 	}
 	now, err := repo.Resolve(ctx, r.Tag)
 	if err != nil && !errors.Is(err, errdef.ErrNotFound) {
@@ -278,7 +311,7 @@ func before(log record.Log, now digest.Digest) []digest.Digest {
 // earlier finds the first of some versions that may be gone back to.
 func (h *Hub) earlier(ctx context.Context, r ref.Reference, places []digest.Digest, opts RollbackOptions, res *RollbackResult) (*target, error) {
 	if len(places) == 0 {
-		return nil, fmt.Errorf("it was never anywhere else: %w", errdef.ErrNotFound)
+		return nil, missing(MissingPast, r, fmt.Errorf("it was never anywhere else: %w", errdef.ErrNotFound))
 	}
 	var refused error
 	for _, d := range places {

@@ -46,7 +46,7 @@ func TestWhereAnAliasWas(t *testing.T) {
 	d := w.released(2)
 	w.promote("org/m:v1", may3, hub.PromoteOptions{Message: "first"})
 	w.promote("org/m:v2", may3.Add(time.Hour), hub.PromoteOptions{Message: "second", Author: "me"})
-	if _, err := w.Untag(t.Context(), w.ref("org/m:prod"), hub.TagOptions{}); err != nil {
+	if _, err := w.Untag(t.Context(), w.ref("org/m:prod"), hub.TagOptions{Force: true}); err != nil {
 		t.Fatal(err)
 	}
 	if got := w.digestOf("org/m", "prod"); got != "" {
@@ -254,6 +254,50 @@ func TestPromoteToAnotherRepository(t *testing.T) {
 	wantErr(t, err, policy.ErrYanked)
 }
 
+// A slip of the name makes no alias, before anything is copied.
+func TestPromoteToASlip(t *testing.T) {
+	w := newWorld(t)
+	d := w.released(1)
+	w.push("org/live:v0", "older")
+	if _, err := w.SetRecord(t.Context(), w.ref("org/live"), nil, func(r *record.Record) error {
+		r.Protected, r.Immutable = []string{"prod", "edge-*"}, []string{"v*"}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	tests := map[string]struct {
+		to   string
+		opts hub.PromoteOptions
+		fine bool
+	}{
+		"here":            {to: "org/m:prdo"},
+		"there":           {to: "org/live:prdo"},
+		"on purpose":      {to: "org/live:canary", opts: hub.PromoteOptions{Create: true}, fine: true},
+		"by a pattern":    {to: "org/live:edge-1", fine: true},
+		"a release":       {to: "org/live:v1", fine: true},
+		"nothing is said": {to: "org/other:prdo", fine: true},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			dst := w.ref(tt.to)
+			_, err := w.Promote(t.Context(), w.ref("org/m:v1"), dst, tt.opts)
+			if tt.fine {
+				if err != nil || w.digestOf(dst.Repository, dst.Tag) != d[0] {
+					t.Errorf("Promote = %v", err)
+				}
+				return
+			}
+			wantErr(t, err, errdef.ErrNotFound)
+			if e, ok := errors.AsType[*hub.MissingError](err); !ok || e.What != hub.MissingAlias || e.Tag != "prdo" || e.Tags[0] != "prod" {
+				t.Errorf("error = %#v, want one that names what is protected", err)
+			}
+			if w.digestOf(dst.Repository, "prdo") != "" {
+				t.Error("the tag is there")
+			}
+		})
+	}
+}
+
 func TestSetTags(t *testing.T) {
 	w := newWorld(t)
 	d := w.released(2)
@@ -284,6 +328,12 @@ func TestSetTags(t *testing.T) {
 	}
 	w.says(func(r *record.Record) { r.Immutable = []string{"v*"} })
 	_, err = w.Untag(t.Context(), w.ref("org/m:v1"), hub.TagOptions{})
+	wantErr(t, err, hub.ErrImmutable)
+	_, err = w.Untag(t.Context(), w.ref("org/m:canary"), hub.TagOptions{})
+	wantErr(t, err, hub.ErrProtected)
+	_, err = w.DeleteBranch(t.Context(), w.ref("org/m"), "canary")
+	wantErr(t, err, hub.ErrProtected)
+	_, err = w.RenameBranch(t.Context(), w.ref("org/m"), "v1", "v9")
 	wantErr(t, err, hub.ErrImmutable)
 	_, err = w.Untag(t.Context(), w.ref("org/m:none"), hub.TagOptions{})
 	wantErr(t, err, errdef.ErrNotFound)

@@ -46,7 +46,7 @@ func (h *Hub) revision(ctx context.Context, repo, names *remote.Repository, r re
 			}
 		}
 		if err != nil {
-			return r, fmt.Errorf("resolve %s: %w", r, err)
+			return r, missing(MissingHistory, r, fmt.Errorf("resolve %s: %w", r, err))
 		}
 	}
 	return r.WithDigest(at), nil

@@ -26,6 +26,9 @@ type TagOptions struct {
 	// Protect makes the tags aliases whose moves are logged, from this one on.
 	Protect bool
 
+	// Force lets [Hub.Untag] delete a protected alias. Its log says so.
+	Force bool
+
 	// Message and Author go into the logs of aliases, and Signer signs these
 	// entries unless it is nil.
 	Message, Author string
@@ -109,7 +112,8 @@ type UntagResult struct {
 	Move      Move   `json:"move"`
 }
 
-// Untag removes the tag of r. The version stays: a tag of its own holds it.
+// Untag removes the tag of r. The version stays: a tag of its own holds it. A tag
+// that the record does not let go is a [*RuleError].
 func (h *Hub) Untag(ctx context.Context, r ref.Reference, opts TagOptions) (*UntagResult, error) {
 	if r.Tag == "" || r.Digest != "" || r.Prefix != "" || r.Range != "" || r.Revision != "" {
 		return nil, fmt.Errorf("%w: delete tag of %s: name the tag alone", ErrUsage, r)
@@ -123,29 +127,32 @@ func (h *Hub) Untag(ctx context.Context, r ref.Reference, opts TagOptions) (*Unt
 	}
 	desc, err := repo.Resolve(ctx, r.Tag)
 	if err != nil {
-		return nil, fmt.Errorf("delete tag of %s: %w", r, err)
+		return nil, missing(MissingVersion, r, fmt.Errorf("delete tag of %s: %w", asTyped(r), err))
 	}
 	t := &target{repo: repo, ref: r.WithDigest(desc.Digest), desc: desc, signed: desc}
 	rules, err := h.record(ctx, repo)
 	if err != nil {
 		return nil, err
 	}
-	if rules.IsImmutable(r.Tag) {
-		return nil, immutable(t, r.Tag, desc.Digest)
+	logged := rules.IsProtected(r.Tag)
+	switch {
+	case rules.IsImmutable(r.Tag):
+		return nil, ruled(ErrImmutable, t, r.Tag, desc.Digest)
+	case logged && !opts.Force:
+		return nil, ruled(ErrProtected, t, r.Tag, desc.Digest)
 	}
 	if err := h.hold(ctx, t); err != nil {
 		return nil, err
 	}
 	res := &UntagResult{Reference: t.ref.String(), Digest: desc.Digest.String(), Move: Move{Tag: r.Tag, From: desc.Digest.String()}}
 	log := aliasLog{h: h, repo: repo, alias: r.Tag}
-	logged := rules.IsProtected(r.Tag)
 	if logged {
 		if err := log.write(ctx, opts.moving(), &res.Move); err != nil {
 			return nil, err
 		}
 	}
 	if err := repo.Untag(ctx, r.Tag); err != nil {
-		return nil, fmt.Errorf("delete tag %s: %w", r, err)
+		return nil, fmt.Errorf("delete tag %s: %w", asTyped(r), err)
 	}
 	res.Move.Changed = true
 	if logged {
@@ -238,7 +245,7 @@ func (h *Hub) AliasLog(ctx context.Context, r ref.Reference, trust *signing.Trus
 		return nil, err
 	}
 	if len(log.Entries) == 0 && len(log.Problems) == 0 {
-		return nil, fmt.Errorf("log of %s: %w: %w", r, errNoLog, errdef.ErrNotFound)
+		return nil, missing(MissingLog, r, fmt.Errorf("log of %s: %w: %w", asTyped(r), errNoLog, errdef.ErrNotFound))
 	}
 	res := &AliasLog{Reference: r.String(), Entries: make([]LogEntry, len(log.Entries)), Whole: log.Whole, Problems: append([]string{}, log.Problems...)}
 	g, gctx := errgroup.WithContext(ctx)

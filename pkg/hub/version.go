@@ -57,7 +57,7 @@ func (h *Hub) highest(ctx context.Context, repo *remote.Repository, r ref.Refere
 	if first != nil {
 		return r, first
 	}
-	return r, fmt.Errorf("resolve %s: no tag is a version in the range: %w", r, errdef.ErrNotFound)
+	return r, missing(MissingVersion, r, fmt.Errorf("resolve %s: no tag is a version in the range: %w", r, errdef.ErrNotFound))
 }
 
 // maxYanked bounds the versions in a range that are passed over.
