@@ -118,7 +118,7 @@ func statusLine(s *hub.State) string {
 	if s.Signer != nil {
 		line += " (" + signedBy(*s.Signer) + ")"
 	} else if s.State != record.Active {
-		line += " (by whom is not verified: the repository names no publishers)"
+		line += " (by whom is not verified)"
 	}
 	if s.Ignored > 0 {
 		line += fmt.Sprintf("; %d statements by others do not count", s.Ignored)

@@ -103,6 +103,9 @@ type Hub struct {
 	// records are what repositories were found to say about themselves:
 	// *recorded by the name of the repository.
 	records sync.Map
+
+	// told are warnings that are given once.
+	told sync.Map
 }
 
 // New returns a Hub that works with opts.
@@ -111,6 +114,14 @@ func New(opts Options) *Hub { return &Hub{opts: opts} }
 func (h *Hub) warn(format string, args ...any) {
 	if h.opts.Warn != nil {
 		h.opts.Warn(fmt.Sprintf(format, args...))
+	}
+}
+
+// warnOnce is warn for what would be told of every version.
+func (h *Hub) warnOnce(format string, args ...any) {
+	message := fmt.Sprintf(format, args...)
+	if _, told := h.told.LoadOrStore(message, true); !told {
+		h.warn("%s", message)
 	}
 }
 

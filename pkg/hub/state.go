@@ -30,8 +30,8 @@ type State struct {
 	Since       time.Time    `json:"since,omitzero"`
 	Replacement string       `json:"replacement"` // a reference
 
-	// Signer is who stated it; nil where the repository names no publishers and
-	// no key is given, so that nobody can tell.
+	// Signer is who stated it; nil where that is not verified: the repository names
+	// no publishers and no key is given, or certificates cannot be checked here.
 	Signer *Signer `json:"signer"`
 
 	// Ignored is how many statements are by others than those who count.
@@ -50,7 +50,9 @@ const predicateAnnotation = "dev.sigstore.bundle.predicateType"
 
 // statusOf tells what became of a version. With a trust, its statements count and
 // those of the repository's publishers, and the worse decides; without, those of
-// the publishers; and where there are none, anybody's who may push there.
+// the publishers; and where there are none, anybody's who may push there. Where
+// some of the publishers cannot be told from others here, what says that it is by
+// them counts as if it were, unless others of them have said something since.
 //
 // Where no trust is given this costs one request for a version without attachments:
 // the fallback list of referrers, which modelreg always writes, is looked at alone.
@@ -131,15 +133,16 @@ func (h *Hub) judge(ctx context.Context, t *target, desc ocispec.Descriptor, lis
 }
 
 func (h *Hub) judgeThose(ctx context.Context, t *target, repo statusReader, desc ocispec.Descriptor, trust *signing.Trust) (State, error) {
-	publishers, err := h.publishers(ctx, t)
+	publishers, unchecked, err := h.publishersOf(ctx, t)
 	if err != nil {
 		return State{}, err
 	}
 	about := signing.Target{Repository: t.ref.Name(), Descriptor: desc}
-	worst := State{State: record.Active}
-	if trust == nil && publishers == nil {
-		return claimed(ctx, repo, about)
+	if trust == nil && publishers == nil && len(unchecked) == 0 {
+		s, _, err := claimed(ctx, repo, about, nil)
+		return s, err
 	}
+	worst, last := State{State: record.Active}, time.Time{} // last is of what the publishers have signed
 	counted := map[digest.Digest]bool{}
 	for _, who := range []*signing.Trust{trust, publishers} {
 		if who == nil {
@@ -155,6 +158,19 @@ func (h *Hub) judgeThose(ctx context.Context, t *target, repo statusReader, desc
 		if worst.newest == "" || s.State.Worse(worst.State) {
 			worst = s
 		}
+		last = s.Since
+	}
+	if len(unchecked) > 0 {
+		s, by, err := claimed(ctx, repo, about, unchecked)
+		if err != nil {
+			return State{}, err
+		}
+		for _, d := range by {
+			counted[d] = true
+		}
+		if worst.newest == "" || s.State.Worse(worst.State) && (publishers == nil || !s.Since.Before(last)) {
+			worst = s
+		}
 	}
 	worst.Ignored = len(repo.listed) - len(counted)
 	return worst, nil
@@ -164,21 +180,36 @@ func (h *Hub) judgeThose(ctx context.Context, t *target, repo statusReader, desc
 // anybody being named; nil if it names none, or if they cannot be told from others
 // here.
 func (h *Hub) publishers(ctx context.Context, t *target) (*signing.Trust, error) {
+	trust, _, err := h.publishersOf(ctx, t)
+	return trust, err
+}
+
+// publishersOf are the publishers that can be told from others here, nil if there
+// are none, and those that cannot.
+func (h *Hub) publishersOf(ctx context.Context, t *target) (trust *signing.Trust, unchecked []signing.Identity, err error) {
 	if t.repo == nil {
-		return nil, nil
+		return nil, nil, nil
 	}
 	r, err := h.record(ctx, t.repo)
 	if err != nil || len(r.Publishers) == 0 {
-		return nil, err
+		return nil, nil, err
 	}
-	trust, err := h.parties(ctx, r.Publishers)
-	if err != nil {
-		return nil, fmt.Errorf("publishers of %s: %w", t.ref.Name(), err)
+	if trust, err = h.parties(ctx, r.Publishers); err != nil {
+		return nil, nil, fmt.Errorf("publishers of %s: %w", t.ref.Name(), err)
 	}
-	if trust == nil {
-		h.warn("%s: its publishers sign with certificates, and no trusted root is known here: anybody's statements count", t.ref.Name())
+	if trust != nil && len(trust.Identities) > 0 {
+		return trust, nil, nil
 	}
-	return trust, nil
+	for _, p := range r.Publishers {
+		if p.Key == "" {
+			unchecked = append(unchecked, signing.Identity{Subject: p.Identity, Issuer: p.Issuer})
+		}
+	}
+	if len(unchecked) > 0 {
+		h.warnOnce("%s: %d of its %d publishers sign with certificates, and no trusted root is known here: whether something is theirs cannot be checked; a status counts if it says so",
+			t.ref.Name(), len(unchecked), len(r.Publishers))
+	}
+	return trust, unchecked, nil
 }
 
 // parties are those of a record as somebody to trust. Without a trusted root
@@ -273,21 +304,32 @@ func vouched(ctx context.Context, repo signing.Reader, about signing.Target, who
 	return state, by, nil
 }
 
-// claimed is the state by what is attached, whoever signed it.
-func claimed(ctx context.Context, repo statusReader, about signing.Target) (State, error) {
+// claimed is the state by what is attached, and the statements that counted: those
+// that say they are by one of some, or all where by is empty.
+func claimed(ctx context.Context, repo statusReader, about signing.Target, by []signing.Identity) (State, []digest.Digest, error) {
 	var all []record.Stated
+	var counted []digest.Digest
 	for _, desc := range repo.listed[:min(len(repo.listed), signing.MaxReferrers)] {
 		one := statusReader{Reader: repo.Reader, listed: []ocispec.Descriptor{desc}, missing: repo.missing}
 		for raw, err := range signing.DetachedOf(ctx, one, about, record.StatusType) {
 			if err != nil {
-				return State{}, err
+				return State{}, nil, err
+			}
+			if len(by) > 0 && !saysBy(raw, by) {
+				continue
 			}
 			if predicate, ok := statusIn(raw, about.Descriptor.Digest); ok {
-				all = append(all, stated(predicate, desc.Digest))
+				all, counted = append(all, stated(predicate, desc.Digest)), append(counted, desc.Digest)
 			}
 		}
 	}
-	return stateOf(all), nil
+	return stateOf(all), counted, nil
+}
+
+// saysBy tells whether a bundle says that one of some has signed it.
+func saysBy(bundle []byte, some []signing.Identity) bool {
+	s, err := signing.UnverifiedSigner(bundle)
+	return err == nil && slices.ContainsFunc(some, func(id signing.Identity) bool { return id.Subject == s.Identity && id.Issuer == s.Issuer })
 }
 
 // statusIn is the status in a bundle, if it is one of that version.

@@ -207,14 +207,12 @@ func (h *Hub) mayState(ctx context.Context, t *target, s *signing.Signer) error 
 	if key == nil {
 		return nil
 	}
-	trust, err := h.publishers(ctx, t)
-	if err != nil || trust == nil {
+	trust, unchecked, err := h.publishersOf(ctx, t)
+	if err != nil || trust == nil && len(unchecked) == 0 {
 		return err
 	}
-	for _, k := range trust.Keys {
-		if k.Fingerprint() == key.Fingerprint() {
-			return nil
-		}
+	if trust != nil && slices.ContainsFunc(trust.Keys, func(k *signing.PublicKey) bool { return k.Fingerprint() == key.Fingerprint() }) {
+		return nil
 	}
 	return fmt.Errorf("%w: state what became of %s: the key %s is not one of the publishers that the record of %s names",
 		ErrUsage, t.ref, key.Fingerprint(), t.ref.Name())

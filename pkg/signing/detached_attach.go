@@ -68,6 +68,22 @@ func UnverifiedStatement(bundle []byte) (statement []byte, err error) {
 	return statement, err
 }
 
+// UnverifiedSigner returns who a bundle says has signed it. Anybody can say anything.
+func UnverifiedSigner(bundle []byte) (s Signatory, err error) {
+	if len(bundle) > MaxDetachedBytes {
+		return s, fmt.Errorf("bundle of %d bytes, more than %d", len(bundle), MaxDetachedBytes)
+	}
+	err = guard(func() error {
+		b, err := readDetached(bundle)
+		if err != nil {
+			return err
+		}
+		s = bundleClaim(b)
+		return nil
+	})
+	return s, err
+}
+
 // DetachedOf fetches the bundles that are attached to a version and say that
 // their predicate is of a type, no more than eight. Nothing of them has been
 // verified. An error is the registry's, and the last; what is wrong with one
