@@ -238,7 +238,7 @@ func TestJSONKeys(t *testing.T) {
 		{"tag list", json("tag", "list", name), under("[]", []string{"tag", "digest", "immutable", "protected", "default"})},
 		{"tag log", json("tag", "log", name+":prod", "--key", public), slices.Concat(
 			[]string{"reference", "entries", "whole", "problems"},
-			under("entries[]", append(signers, "seq", "stands", "time", "from", "to", "message", "author", "digest")),
+			under("entries[]", append(signers, "seq", "stands", "time", "from", "to", "message", "author", "digest", "signed")),
 		)},
 		{"promote again", json("promote", reg.Host+"/acme/imported:v1", "--to", name+":prod"), slices.Concat(
 			[]string{"source", "reference", "digest", "move", "verified", "summary", "copied"}, under("move", moveKeys()),

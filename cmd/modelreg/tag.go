@@ -209,7 +209,8 @@ func newTagLog(a *app) *cobra.Command {
 		Short: "Show where an alias was, and who moved it",
 		Long: `Show the moves of the protected alias that REF names, the newest first: when, from
 where, to where, why. Time, author and message are what was claimed; with --key or
---certificate-identity each entry tells whether a trusted party has signed it.
+--certificate-identity each entry tells whether a trusted party has signed it, somebody
+else, or nobody.
 
 What is wrong with the log is told, and then the exit code is 8: entries that are gone,
 moves that nobody logged. Somebody who may push to the repository can cut the newest
@@ -223,6 +224,53 @@ entries off and set the alias back so that nothing shows, but forge none that is
 	cmd.Flags().IntVarP(&limit, "limit", "n", 0, "show no more than `N` entries")
 	f.add(cmd.Flags())
 	return cmd
+}
+
+// printAliasLog prints a log; with verified also who has signed its entries.
+func printAliasLog(w io.Writer, log *hub.AliasLog, verified bool) {
+	t := ui.Table(w)
+	signed := ""
+	if verified {
+		signed = "SIGNED\t"
+	}
+	fmt.Fprintf(t, "NO\tTIME\tMOVE\t%sAUTHOR\tMESSAGE\n", signed)
+	for _, e := range log.Entries {
+		if verified {
+			signed = signedWords(e) + "\t"
+		}
+		message := ui.Line(e.Message)
+		if !e.Stands {
+			message = "(lost against the one above) " + message
+		}
+		fmt.Fprintf(t, "%d\t%s\t%s → %s\t%s%s\t%s\n", e.Seq, e.Time.Format(time.RFC3339), place(e.From), place(e.To), signed, ui.Line(e.Author), message)
+	}
+	_ = t.Flush() // errors are kept by the writer below
+}
+
+func signedWords(e hub.LogEntry) string {
+	switch e.Signed {
+	case hub.SignedTrusted:
+		return "✓ " + ui.Line(partiesOf(e.Signers))
+	case hub.SignedOther:
+		return "by somebody else"
+	case hub.SignedNot:
+		return "unsigned"
+	}
+	return "not known"
+}
+
+// signedCounts sums up who has signed the entries of a log.
+func signedCounts(log *hub.AliasLog) string {
+	n := map[string]int{}
+	for _, e := range log.Entries {
+		n[e.Signed]++
+	}
+	line := fmt.Sprintf("%s: %d signed by those you trust, %d by others, %d unsigned",
+		plural(len(log.Entries), "move"), n[hub.SignedTrusted], n[hub.SignedOther], n[hub.SignedNot])
+	if unknown := n[hub.SignedUnknown]; unknown > 0 {
+		line += fmt.Sprintf("; of %d it is not known", unknown)
+	}
+	return line
 }
 
 func (a *app) tagLog(cmd *cobra.Command, arg string, f trustFlags, limit int) error {
@@ -239,19 +287,11 @@ func (a *app) tagLog(cmd *cobra.Command, arg string, f trustFlags, limit int) er
 		return err
 	}
 	err = a.printer.Result(log, func(w io.Writer) {
-		t := ui.Table(w)
-		for _, e := range log.Entries {
-			who := ui.Line(e.Author)
-			for _, s := range e.Signers {
-				who = "✓ " + signedBy(s)
-			}
-			if !e.Stands {
-				who = "(lost against the one above) " + who
-			}
-			fmt.Fprintf(t, "%d\t%s\t%s → %s\t%s\t%s\n", e.Seq, e.Time.Format(time.RFC3339), place(e.From), place(e.To), who, ui.Line(e.Message))
-		}
-		_ = t.Flush()
+		printAliasLog(w, log, trust != nil)
 	})
+	if trust != nil {
+		a.printer.Note("%s", signedCounts(log))
+	}
 	for _, p := range log.Problems {
 		a.printer.Warn("%s", p)
 	}

@@ -8,12 +8,14 @@ import (
 	"slices"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 	"oras.land/oras-go/v2/errdef"
 
 	"github.com/modelreg/modelreg/pkg/record"
 	"github.com/modelreg/modelreg/pkg/ref"
+	"github.com/modelreg/modelreg/pkg/remote"
 	"github.com/modelreg/modelreg/pkg/signing"
 )
 
@@ -220,7 +222,19 @@ type LogEntry struct {
 	Author  string    `json:"author"`  // a claim
 	Digest  string    `json:"digest"`  // of the entry
 	Signers []Signer  `json:"signers"` // trusted parties that have signed it; empty without somebody to trust
+
+	// Signed tells who has: [SignedTrusted], [SignedOther], [SignedNot] or
+	// [SignedUnknown]; empty without somebody to trust.
+	Signed string `json:"signed"`
 }
+
+// Who has signed an entry of a log.
+const (
+	SignedTrusted = "trusted" // somebody who is trusted
+	SignedOther   = "other"   // somebody else, or something that cannot be read
+	SignedNot     = "unsigned"
+	SignedUnknown = "unknown" // more is attached than is looked at
+)
 
 // An AliasLog is where an alias was, the newest first.
 type AliasLog struct {
@@ -259,17 +273,30 @@ func (h *Hub) AliasLog(ctx context.Context, r ref.Reference, trust *signing.Trus
 			continue
 		}
 		g.Go(func() error {
-			desc := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: e.Digest}
-			report, err := signing.Verify(gctx, repo, signing.Target{Repository: r.Name(), Descriptor: desc}, *trust)
-			switch {
-			case errors.Is(err, signing.ErrNoSignature), errors.Is(err, signing.ErrUntrusted), errors.Is(err, signing.ErrTooMany):
-				return nil
-			case err != nil:
+			if err := res.Entries[i].verify(gctx, repo, *trust); err != nil {
 				return fmt.Errorf("verify entry %d of the log of %s: %w", e.Seq, r, err)
 			}
-			res.Entries[i].Signers = signers(report)
 			return nil
 		})
 	}
 	return res, g.Wait()
+}
+
+// verify finds out who has signed an entry. An error means that this is not known.
+func (e *LogEntry) verify(ctx context.Context, repo *remote.Repository, trust signing.Trust) error {
+	desc := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: digest.Digest(e.Digest)}
+	report, err := signing.Verify(ctx, repo, signing.Target{Repository: repo.Name(), Descriptor: desc}, trust)
+	switch {
+	case errors.Is(err, signing.ErrNoSignature):
+		e.Signed = SignedNot
+	case errors.Is(err, signing.ErrUntrusted):
+		e.Signed = SignedOther
+	case errors.Is(err, signing.ErrTooMany):
+		e.Signed = SignedUnknown
+	case err != nil:
+		return err
+	default:
+		e.Signed, e.Signers = SignedTrusted, signers(report)
+	}
+	return nil
 }
