@@ -19,6 +19,7 @@ import (
 	"github.com/modelreg/modelreg/pkg/lineage"
 	"github.com/modelreg/modelreg/pkg/mediatypes"
 	"github.com/modelreg/modelreg/pkg/provenance"
+	"github.com/modelreg/modelreg/pkg/record"
 	"github.com/modelreg/modelreg/pkg/ref"
 )
 
@@ -72,7 +73,7 @@ func (h *Hub) resolveInputs(ctx context.Context, files pushedFiles, opts *PushOp
 	g.SetLimit(inputWorkers)
 	for i, in := range opts.Inputs {
 		g.Go(func() (err error) {
-			edges[i], err = h.edge(gctx, in)
+			edges[i], err = h.edge(gctx, in, opts.Strict)
 			return err
 		})
 	}
@@ -96,8 +97,8 @@ func (h *Hub) resolveInputs(ctx context.Context, files pushedFiles, opts *PushOp
 	return nil
 }
 
-// edge resolves one input.
-func (h *Hub) edge(ctx context.Context, in Input) (lineage.Edge, error) {
+// edge resolves one input. With strictness it refuses one that was withdrawn.
+func (h *Hub) edge(ctx context.Context, in Input, strict bool) (lineage.Edge, error) {
 	e := lineage.Edge{Relation: in.Relation, Reference: in.Elsewhere, Weight: in.Weight}
 	if in.Elsewhere != "" {
 		return e, nil
@@ -106,12 +107,38 @@ func (h *Hub) edge(ctx context.Context, in Input) (lineage.Edge, error) {
 	if err != nil {
 		return e, fmt.Errorf("resolve %s: %w", inputName(in.Relation), err)
 	}
+	if err := h.heedInput(ctx, t, strict); err != nil {
+		return e, err
+	}
 	e.Reference, e.Digest = t.ref.Name(), t.desc.Digest
 	if t.ref.Tag != "" {
 		e.Reference += ":" + t.ref.Tag
 	}
 	e.ImportedFrom = annotationsOf(t.raw)[mediatypes.AnnotationOrigin]
 	return e, nil
+}
+
+// heedInput warns of an input that was deprecated or yanked, or refuses it. It costs
+// one request for one to which nothing is attached.
+func (h *Hub) heedInput(ctx context.Context, t *target, strict bool) error {
+	s, err := h.lookForStatus(ctx, t, nil, true)
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err != nil && strict:
+		return fmt.Errorf("look for the status of %s: %w", t.ref, err)
+	case err != nil:
+		h.warn("%s: whether it was withdrawn is not known: %v", t.ref, err)
+		return nil
+	case s.State == record.Active:
+		return nil
+	}
+	found := s.problem(t.ref)
+	if strict {
+		return fmt.Errorf("made of what is not to be used: %w: %w", found, ErrStrict)
+	}
+	h.warn("made of what is not to be used: %v%s", found, s.advice())
+	return nil
 }
 
 // inputName is what an input is called in messages.

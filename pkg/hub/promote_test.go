@@ -52,6 +52,14 @@ func TestWhereAnAliasWas(t *testing.T) {
 	if got := w.digestOf("org/m", "prod"); got != "" {
 		t.Errorf("prod is at %s after it was deleted", got)
 	}
+	was := w.ref("org/m:prod")
+	was.Revision = "@{2026-05-03}"
+	if res, err := w.Resolve(t.Context(), was); err != nil || res.Digest != d[1] {
+		t.Errorf("where prod was before it was deleted = %+v, %v; want %s", res, err, d[1])
+	}
+	was.Revision = "@{2099-01-01}"
+	_, err := w.Resolve(t.Context(), was)
+	wantErr(t, err, errdef.ErrNotFound)
 	w.promote("org/m:v1", time.Now(), hub.PromoteOptions{})
 	for at, want := range map[string]string{"2026-05-03T12:00:00Z": d[0], "2026-05-03T12:30:00Z": d[0], "2026-05-03": d[1]} {
 		r := w.ref("org/m:prod")
@@ -62,7 +70,7 @@ func TestWhereAnAliasWas(t *testing.T) {
 	}
 	r := w.ref("org/m:prod")
 	r.Revision = "@{2026-05-02}"
-	_, err := w.Resolve(t.Context(), r)
+	_, err = w.Resolve(t.Context(), r)
 	wantErr(t, err, errdef.ErrNotFound)
 
 	log, err := w.AliasLog(t.Context(), w.ref("org/m:prod"), nil, 0)
@@ -95,7 +103,8 @@ func TestLogTells(t *testing.T) {
 	w.promote("org/m:v1", may3, hub.PromoteOptions{Signer: alice().signer})
 	w.promote("org/m:v2", may3.Add(time.Hour), hub.PromoteOptions{Signer: stranger().signer})
 	log, err := w.AliasLog(t.Context(), w.ref("org/m:prod"), alice().trust, 0)
-	if err != nil || len(log.Entries) != 2 || len(log.Entries[0].Signers) != 0 || len(log.Entries[1].Signers) != 1 {
+	if err != nil || len(log.Entries) != 2 || len(log.Entries[0].Signers) != 0 || len(log.Entries[1].Signers) != 1 ||
+		log.Entries[0].Signed != hub.SignedOther || log.Entries[1].Signed != hub.SignedTrusted {
 		t.Errorf("log = %+v, %v; want the first move signed by a trusted key, and the second not", log, err)
 	}
 	// Another tool moves the alias.

@@ -3,6 +3,7 @@ package hub
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -27,6 +28,9 @@ func (h *Hub) revision(ctx context.Context, repo, names *remote.Repository, r re
 		from.Tag = ""
 	}
 	t, err := h.lookUp(ctx, repo, names, from)
+	if errors.Is(err, errdef.ErrNotFound) && from.Tag != "" && !steps[0].At.IsZero() {
+		t, err = h.deleted(ctx, repo, from, steps[0].At, err)
+	}
 	if err != nil {
 		return r, err
 	}
@@ -63,6 +67,17 @@ func (h *Hub) survivors(repo *remote.Repository, r ref.Reference) func(context.C
 		}
 		return c, err
 	}
+}
+
+// deleted is an alias that is not there, and whose log tells where it was at a time:
+// a log outlives its alias. Without one the error is notFound.
+func (h *Hub) deleted(ctx context.Context, repo *remote.Repository, r ref.Reference, at time.Time, notFound error) (*target, error) {
+	t := &target{repo: repo, ref: r}
+	_, logged, err := h.protectedAt(ctx, t, at)
+	if err == nil && !logged {
+		err = notFound
+	}
+	return t, err
 }
 
 // parent is the nth parent of a version, from 1.

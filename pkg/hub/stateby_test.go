@@ -94,3 +94,38 @@ func TestStatusByUncheckedPublishers(t *testing.T) {
 		})
 	}
 }
+
+// Whoever makes a version of one that was withdrawn is told.
+func TestMadeOfWhatWasYanked(t *testing.T) {
+	w := newWorld(t)
+	w.push("org/m:v1", "one")
+	inputs := []hub.Input{{Reference: w.ref("org/m:v1")}}
+	w.srv.Reset()
+	push := func(strict bool) error {
+		_, err := w.Push(t.Context(), dir(t, files{"notes.txt": "tuned"}), w.ref("org/tuned:v1"), hub.PushOptions{Inputs: inputs, Strict: strict})
+		return err
+	}
+	if err := push(true); err != nil {
+		t.Fatal(err)
+	}
+	asked := 0
+	for _, r := range w.srv.Requests() {
+		if strings.Contains(r.Path, "/org/m/manifests/sha256-") {
+			asked++
+		}
+	}
+	if asked != 1 {
+		t.Errorf("the status of the base costs %d requests, want 1", asked)
+	}
+	w.state("org/m:v1", alice(), record.Yanked, "leaked data")
+	w.warned()
+	if err := push(false); err != nil {
+		t.Error(err)
+	}
+	if got := w.warned(); !strings.Contains(got, "made of what is not to be used") || !strings.Contains(got, "leaked data; use ghcr.io/org/m:v9") {
+		t.Errorf("warnings = %q", got)
+	}
+	err := push(true)
+	wantErr(t, err, policy.ErrYanked)
+	wantErr(t, err, hub.ErrStrict)
+}
