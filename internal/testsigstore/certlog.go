@@ -24,7 +24,14 @@ func (d *Deployment) logged(template *x509.Certificate, key crypto.PublicKey) *x
 	parsed, err := ctx509.ParseCertificate(pre.Raw)
 	d.check(err)
 	sct := ct.SignedCertificateTimestamp{SCTVersion: ct.V1, Timestamp: uint64(time.Now().UnixMilli())}
-	copy(sct.LogID.KeyID[:], d.logID(d.certLogKey))
+	signer, named := d.certLogKey, d.certLogKey
+	if d.opts.ForgedPromise || d.opts.OtherPromise {
+		signer = newKey(d.t)
+	}
+	if d.opts.OtherPromise {
+		named = signer
+	}
+	copy(sct.LogID.KeyID[:], d.logID(named))
 	input, err := ct.SerializeSCTSignatureInput(sct, ct.LogEntry{Leaf: ct.MerkleTreeLeaf{
 		Version: ct.V1, LeafType: ct.TimestampedEntryLeafType,
 		TimestampedEntry: &ct.TimestampedEntry{
@@ -37,7 +44,7 @@ func (d *Deployment) logged(template *x509.Certificate, key crypto.PublicKey) *x
 	}})
 	d.check(err)
 	sum := sha256.Sum256(input)
-	sig, err := ecdsa.SignASN1(rand.Reader, d.certLogKey, sum[:])
+	sig, err := ecdsa.SignASN1(rand.Reader, signer, sum[:])
 	d.check(err)
 	sct.Signature = ct.DigitallySigned{
 		Algorithm: tls.SignatureAndHashAlgorithm{Hash: tls.SHA256, Signature: tls.ECDSA}, Signature: sig,

@@ -36,6 +36,8 @@ type Options struct {
 	NoTimestamps   bool // no timestamp authority in the trusted root
 	CertificateLog bool // a log of certificates, with its promises in the certificates
 	NoPromise      bool // the log of certificates is not asked for them
+	ForgedPromise  bool // somebody else signs them
+	OtherPromise   bool // another log of certificates makes them
 
 	// LogUntil, if not zero, is when the log's key went out of use.
 	LogUntil time.Time

@@ -55,12 +55,15 @@ func TestVerifyCertificate(t *testing.T) {
 		trust      func(*signing.Trust)
 		logged     bool
 	}{
-		"log of the first version":            {bundle: v1, logged: true},
-		"first version, and stamped":          {bundle: testsigstore.BundleOptions{Log: testsigstore.RekorV1, Stamp: true}, logged: true},
-		"log of the second version, stamped":  {bundle: v2, logged: true},
-		"no log in the deployment":            {deployment: testsigstore.Options{NoLog: true}, bundle: testsigstore.BundleOptions{Stamp: true}},
-		"no timestamps in the deployment":     {deployment: testsigstore.Options{NoTimestamps: true}, bundle: v1, logged: true},
-		"log of certificates":                 {deployment: testsigstore.Options{CertificateLog: true}, bundle: v2, logged: true},
+		"log of the first version":           {bundle: v1, logged: true},
+		"first version, and stamped":         {bundle: testsigstore.BundleOptions{Log: testsigstore.RekorV1, Stamp: true}, logged: true},
+		"log of the second version, stamped": {bundle: v2, logged: true},
+		"no log in the deployment":           {deployment: testsigstore.Options{NoLog: true}, bundle: testsigstore.BundleOptions{Stamp: true}},
+		"no timestamps in the deployment":    {deployment: testsigstore.Options{NoTimestamps: true}, bundle: v1, logged: true},
+		"log of certificates":                {deployment: testsigstore.Options{CertificateLog: true}, bundle: v2, logged: true},
+		"no promise, and none asked for": {
+			deployment: testsigstore.Options{CertificateLog: true, NoPromise: true}, bundle: v1, trust: func(t *signing.Trust) { t.IgnoreSCT = true }, logged: true,
+		},
 		"log ignored":                         {bundle: testsigstore.BundleOptions{Stamp: true}, trust: func(t *signing.Trust) { t.IgnoreLog = true }},
 		"log ignored, and there all the same": {bundle: v2, trust: func(t *signing.Trust) { t.IgnoreLog = true }, logged: true},
 		"log required":                        {bundle: v2, trust: func(t *signing.Trust) { t.RequireLog = true }, logged: true},
@@ -130,11 +133,16 @@ func TestVerifyCertificateRejects(t *testing.T) {
 				trust.Roots = rootsOf(t, testsigstore.New(t, testsigstore.Options{NoLog: true}))
 			}, want: "timestamp",
 		},
-		"not in the log":                        {bundle: testsigstore.BundleOptions{Stamp: true}, want: "not enough verified log entries"},
-		"second version without a timestamp":    {bundle: testsigstore.BundleOptions{Log: testsigstore.RekorV2}, want: "timestamp"},
-		"no time at all":                        {bundle: testsigstore.BundleOptions{}, trust: func(_ *testing.T, t *signing.Trust) { t.IgnoreLog = true }, want: "timestamp"},
-		"timestamp required":                    {bundle: v1, trust: func(_ *testing.T, t *signing.Trust) { t.RequireTimestamp = true }, want: "signed timestamps"},
-		"no promise of the log of certificates": {bundle: v2, deployment: testsigstore.Options{CertificateLog: true, NoPromise: true}, want: "SCT"},
+		"not in the log":                         {bundle: testsigstore.BundleOptions{Stamp: true}, want: "not enough verified log entries"},
+		"second version without a timestamp":     {bundle: testsigstore.BundleOptions{Log: testsigstore.RekorV2}, want: "timestamp"},
+		"no time at all":                         {bundle: testsigstore.BundleOptions{}, trust: func(_ *testing.T, t *signing.Trust) { t.IgnoreLog = true }, want: "timestamp"},
+		"timestamp required":                     {bundle: v1, trust: func(_ *testing.T, t *signing.Trust) { t.RequireTimestamp = true }, want: "signed timestamps"},
+		"no promise of the log of certificates":  {bundle: v2, deployment: testsigstore.Options{CertificateLog: true, NoPromise: true}, want: "SCT"},
+		"promise that somebody else signed":      {bundle: v1, deployment: testsigstore.Options{CertificateLog: true, ForgedPromise: true}, want: "SCT"},
+		"promise of another log of certificates": {bundle: v2, deployment: testsigstore.Options{CertificateLog: true, OtherPromise: true}, want: "SCT"},
+		"no promise, and the other log ignored": {bundle: v2, deployment: testsigstore.Options{CertificateLog: true, NoPromise: true}, trust: func(_ *testing.T, t *signing.Trust) {
+			t.IgnoreLog = true
+		}, want: "SCT"},
 		"payload changed": {bundle: edited(v2, func(b *protobundle.Bundle) {
 			e := b.GetDsseEnvelope()
 			e.Payload = []byte(strings.Replace(string(e.Payload), `"predicate":{}`, `"predicate":{"x":1}`, 1))
