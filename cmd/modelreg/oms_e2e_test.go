@@ -111,15 +111,25 @@ func TestE2EModelSigning(t *testing.T) {
 			t.Errorf("verify = %v", got)
 		}
 	})
-	t.Run("shards are refused", func(t *testing.T) {
+	t.Run("shards", func(t *testing.T) {
+		file, text := filepath.Join(model, "large.bin"), strings.Repeat("0123456789", 250)
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
 		c.run(reference(t, "python"), "-c", `
 import model_signing
 c = model_signing.signing.Config().use_elliptic_key_signer(private_key="p256.pem")
-c.set_hashing_config(model_signing.hashing.Config().use_shard_serialization())
+c.set_hashing_config(model_signing.hashing.Config().use_shard_serialization(shard_size=1000).set_ignored_paths(paths=["model.sig"]))
 c.sign("model", "shards.sig")`)
-		_, state, err := c.try(os.Getenv("MODELREG_BIN"), "verify", "./model", "--signature", "shards.sig", "--key", "p256.pub")
-		if state.ExitCode() != exitUnverified || !strings.Contains(err.Error(), "shards of files") {
-			t.Errorf("verify: %v", err)
+		verify := []string{"verify", "./model", "--signature", "shards.sig", "--key", "p256.pub"}
+		if got := c.fields(verify...); got["verified"] != true {
+			t.Errorf("verify = %v", got)
+		}
+		if err := os.WriteFile(file, []byte(strings.Replace(text, "0", "1", 1)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, state, err := c.try(os.Getenv("MODELREG_BIN"), verify...); state.ExitCode() != exitIntegrity {
+			t.Errorf("verify of a changed file: %v", err)
 		}
 	})
 }

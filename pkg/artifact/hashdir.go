@@ -26,6 +26,10 @@ type DirFile struct {
 	// and for what is no file.
 	Digest digest.Digest
 
+	// Shards is, of a file with more bytes than HashOptions.ShardSize, the SHA-256
+	// over the SHA-256s (32 bytes each) of its parts of that size, in order.
+	Shards digest.Digest
+
 	// Known says that the digest is from HashOptions.Digests, and that the
 	// file was not read.
 	Known bool
@@ -44,6 +48,10 @@ type HashOptions struct {
 	// Digests, if not nil, spares reading files whose digest it knows, and is
 	// told those of the others.
 	Digests DigestCache
+
+	// ShardSize, if not zero, has files with more bytes hashed in parts of so many,
+	// too. They are read whatever Digests knows.
+	ShardSize int64
 
 	// Skip, if not nil, tells what is not looked at. What it skips of a
 	// directory, it skips with all that is in it.
@@ -141,7 +149,7 @@ func (h *dirHasher) hashAll(ctx context.Context) error {
 		if f.Other != "" || h.opts.Want != nil && !h.opts.Want(f.Path, f.Size) {
 			continue
 		}
-		if h.opts.Digests != nil {
+		if h.opts.Digests != nil && !h.sharded(f) {
 			if f.Digest, f.Known = h.opts.Digests.Lookup(f.info); f.Known {
 				continue
 			}
@@ -155,6 +163,11 @@ func (h *dirHasher) hashAll(ctx context.Context) error {
 	return g.Wait()
 }
 
+// sharded tells whether a file is hashed in parts, too.
+func (h *dirHasher) sharded(f *DirFile) bool {
+	return h.opts.ShardSize > 0 && f.Size > h.opts.ShardSize
+}
+
 func (h *dirHasher) hash(ctx context.Context, f *DirFile, buf []byte) error {
 	r, err := openRegular(h.root, f.Path)
 	if err != nil {
@@ -166,12 +179,18 @@ func (h *dirHasher) hash(ctx context.Context, f *DirFile, buf []byte) error {
 		return err
 	}
 	sum := digest.Canonical.Hash()
+	var shards *shardHash
+	both := io.Writer(sum)
+	if h.sharded(f) {
+		shards = newShardHash(h.opts.ShardSize)
+		both = io.MultiWriter(sum, shards)
+	}
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		n, err := r.Read(buf)
-		sum.Write(buf[:n])
+		_, _ = both.Write(buf[:n]) // hashes do not fail
 		if errors.Is(err, io.EOF) {
 			break
 		}
@@ -183,6 +202,9 @@ func (h *dirHasher) hash(ctx context.Context, f *DirFile, buf []byte) error {
 		return err
 	}
 	f.Digest = digest.NewDigest(digest.Canonical, sum)
+	if shards != nil {
+		f.Shards = shards.sum()
+	}
 	if h.opts.Digests != nil {
 		h.opts.Digests.Record(f.info, f.Digest)
 	}

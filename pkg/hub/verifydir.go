@@ -281,6 +281,9 @@ func (v *dirVerification) modelFiles(found []artifact.DirFile) map[string]digest
 	for _, f := range found {
 		if listed[f.Path] || !ignores(f.Path) && f.Path != v.own {
 			there[f.Path] = f.Digest
+			if f.Shards != "" {
+				there[f.Path] = oms.Sharded(f.Shards)
+			}
 		}
 	}
 	return there
@@ -310,6 +313,7 @@ func (v *dirVerification) hash(ctx context.Context) ([]artifact.DirFile, error) 
 	listed, ignores := map[string]bool{}, func(string) bool { return false }
 	if v.model != nil {
 		listed = v.model.Names()
+		opts.ShardSize = v.model.ShardSize
 		opts.Links = v.model.AllowSymlinks && v.version == nil
 		if v.version == nil { // else a file that nobody vouches for is one too many
 			ignores = v.model.Ignores()

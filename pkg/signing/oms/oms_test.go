@@ -295,7 +295,7 @@ func TestVerifyRefusesStatements(t *testing.T) {
 		"no subject":          {change(`{"name":"m","digest":{"sha256":"`+root("c", "b", "z")+`"}}`, ""), "0 subjects"},
 		"root digest":         {change(root("c", "b", "z"), root("b", "c", "z")), "subject is"},
 		"second root digest":  {change(`"digest":{`, `"digest":{"sha512":"00",`), "alone"},
-		"shards":              {change(`"method":"files"`, `"method":"shards","shard_size":1000.0`), "shards of files"},
+		"shards":              {change(`"method":"files"`, `"method":"shards","shard_size":1000.0`), "no shard of a file"},
 		"shard size":          {change(`"method":"files"`, `"method":"files","shard_size":1000`), "size of shards"},
 		"unknown method":      {change(`"method":"files"`, `"method":"trees"`), "trees"},
 		"blake2b":             {change(`"hash_type":"sha256"`, `"hash_type":"blake2b"`), "blake2b"},

@@ -43,6 +43,12 @@ type Statement struct {
 	// Resources are the files, in the order of the statement.
 	Resources []Resource
 
+	// ShardSize is not zero if the statement lists parts of files, each of so many
+	// bytes but a file's last: Shards. The digest of a file with more than one is
+	// [Sharded] then. [New] makes no such statement.
+	ShardSize int64
+	Shards    []Resource
+
 	// IgnorePaths are the files and directories that the signer left out.
 	IgnorePaths []string
 
@@ -116,7 +122,11 @@ func checkName(name string) error {
 // order of the statement.
 func (st *Statement) Root() digest.Digest {
 	h := sha256.New()
-	for _, r := range st.Resources {
+	listed := st.Resources
+	if st.ShardSize > 0 {
+		listed = st.Shards
+	}
+	for _, r := range listed {
 		raw, err := hex.DecodeString(r.Digest.Encoded())
 		if err != nil { // check has seen that it is none
 			return ""
@@ -159,6 +169,9 @@ type (
 
 // Encode returns the statement as it is signed, the same bytes each time.
 func (st *Statement) Encode() ([]byte, error) {
+	if st.ShardSize > 0 {
+		return nil, fmt.Errorf("encode statement: it lists shards of files")
+	}
 	p := wirePredicate{
 		Serialization: wireSerialization{
 			Method: methodFiles, HashType: hashSHA256, AllowSymlinks: &st.AllowSymlinks, IgnorePaths: st.IgnorePaths,
@@ -223,16 +236,27 @@ func parse(raw []byte) (*Statement, error) {
 		Name: w.Subject[0].Name, IgnorePaths: p.Serialization.IgnorePaths, AllowSymlinks: *p.Serialization.AllowSymlinks,
 		Resources: make([]Resource, 0, min(len(p.Resources), MaxResources)),
 	}
-	for i, r := range p.Resources[:min(len(p.Resources), MaxResources+1)] {
-		if r.Algorithm != hashSHA256 {
-			return nil, fmt.Errorf("file %d of the list: digest by %s, not %s", i+1, quoted(r.Algorithm), hashSHA256)
-		}
-		st.Resources = append(st.Resources, Resource{Name: r.Name, Digest: digest.NewDigestFromEncoded(digest.SHA256, r.Digest)})
-	}
-	if err := st.check(); err != nil {
+	if err := p.list(st); err != nil {
 		return nil, err
 	}
 	return st, checkRoot(st, w.Subject[0].Digest)
+}
+
+// list reads the files that a predicate is about.
+func (p wirePredicate) list(st *Statement) error {
+	if p.Serialization.Method == methodShards {
+		if n := len(p.Resources); n == 0 || n > MaxResources {
+			return fmt.Errorf("%d shards, not of 1 to %d", n, MaxResources)
+		}
+		return p.shards(st)
+	}
+	for i, r := range p.Resources[:min(len(p.Resources), MaxResources+1)] {
+		if r.Algorithm != hashSHA256 {
+			return fmt.Errorf("file %d of the list: digest by %s, not %s", i+1, quoted(r.Algorithm), hashSHA256)
+		}
+		st.Resources = append(st.Resources, Resource{Name: r.Name, Digest: digest.NewDigestFromEncoded(digest.SHA256, r.Digest)})
+	}
+	return st.check()
 }
 
 // checkRoot makes sure that the digest that people and policies know a model by
@@ -249,15 +273,13 @@ func checkRoot(st *Statement, subject map[string]string) error {
 
 func (s wireSerialization) check() error {
 	switch {
-	case s.Method == "shards":
-		return fmt.Errorf("lists shards of files, which modelreg does not read: sign with the method %q", methodFiles)
-	case s.Method != methodFiles:
-		return fmt.Errorf("files are listed by the method %s, not %q", quoted(s.Method), methodFiles)
+	case s.Method != methodFiles && s.Method != methodShards:
+		return fmt.Errorf("files are listed by the method %s, not %q or %q", quoted(s.Method), methodFiles, methodShards)
 	case s.HashType != hashSHA256:
 		return fmt.Errorf("files are hashed by %s, not %s: sign with %[2]s", quoted(s.HashType), hashSHA256)
 	case s.AllowSymlinks == nil:
 		return fmt.Errorf("does not say whether links were followed")
-	case len(s.ShardSize) > 0:
+	case s.Method == methodFiles && len(s.ShardSize) > 0:
 		return fmt.Errorf("has a size of shards, and lists files")
 	case len(s.IgnorePaths) > maxIgnorePaths:
 		return fmt.Errorf("%d paths to ignore, more than %d", len(s.IgnorePaths), maxIgnorePaths)
