@@ -6,7 +6,7 @@
 #   tools/bench.sh                                   small models, 10 minutes
 #   MIB=4096 FILES=2000 BUDGET=3h tools/bench.sh     those of docs/benchmarks.md
 #   SCENES="changes resume" TOOLS="modelreg oras" tools/bench.sh
-#   SCENES=search RECORDS=1000000 tools/bench.sh     searches of an index alone
+#   SCENES=search RECORDS=1000000 tools/bench.sh     a crawl, and searches of an index, alone
 #   TSV=out.tsv                                      all samples, too
 #   MODCTL=/path/to/modctl KIT=/path/to/kit          more peers
 # tools/bench/config.go lists all variables.
@@ -15,8 +15,9 @@ cd "$(dirname "$0")/.."
 absolute() { case "$1" in '' | /*) echo "$1" ;; *) echo "$OLDPWD/$1" ;; esac; }
 # Searches need neither registry nor peers.
 if [[ " ${SCENES:-} " == *" search "* ]]; then
-  go test -count=1 -timeout 2h -v -run '^TestScale$' ./pkg/index -args -records "${RECORDS:-1000000}" |
-    sed -n 's/^ *scale_test.go:[0-9]*: //p'
+  search() { go test -count=1 -timeout 1h -v -run "$1" "$2" -args "$3" "$4" | sed -n 's/^ *[a-z]*_test.go:[0-9]*: //p'; }
+  search "^TestCrawlScale\$" ./pkg/hub -versions 20000
+  search "^TestScale\$" ./pkg/index -records "${RECORDS:-100000}"
   SCENES=$(echo " $SCENES " | sed 's/ search / /; s/^ *//; s/ *$//')
   [ -n "$SCENES" ] || exit 0
 fi
