@@ -222,9 +222,12 @@ func (l *aliasLog) newest(ctx context.Context, tags []entryTag, tip record.Entry
 		if len(unread) < len(group) {
 			found = append(found, tip)
 		}
-		read, bad, err := readEntries(ctx, l.repo, l.alias, unread)
+		read, gone, bad, err := readEntries(ctx, l.repo, l.alias, unread)
 		if err != nil {
 			return nil, fmt.Errorf("read log of %s: %w", l.alias, err)
+		}
+		if len(gone) > 0 { // a registry may list a tag before it can be read
+			return nil, fmt.Errorf("tag %s: another writer is moving it at this moment: %w", l.alias, ErrConflict)
 		}
 		done.Notes = append(done.Notes, bad[:min(len(bad), maxLogHeads)]...)
 		if found = append(found, read...); len(found) > 0 {
@@ -288,11 +291,11 @@ func readLog(ctx context.Context, repo *remote.Repository, alias string, since t
 			first = batch[0].seq + 1
 			break
 		}
-		more, bad, err := readEntries(ctx, repo, alias, batch)
+		more, gone, bad, err := readEntries(ctx, repo, alias, batch)
 		if err != nil {
 			return record.Log{}, fmt.Errorf("read log of %s: %w", alias, err)
 		}
-		entries, problems = append(entries, more...), append(problems, bad...)
+		entries, problems = append(entries, more...), append(problems, slices.Concat(gone, bad)...)
 		if !since.IsZero() && slices.ContainsFunc(more, func(e record.Entry) bool { return !e.Time.After(since) }) {
 			first = batch[len(batch)-1].seq
 			break
@@ -316,17 +319,17 @@ func readLog(ctx context.Context, repo *remote.Repository, alias string, since t
 	return log, nil
 }
 
-// readEntries reads some entries at once. What is no entry of that log is a problem
-// and no error: anybody can set a tag.
-func readEntries(ctx context.Context, repo *remote.Repository, alias string, tags []entryTag) ([]record.Entry, []string, error) {
-	read, bad := make([]record.Entry, len(tags)), make([]string, len(tags))
+// readEntries reads some entries at once. What is not there and what is no entry of
+// that log are problems and no errors: anybody can set a tag.
+func readEntries(ctx context.Context, repo *remote.Repository, alias string, tags []entryTag) (read []record.Entry, gone, bad []string, err error) {
+	read, gone, bad = make([]record.Entry, len(tags)), make([]string, len(tags)), make([]string, len(tags))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(logWorkers)
 	for i, tag := range tags {
 		g.Go(func() error {
 			desc, raw, err := repo.Manifest(ctx, tag.tag)
 			if errors.Is(err, errdef.ErrNotFound) {
-				bad[i] = fmt.Sprintf("entry %d is gone: it was removed just now", tag.seq)
+				gone[i] = fmt.Sprintf("entry %d is gone: it was removed just now", tag.seq)
 				return nil
 			}
 			if err != nil {
@@ -343,10 +346,11 @@ func readEntries(ctx context.Context, repo *remote.Repository, alias string, tag
 		})
 	}
 	if err := g.Wait(); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
+	isEmpty := func(s string) bool { return s == "" }
 	return slices.DeleteFunc(read, func(e record.Entry) bool { return e.Digest == "" }),
-		slices.DeleteFunc(bad, func(s string) bool { return s == "" }), nil
+		slices.DeleteFunc(gone, isEmpty), slices.DeleteFunc(bad, isEmpty), nil
 }
 
 // protectedAt is aliasAt for the tag of t, if moves of it are logged.

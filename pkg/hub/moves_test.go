@@ -190,7 +190,7 @@ func TestMoveWhileAnEntryIsWritten(t *testing.T) {
 	if err := w.repo("org/m").PushManifest(t.Context(), desc, raw, record.EntryTag("prod", 2, desc.Digest)); err != nil {
 		t.Fatal(err)
 	}
-	w.srv.Add(testreg.Rule{Method: "HEAD", Path: "/manifests/_l.00000002", Do: testreg.Status(404, nil, "")})
+	w.srv.Add(testreg.Rule{Method: "GET", Path: "/manifests/_l.00000002", Do: testreg.Status(404, nil, "")})
 	_, err := w.Tag(t.Context(), w.ref("org/m:v2"), "prod")
 	wantErr(t, err, hub.ErrConflict)
 }
