@@ -74,7 +74,8 @@ func newBundleVerify(a *app) *cobra.Command {
 		Use:   "verify FILE.tar",
 		Short: "Check all bytes of a bundle, and who signed what is in it, without a network",
 		Long: `Compare every manifest and blob of the bundle with its digest, look whether anything
-is missing, and verify the signatures. Nobody is asked but the file.
+is missing, and verify the signatures. Nobody is asked but the file, and the registries of
+bases where a policy asks about lineage.
 
 Whom to trust is said by --key, --certificate-identity and --policy. Without them the
 bundle's own trust files are believed, and their digest is printed: they prove nothing

@@ -50,7 +50,13 @@ func (a *app) gate(ctx context.Context, f serveFlags, addr string) (*gatekeeper,
 		return nil, err
 	}
 	g := &gatekeeper{}
-	here := remote.InProcess(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { g.registry.ServeHTTP(w, req) }))
+	here := remote.InProcess(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if req.Host != host { // where a base is; what has its name here is not it
+			http.Error(w, "a registry that decides asks no other", http.StatusMisdirectedRequest)
+			return
+		}
+		g.registry.ServeHTTP(w, req)
+	}))
 	client, err := remote.New(remote.Options{Transport: here, PlainHTTP: func(string) bool { return true }, UserAgent: "modelreg/" + version()})
 	if err != nil {
 		return nil, err
@@ -62,6 +68,9 @@ func (a *app) gate(ctx context.Context, f serveFlags, addr string) (*gatekeeper,
 // admit is what the registry asks.
 func (g *gatekeeper) admit(ctx context.Context, name string, dgst digest.Digest) error {
 	err := g.door.Admit(ctx, name, dgst)
+	if errors.Is(err, hub.ErrNothingThere) {
+		return registry.ErrNoManifest
+	}
 	if refusal, ok := errors.AsType[*policy.Refusal](err); ok {
 		return &registry.DeniedError{Reason: refusal.Error(), Detail: refusal.Decision}
 	}

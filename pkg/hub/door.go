@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -27,6 +29,9 @@ const (
 	doorWorkers = 8                // decisions under way at once
 	doorAnswers = 10_000           // remembered
 )
+
+// ErrNothingThere means that a [Door] has nothing to give out.
+var ErrNothingThere = errors.New("no such manifest")
 
 // A Door decides for a registry which versions it gives out: those that the
 // policies of a [Hub] allow. It is safe for concurrent use.
@@ -58,8 +63,9 @@ func NewDoor(h *Hub, host string) *Door {
 // Admit returns nil if a manifest or index may be given out, and what the policies
 // say if not: a *[policy.Refusal], or why they could not be asked. An index is
 // decided on as "verify" does, and for a while it takes what it lists along, whose
-// signature is that of the index. What nobody could load as a model, such as a
-// signature, is always given out; each version is decided on once a minute.
+// signature is that of the index. What is attached to versions, such as a signature,
+// is given out unasked if all that it holds is of the types of such documents; each
+// version is decided on once a minute. What is not there is [ErrNothingThere].
 func (d *Door) Admit(ctx context.Context, repository string, dgst digest.Digest) error {
 	key := doorKey{repository, dgst}
 	if said, ok := d.remembered(key); ok {
@@ -104,6 +110,9 @@ func (d *Door) ask(ctx context.Context, key doorKey) error {
 	if len(d.known) >= doorAnswers {
 		clear(d.known)
 	}
+	if errors.Is(err, ErrNothingThere) {
+		return err // and may be there in a moment
+	}
 	if err != nil {
 		d.known[key] = doorAnswer{err, time.Now().Add(refusedFor)}
 		return err
@@ -122,17 +131,21 @@ func (d *Door) decide(ctx context.Context, key doorKey) (listed []digest.Digest,
 	if err != nil {
 		return nil, err
 	}
-	t, err := d.hub.lookUp(ctx, repo, repo, r)
-	if errors.Is(err, errdef.ErrNotFound) || errors.Is(err, ErrGone) {
-		return nil, nil // there is nothing to give
+	desc, raw, err := repo.Manifest(ctx, key.digest.String())
+	if errors.Is(err, errdef.ErrNotFound) {
+		return nil, ErrNothingThere
 	}
 	if err != nil {
 		return nil, err
 	}
-	index, isIndex := t.index()
-	if !isIndex && !mayLoad(t.raw) || isIndex && listsReferrers(index) {
+	if isAttached(desc, raw) {
 		return nil, nil
 	}
+	t, err := d.hub.lookUp(ctx, repo, repo, r)
+	if err != nil {
+		return nil, err
+	}
+	index, _ := t.index()
 	rules, err := d.hub.rules(ctx)
 	if err != nil {
 		return nil, err
@@ -161,21 +174,49 @@ func (t *target) index() (ocispec.Index, bool) {
 	return index, err == nil
 }
 
-// mayLoad tells whether a manifest is one that a loader takes for a model, or for
-// a container that may hold one.
-func mayLoad(raw []byte) bool {
+// isAttached tells what is attached to versions from what might be loaded as one.
+// Some loaders go by the types of layers alone, some by none but the names of files:
+// only what neither can take for weights is let through.
+func isAttached(desc ocispec.Descriptor, raw []byte) bool {
+	if isIndex(desc) {
+		index, err := mediatypes.ParseIndex(raw)
+		return err == nil && listsReferrers(index)
+	}
 	m, err := mediatypes.ParseManifest(raw)
 	if err != nil {
-		return true
+		return false
 	}
-	_, ok := mediatypes.Detect(m)
-	return ok
+	if _, ok := mediatypes.Detect(m); ok {
+		return false
+	}
+	return !slices.ContainsFunc(m.Layers, func(l ocispec.Descriptor) bool { return !isDocument(l) })
+}
+
+// documentTypes are the beginnings of the media types of what is attached.
+var documentTypes = []string{
+	"application/vnd.dev.cosign.", "application/vnd.dev.sigstore.", "application/vnd.dsse.", "application/vnd.in-toto+",
+	"application/jose+json", "application/cose", "application/vnd.cyclonedx+", "application/spdx+json", "application/sarif+json",
+	mediatypes.LayerMarkdown, ocispec.MediaTypeEmptyJSON, ownTypes,
+}
+
+// isDocument tells whether a layer is of a type that is attached to versions, and
+// is not called as weights might be.
+func isDocument(l ocispec.Descriptor) bool {
+	if !slices.ContainsFunc(documentTypes, func(t string) bool { return strings.HasPrefix(l.MediaType, t) }) {
+		return false
+	}
+	for _, name := range []string{l.Annotations[mediatypes.AnnotationTitle], l.Annotations[mediatypes.AnnotationFilepath]} {
+		if name != "" && !slices.Contains([]string{".md", ".json", ".yaml", ".xml", ".zst"}, path.Ext(name)) {
+			return false
+		}
+	}
+	return true
 }
 
 // listsReferrers tells a list of referrers from an index of models. What it lists
 // is decided on by itself.
 func listsReferrers(index ocispec.Index) bool {
 	return !slices.ContainsFunc(index.Manifests, func(m ocispec.Descriptor) bool {
-		return m.ArtifactType == "" || isModel(m)
+		return m.ArtifactType == "" || isModel(m) || m.ArtifactType == mediatypes.ArtifactModelKit
 	})
 }

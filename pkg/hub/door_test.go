@@ -1,15 +1,20 @@
 package hub_test
 
 import (
+	"encoding/json"
 	"errors"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"oras.land/oras-go/v2/content"
 
 	"github.com/modelreg/modelreg/internal/testreg"
 	"github.com/modelreg/modelreg/pkg/hub"
+	"github.com/modelreg/modelreg/pkg/mediatypes"
+	"github.com/modelreg/modelreg/pkg/record"
 	"github.com/modelreg/modelreg/pkg/signing/policy"
 )
 
@@ -71,7 +76,64 @@ func TestDoor(t *testing.T) {
 		t.Fatal(err)
 	}
 	admit("org/signed", referrers[0].Digest, nil)
-	admit("org/none", unsigned, nil)
+	admit("org/none", unsigned, hub.ErrNothingThere)
+	admit("org/later", unsigned, hub.ErrNothingThere)
+	w.push("org/later:v1", "org/unsigned")
+	admit("org/later", unsigned, policy.ErrRefused)
+}
+
+// What looks like something that is attached, and is a model to other loaders, is
+// decided on.
+func TestDoorKnowsDisguises(t *testing.T) {
+	w := newWorld(t)
+	g := guard(t, w, "")
+	w.push("org/m:v1", "text")
+	_, raw := w.manifest("org/m", "v1")
+	subject := first(w.manifest("org/m", "v1"))
+	door := hub.NewDoor(g.admits, w.srv.Host)
+	for name, change := range map[string]func(*ocispec.Manifest){
+		"a tombstone": func(m *ocispec.Manifest) {
+			m.ArtifactType = record.TombstoneType
+			m.Annotations = map[string]string{record.AnnotationBuried: subject.Digest.String()}
+		},
+		"a signature": func(m *ocispec.Manifest) {
+			m.ArtifactType, m.Subject = "application/vnd.dev.sigstore.bundle.v0.3+json", &subject
+		},
+		"an unknown layer first": func(m *ocispec.Manifest) {
+			m.ArtifactType, m.Config.MediaType = "", mediatypes.ConfigImageDocker
+			m.Layers = []ocispec.Descriptor{m.Layers[0], m.Layers[0]}
+			m.Layers[0].MediaType, m.Layers[1].MediaType = "application/octet-stream", mediatypes.OllamaModel
+		},
+		"files with a subject": func(m *ocispec.Manifest) {
+			m.ArtifactType, m.Config.MediaType, m.Subject = "", ocispec.MediaTypeEmptyJSON, &subject
+			m.Layers = []ocispec.Descriptor{m.Layers[0]}
+			m.Layers[0].MediaType = "application/octet-stream"
+			m.Layers[0].Annotations = map[string]string{mediatypes.AnnotationTitle: "model.bin"}
+		},
+		"weights called a document": func(m *ocispec.Manifest) {
+			m.ArtifactType, m.Config.MediaType = record.ArtifactType, ocispec.MediaTypeEmptyJSON
+			m.Layers = []ocispec.Descriptor{m.Layers[0]}
+			m.Layers[0].MediaType = mediatypes.LayerMarkdown
+			m.Layers[0].Annotations = map[string]string{mediatypes.AnnotationTitle: "model.gguf"}
+		},
+	} {
+		var m ocispec.Manifest
+		if err := json.Unmarshal(raw, &m); err != nil {
+			t.Fatal(err)
+		}
+		change(&m)
+		disguised, err := json.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		desc := content.NewDescriptorFromBytes(ocispec.MediaTypeImageManifest, disguised)
+		if err := w.repo("org/m").PushManifest(t.Context(), desc, disguised, "odd"); err != nil {
+			t.Fatal(name, err)
+		}
+		if err := door.Admit(t.Context(), "org/m", desc.Digest); err == nil {
+			t.Errorf("%s is given out", name)
+		}
+	}
 }
 
 func first[A, B any](a A, _ B) A { return a }

@@ -282,7 +282,7 @@ func (g *genealogy) take(ctx context.Context, steps []*ascent) error {
 
 // mayAsk tells why the registry on a host is not asked.
 func (g *genealogy) mayAsk(from *relative, host string) error {
-	if !mayAsk(from.target.ref.Host, host) {
+	if !mayAsk(g.hub.hostOf(from.target), host) {
 		return errors.New("it is an address within a network, and the version that names it is not from there: not asked")
 	}
 	if g.hosts == nil {
@@ -299,8 +299,17 @@ func (g *genealogy) mayAsk(from *relative, host string) error {
 // has named the first one, and versions in a registry that is named by an address
 // are from within that network.
 func (g *genealogy) strange(from *relative, host string) bool {
-	at := from.target.ref.Host
-	return host != g.order[0].target.ref.Host && (from.stranger || host != at && !inner(at))
+	at := g.hub.hostOf(from.target)
+	return host != g.hub.hostOf(g.order[0].target) && (from.stranger || host != at && !inner(at))
+}
+
+// hostOf is the registry that a version is in. That of which a layout or a bundle says
+// that it is a copy is nobody's word but its own.
+func (h *Hub) hostOf(t *target) string {
+	if (t.isLayout() || t.local != nil) && h.opts.As.Host == "" {
+		return unnamedHost
+	}
+	return t.ref.Host
 }
 
 // strangers is ctx for what a stranger may have led to.

@@ -279,6 +279,10 @@ func (v *dirVerification) modelFiles(found []artifact.DirFile) map[string]digest
 	ignores := v.model.Ignores()
 	there := make(map[string]digest.Digest, len(found))
 	for _, f := range found {
+		if v.model.ShardSize > 0 && f.Size == 0 && f.Other == "" && !listed[f.Path] {
+			v.res.Ignored = append(v.res.Ignored, f.Path) // it has no shard that could be listed
+			continue
+		}
 		if listed[f.Path] || !ignores(f.Path) && f.Path != v.own {
 			there[f.Path] = f.Digest
 			if f.Shards != "" {

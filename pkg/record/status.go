@@ -159,8 +159,8 @@ func ParseTombstone(manifest []byte) (Tombstone, bool) {
 		return Tombstone{}, false
 	}
 	m, err := ofType(manifest, TombstoneType)
-	if err != nil {
-		return Tombstone{}, false
+	if err != nil || len(m.Layers) != 1 || m.Layers[0].Digest != ocispec.DescriptorEmptyJSON.Digest || m.Config.Digest != ocispec.DescriptorEmptyJSON.Digest {
+		return Tombstone{}, false // others than we would load what is in it
 	}
 	t := Tombstone{
 		Digest: digest.Digest(m.Annotations[AnnotationBuried]), Reason: clip(m.Annotations[mediatypes.AnnotationMessage], maxReason),

@@ -20,6 +20,10 @@ type DeniedError struct {
 
 func (e *DeniedError) Error() string { return e.Reason }
 
+// ErrNoManifest is what [Options.Admit] returns of a manifest that is not there. What
+// is put there in that moment has not been decided on.
+var ErrNoManifest = errors.New("manifest unknown")
+
 // giveManifest answers GET and HEAD of a manifest where somebody decides which are
 // given out. A tag is resolved once: what is given is what was decided on.
 func (r *Registry) giveManifest(w http.ResponseWriter, req *http.Request, rt route) {
@@ -33,6 +37,10 @@ func (r *Registry) giveManifest(w http.ResponseWriter, req *http.Request, rt rou
 	}
 	if denied, ok := errors.AsType[*DeniedError](err); ok {
 		writeDenied(w, denied)
+		return
+	}
+	if errors.Is(err, ErrNoManifest) {
+		writeError(w, http.StatusNotFound, codeManifestUnknown, "manifest unknown")
 		return
 	}
 	if err != nil {

@@ -15,6 +15,7 @@ const (
 	codeDenied           = "DENIED"
 	codeDigestInvalid    = "DIGEST_INVALID"
 	codeManifestInvalid  = "MANIFEST_INVALID"
+	codeManifestUnknown  = "MANIFEST_UNKNOWN"
 	codeNameInvalid      = "NAME_INVALID"
 	codeNameUnknown      = "NAME_UNKNOWN"
 	codePaginationNumber = "PAGINATION_NUMBER_INVALID"

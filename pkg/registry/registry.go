@@ -234,9 +234,10 @@ func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	rt, ok := parsePath(req.URL.Path)
-	if !ok && !safe {
+	if !ok && (!safe || r.admit != nil && req.URL.Path != "/v2/") {
 		// Distribution's router knows more names than the specification does.
-		// A write it would accept must not go around the list of referrers.
+		// A write it would accept must not go around the list of referrers, and
+		// a read not around who decides.
 		writeError(w, http.StatusBadRequest, codeNameInvalid, "not a path of the distribution specification")
 		return
 	}
