@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"crypto/ecdsa"
+	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -19,6 +20,7 @@ import (
 const (
 	maxChain       = 10       // certificates in a signature, the signer's included
 	maxCertificate = 64 << 10 // of one of them, in bytes
+	maxRSABits     = 8192     // of a key of one of them: a larger one costs seconds to use
 	maxAuthorities = 1 << 20  // of a file with the authorities' certificates, in bytes
 )
 
@@ -195,6 +197,9 @@ func chainOf(m *protobundle.VerificationMaterial) ([]*x509.Certificate, error) {
 		var err error
 		if chain[i], err = x509.ParseCertificate(c.GetRawBytes()); err != nil {
 			return nil, reject("certificate: %v", err)
+		}
+		if k, ok := chain[i].PublicKey.(*rsa.PublicKey); ok && k.N.BitLen() > maxRSABits {
+			return nil, reject("certificate with an RSA key of %d bits, more than %d", k.N.BitLen(), maxRSABits)
 		}
 	}
 	return chain, nil

@@ -78,7 +78,10 @@ const (
 const (
 	keptVersion  = 1
 	maxKeptState = 4 << 10
-	trustPoll    = 50 * time.Millisecond // between looks at a lock
+
+	maxKeptMetadata = 8 << 20 // bytes of a file of the updater's
+
+	trustPoll = 50 * time.Millisecond // between looks at a lock
 )
 
 // keptAs is what is noted of the last update.
@@ -157,7 +160,7 @@ func trustFault(ctx context.Context, err error) error {
 	return fmt.Errorf("%w: %w", ErrTrustRepository, err)
 }
 
-func (r TrustRepository) update(ctx context.Context, dir string) (*Published, error) {
+func (r TrustRepository) update(ctx context.Context, dir string) (_ *Published, err error) {
 	begin, err := r.begin(dir)
 	if err != nil {
 		return nil, err
@@ -166,7 +169,14 @@ func (r TrustRepository) update(ctx context.Context, dir string) (*Published, er
 	if err != nil {
 		return nil, err
 	}
-	config.LocalMetadataDir, config.LocalTargetsDir = dir, dir
+	// What is believed of a repository changes when all of an update was right, and
+	// not with the root.json that it begins with.
+	work, err := workOn(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
+	config.LocalMetadataDir, config.LocalTargetsDir = work, dir
 	config.Fetcher = trustFetcher{&http.Client{Transport: newServiceTransport(ctx, r.Transport)}}
 	up, err := updater.New(config)
 	if err != nil {
@@ -191,11 +201,45 @@ func (r TrustRepository) update(ctx context.Context, dir string) (*Published, er
 	if p.SigningConfig, err = fetchTarget(up, info[targetSigningConfig], filepath.Join(dir, targetSigningConfig), nil); err != nil {
 		return nil, err
 	}
+	for _, name := range keptMetadata {
+		if err := os.Rename(filepath.Join(work, name), filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
 	state, err := json.Marshal(keptAs{Version: keptVersion, Repository: p.Repository, Checked: p.Checked, Expires: p.Expires})
 	if err != nil {
 		return nil, err
 	}
 	return p, writeWhole(filepath.Join(dir, keptState), state)
+}
+
+// keptMetadata are the files of an updater, in the order in which they are to be
+// replaced: each is signed by keys of one that comes before it.
+var keptMetadata = []string{keptRoot, metadata.TARGETS + ".json", metadata.SNAPSHOT + ".json", metadata.TIMESTAMP + ".json"}
+
+// workOn copies what is kept of a repository into a directory for one update, but
+// for the root.json, which the update is given.
+func workOn(dir string) (string, error) {
+	work := filepath.Join(dir, ".update")
+	if err := os.RemoveAll(work); err != nil {
+		return "", err
+	}
+	if err := os.Mkdir(work, 0o700); err != nil {
+		return "", err
+	}
+	for _, name := range keptMetadata[1:] {
+		raw, err := readKept(filepath.Join(dir, name), maxKeptMetadata)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			err = os.WriteFile(filepath.Join(work, name), raw, 0o600)
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+	return work, nil
 }
 
 func earliest(times ...time.Time) time.Time {

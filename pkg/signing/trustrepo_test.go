@@ -136,6 +136,26 @@ func TestTrustRepositoryRotates(t *testing.T) {
 	}
 }
 
+// A root.json of somebody else is not kept, however new it says it is.
+func TestTrustRepositoryKeepsItsRoot(t *testing.T) {
+	_, r := publishing(t, testsigstore.New(t, testsigstore.Options{}))
+	mustUpdate(t, r)
+	other := testsigstore.NewTrustRepository(t)
+	for range 3 {
+		other.Rotate("timestamp")
+	}
+	wrong := r
+	wrong.Root = other.Get("/4.root.json")
+	if wrong.Root == nil {
+		t.Fatal("no root.json of version 4")
+	}
+	if p, err := wrong.Update(t.Context()); !errors.Is(err, signing.ErrTrustRepository) {
+		t.Fatalf("Update = %+v, %v; want %v", p, err, signing.ErrTrustRepository)
+	}
+	r.Root = nil
+	mustUpdate(t, r)
+}
+
 // What the keys did not sign, what they signed before, and what is out of date
 // is refused, and what was kept stays.
 func TestTrustRepositoryRefuses(t *testing.T) {
