@@ -131,6 +131,9 @@ func (a *app) crawl(ctx context.Context, f crawlFlags, places []string, fresh bo
 	for _, p := range res.Problems {
 		a.printer.Warn("%s", ui.Line(p))
 	}
+	if err != nil && fresh {
+		return err
+	}
 	return errors.Join(err, a.printer.Result(crawlReport{file, res}, func(w io.Writer) {
 		fmt.Fprintf(w, "%d versions in %d repositories: %d fetched, %d with other tags, %d gone\n",
 			res.Versions, res.Repositories, res.Fetched, res.Changed, res.Deleted)

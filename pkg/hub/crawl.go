@@ -156,6 +156,9 @@ func (c *crawl) place(ctx context.Context, p crawlPlace) error {
 				if gctx.Err() != nil {
 					return context.Cause(gctx)
 				}
+				if _, ok := errors.AsType[indexError](err); ok {
+					return err
+				}
 				c.problem(name, err)
 			}
 			return c.flushIfDue(gctx)

@@ -266,6 +266,9 @@ func TestCrawlNoticesARepositoryThatIsGone(t *testing.T) {
 			if diff := cmp.Diff([]string{"org/b:v1"}, w.found(ix, "versions:all")); diff != "" {
 				t.Error(diff)
 			}
+			// From then on there is nothing, whatever the registry lists to nobody.
+			_, err := w.with(hub.Options{}).Crawl(t.Context(), ix, []string{w.srv.Host + "/org/a", w.srv.Host + "/org/b"}, hub.CrawlOptions{})
+			wantErr(t, err, errdef.ErrNotFound)
 		})
 	}
 }

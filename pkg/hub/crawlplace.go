@@ -66,8 +66,14 @@ func (c *crawl) repositories(ctx context.Context, p crawlPlace) (names []string,
 	}
 	found, err := c.h.Repositories(ctx, p.host, p.path)
 	if err != nil {
-		if len(names) > 0 && ctx.Err() == nil {
+		if ctx.Err() != nil {
+			return nil, "", err
+		}
+		if len(names) > 0 {
 			return names, "", nil
+		}
+		if p.repo != nil && !errors.Is(err, remote.ErrUnreachable) { // many registries list nothing, to nobody
+			err = fmt.Errorf("there is no repository: %w", errdef.ErrNotFound)
 		}
 		return nil, "", err
 	}

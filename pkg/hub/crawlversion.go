@@ -59,7 +59,7 @@ func (c *crawl) repository(ctx context.Context, name string) error {
 	}
 	old, err := c.ix.Versions(ctx, name)
 	if err != nil {
-		return err
+		return indexError{err}
 	}
 	known := map[string]index.Record{}
 	for _, r := range old {
@@ -71,7 +71,12 @@ func (c *crawl) repository(ctx context.Context, name string) error {
 	for _, v := range versions {
 		before, ok := known[v.desc.Digest.String()]
 		delete(known, v.desc.Digest.String())
-		g.Go(func() error { return c.version(gctx, repo, v, before, ok) })
+		g.Go(func() error {
+			if err := c.version(gctx, repo, v, before, ok); err != nil {
+				return err
+			}
+			return c.flushIfDue(gctx)
+		})
 	}
 	if err := g.Wait(); err != nil {
 		return err

@@ -110,3 +110,29 @@ func TestHostileRecords(t *testing.T) {
 		t.Errorf("found %d", n)
 	}
 }
+
+// Who is told that an index is damaged can build another in its place.
+func TestReplaceDamaged(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "index.db")
+	put := func(ix *index.Index) error { return ix.Put(t.Context(), zoo()) }
+	if err := index.Replace(t.Context(), path, put); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 100; i < len(raw); i++ { // behind the header of the file
+		raw[i] = 0xff
+	}
+	if err := os.WriteFile(path, raw, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if ix, err := index.Open(t.Context(), path, index.OpenOptions{ReadOnly: true}); err == nil {
+		ix.Close()
+		t.Fatal("it is not damaged")
+	}
+	if err := index.Replace(t.Context(), path, put); err != nil {
+		t.Errorf("Replace: %v", err)
+	}
+}

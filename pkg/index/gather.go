@@ -24,6 +24,10 @@ const maxGathered = 1 << docBits
 // maxSpilled bounds what one transaction writes to a file of its own, in bytes.
 const maxSpilled = 1 << 30
 
+// maxPart bounds what one transaction writes to it of one part, in bytes: a part
+// is sorted in memory.
+const maxPart = 64 << 20
+
 // A gathering collects which version has which terms, eight bytes for each, in
 // parts that are sorted fast because they fit into the caches. What does not fit
 // into memory lies in a file until it is sorted.
@@ -34,6 +38,10 @@ type gathering struct {
 	dir  string   // for the file
 	file *os.File // nil if all is in memory
 	size int64    // of the file
+
+	largest int64 // bytes in it of a part; words that begin alike are in one
+	spilled [1 << partBits]int64
+
 	runs []run
 	buf  []byte
 }
@@ -56,6 +64,7 @@ func (g *gathering) spill() (err error) {
 		if g.file, err = os.CreateTemp(g.dir, ".terms-*"); err != nil {
 			return err
 		}
+		_ = os.Remove(g.file.Name()) // where that can be, nothing is left of a process that is killed
 	}
 	g.runs = append(g.runs, run{})
 	r := &g.runs[len(g.runs)-1]
@@ -70,6 +79,8 @@ func (g *gathering) spill() (err error) {
 			return err
 		}
 		g.size += int64(n)
+		g.spilled[i] += int64(n)
+		g.largest = max(g.largest, g.spilled[i])
 		g.parts[i] = p[:0]
 	}
 	r[len(g.parts)] = g.size
@@ -150,7 +161,11 @@ func (g *gathering) close() error {
 	if g.file == nil {
 		return nil
 	}
-	return errors.Join(g.file.Close(), os.Remove(g.file.Name()))
+	err := g.file.Close()
+	if gone := os.Remove(g.file.Name()); gone != nil && !errors.Is(gone, os.ErrNotExist) {
+		err = errors.Join(err, gone)
+	}
+	return err
 }
 
 // A hashSet tells which hashes it was given since it was emptied, which it has to

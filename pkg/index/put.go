@@ -187,7 +187,7 @@ func (w *writer) load(next func() (Record, bool, error)) (more bool, err error) 
 				return false, err
 			}
 		}
-		if w.state.next-w.first >= chunkSize || w.terms.size > maxSpilled {
+		if w.state.next-w.first >= chunkSize || w.terms.size > maxSpilled || w.terms.largest > maxPart {
 			return true, nil
 		}
 	}

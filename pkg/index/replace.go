@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"modernc.org/sqlite"
 )
 
 // Replace makes an index beside the one in a file, and puts it in its place when
@@ -64,8 +66,9 @@ func isIndex(ctx context.Context, path string) error {
 	if err == nil {
 		return ix.Close()
 	}
-	if errors.Is(err, errOther) {
-		return nil
+	const corrupt = 11 // SQLITE_CORRUPT
+	if e, ok := errors.AsType[*sqlite.Error](err); ok && e.Code()&0xff == corrupt || errors.Is(err, errOther) {
+		return nil // what is damaged was a database under the name of the index
 	}
 	return err
 }
