@@ -49,7 +49,7 @@ func (u *unpacker) refuseEdited(files []string) error {
 	if len(files) == 0 {
 		return nil
 	}
-	u.kept = u.stage != nil && u.stage.hasBlobs() // with Force the next run goes on
+	u.kept = u.before || u.fetched.Load() > 0 // with Force the next run goes on
 	slices.Sort(files)
 	return &EditedError{Dir: u.target.dir, Files: files}
 }
@@ -60,6 +60,15 @@ func (u *unpacker) refuseEdited(files []string) error {
 // [unpacker.wantedSizes].
 func (u *unpacker) edited() []string {
 	came := u.target.recorded()
+	if len(came) == 0 {
+		return nil
+	}
+	comes := make(map[string]digest.Digest, len(u.a.Files))
+	for _, f := range u.a.Files {
+		if !f.Archive {
+			comes[f.Path] = f.Digest
+		}
+	}
 	var out []string
 	for _, e := range u.target.tree {
 		f, ours := came[e.path]
@@ -67,7 +76,7 @@ func (u *unpacker) edited() []string {
 			continue
 		}
 		now, hashed := u.locals.paths[e.path]
-		if next, ok := u.a.file(e.path); ok && hashed && now == next.Digest {
+		if next, ok := comes[e.path]; ok && hashed && now == next {
 			continue // it already is what it will be
 		}
 		changed := hashed && now != f.Digest && now.Algorithm() == algorithm(f.Digest)

@@ -151,6 +151,7 @@ type unpacker struct {
 	limit *transfer.Limit // of everything that is fetched
 
 	fetching bool
+	before   bool // an earlier run has left something that was fetched
 	kept     bool // what was fetched stays for the next run, whatever the error
 	fetched  atomic.Int64
 	copied   atomic.Int64 // of blobs that were fetched in part
@@ -170,6 +171,7 @@ func (u *unpacker) run(ctx context.Context, dir string) (err error) {
 	if u.stage, err = openStage(u.target); err != nil {
 		return err
 	}
+	u.before = u.stage.hasBlobs()
 	if err = u.fill(ctx); err != nil {
 		if u.kept || u.resumable(ctx, err) && u.stage.hasBlobs() {
 			u.stage.close()

@@ -138,8 +138,17 @@ func (h *Hub) meant(ctx context.Context, dst ref.Reference) error {
 	return &MissingError{
 		What: MissingAlias, Repository: dst.Name(), Reference: asTyped(dst), Tag: ref.DecodeBranch(dst.Tag), Tags: known,
 		Err: fmt.Errorf("promote to %s: there is no such tag, and it is none of those that the record protects (%s): %w",
-			asTyped(dst), strings.Join(known, ", "), errdef.ErrNotFound),
+			asTyped(dst), strings.Join(quoted(known), ", "), errdef.ErrNotFound),
 	}
+}
+
+// quoted is for names that anybody may have written.
+func quoted(names []string) []string {
+	out := make([]string, len(names))
+	for i, name := range names {
+		out[i] = fmt.Sprintf("%.80q", name)
+	}
+	return out
 }
 
 // promoteCopy brings a version to the repository of dst, without a tag there.

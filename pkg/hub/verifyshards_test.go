@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -85,6 +86,12 @@ func TestVerifyDirOfShards(t *testing.T) {
 		if err != nil || res.Files != 4 {
 			t.Fatalf("VerifyDir = %+v, %v", res, err)
 		}
+	}
+	// What has no bytes has no part that could be listed.
+	write(t, filepath.Join(model, "__init__.py"), "")
+	res, err = aground.VerifyDir(t.Context(), model, *alice().trust, hub.VerifyDirOptions{})
+	if err != nil || !slices.Contains(res.Ignored, "__init__.py") {
+		t.Fatalf("VerifyDir = %+v, %v", res, err)
 	}
 	write(t, filepath.Join(model, "e.bin"), "x")
 	res, err = aground.VerifyDir(t.Context(), model, *alice().trust, hub.VerifyDirOptions{})
