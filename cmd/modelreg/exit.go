@@ -265,7 +265,7 @@ func missingHint(e *hub.MissingError) string {
 		return fmt.Sprintf("it has %s: name one, as in %s:%s; \"modelreg repo set %s --default-branch %s\" says what %[2]s alone means",
 			orMore(e.Tags), e.Repository, e.Tags[0], e.Repository, e.Tags[0])
 	case hub.MissingAlias:
-		return fmt.Sprintf("is it %s? --create makes %s, a tag whose moves are not logged; \"modelreg repo protect %s %s\" has them logged", orList(e.Tags), e.Tag, e.Repository, e.Tag)
+		return fmt.Sprintf("is it %s? --create makes %s, a tag whose moves are not logged; \"modelreg repo protect %s %s\" has them logged", ui.Line(orList(e.Tags)), e.Tag, e.Repository, e.Tag)
 	case hub.MissingLog:
 		return fmt.Sprintf("\"modelreg repo protect %s %s\" has its moves logged from then on; \"modelreg log %s\" shows its versions", e.Repository, e.Tag, e.Reference)
 	case hub.MissingPast:
