@@ -220,6 +220,11 @@ func hint(err error) string {
 		return fmt.Sprintf("nothing is lost: \"modelreg merge %s@%s --branch %s\" goes on with your files and keeps both versions in the history, --take branch with the others'; \"modelreg log %s:%s --all --graph\" shows both",
 			fork.Repository, shortRevision(fork.Ours.String()), fork.Branch, fork.Repository, fork.Branch)
 	}
+	return classHint(err)
+}
+
+// classHint is the hint for errors that only their class is told of.
+func classHint(err error) string {
 	switch {
 	case errors.Is(err, signing.ErrTrustRepository):
 		return "nothing has changed: what was fetched before stays in use; where that goes on, ask those who publish it, or on another network"

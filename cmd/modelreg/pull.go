@@ -31,6 +31,14 @@ type pullFlags struct {
 	repoID string
 }
 
+const pullExample = `  modelreg pull ghcr.io/acme/support:v1 ./model
+  modelreg pull ghcr.io/acme/support@sha256:… ./model --verify --key cosign.pub
+  modelreg pull ghcr.io/acme/support:v1 --include '*.safetensors' --include '*.json' --exclude 'onnx/'
+  modelreg pull ghcr.io/acme/support:v1#q4_k_m
+  modelreg pull ghcr.io/acme/support:v1 --for llama.cpp --fit 24GiB --explain
+  modelreg pull ghcr.io/acme/support:v1 --dry-run --format json
+  modelreg pull ghcr.io/acme/support:v1 --layout hf && HF_HUB_OFFLINE=1 python serve.py`
+
 func newPull(a *app) *cobra.Command {
 	var f pullFlags
 	cmd := &cobra.Command{
@@ -63,13 +71,7 @@ loaders with HF_HUB_OFFLINE=1 find it as ORG/MODEL, the end of the repository's 
 or as --repo-id says. Tags are its revisions; "latest" is also main, which loaders ask
 for, and so is the first tag that is pulled. Nothing in the cache is removed, and a ref
 that another program wrote moves with --force only.`,
-		Example: `  modelreg pull ghcr.io/acme/support:v1 ./model
-  modelreg pull ghcr.io/acme/support@sha256:… ./model --verify --key cosign.pub
-  modelreg pull ghcr.io/acme/support:v1 --include '*.safetensors' --include '*.json' --exclude 'onnx/'
-  modelreg pull ghcr.io/acme/support:v1#q4_k_m
-  modelreg pull ghcr.io/acme/support:v1 --for llama.cpp --fit 24GiB --explain
-  modelreg pull ghcr.io/acme/support:v1 --dry-run --format json
-  modelreg pull ghcr.io/acme/support:v1 --layout hf && HF_HUB_OFFLINE=1 python serve.py`,
+		Example: pullExample,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if f.locked {
 				return rangeArgs(0, 2)(cmd, args)
