@@ -31,20 +31,7 @@ type pullFlags struct {
 	repoID string
 }
 
-const pullExample = `  modelreg pull ghcr.io/acme/support:v1 ./model
-  modelreg pull ghcr.io/acme/support@sha256:… ./model --verify --key cosign.pub
-  modelreg pull ghcr.io/acme/support:v1 --include '*.safetensors' --include '*.json' --exclude 'onnx/'
-  modelreg pull ghcr.io/acme/support:v1#q4_k_m
-  modelreg pull ghcr.io/acme/support:v1 --for llama.cpp --fit 24GiB --explain
-  modelreg pull ghcr.io/acme/support:v1 --dry-run --format json
-  modelreg pull ghcr.io/acme/support:v1 --layout hf && HF_HUB_OFFLINE=1 python serve.py`
-
-func newPull(a *app) *cobra.Command {
-	var f pullFlags
-	cmd := &cobra.Command{
-		Use:   "pull REF [DIR] | pull --locked [NAME|REF] [DIR]",
-		Short: "Fetch a version, check it, and put its files into a directory",
-		Long: `Resolve REF to a digest once, check its signature if asked to, fetch what is not
+const pullLong = `Resolve REF to a digest once, check its signature if asked to, fetch what is not
 there yet, and put the files into DIR (default: the model's name).
 
 DIR appears, or changes, only when everything has been checked. A pull that was
@@ -70,7 +57,22 @@ huggingface_hub would use (HF_HUB_CACHE, HF_HOME, ~/.cache/huggingface/hub), so 
 loaders with HF_HUB_OFFLINE=1 find it as ORG/MODEL, the end of the repository's name,
 or as --repo-id says. Tags are its revisions; "latest" is also main, which loaders ask
 for, and so is the first tag that is pulled. Nothing in the cache is removed, and a ref
-that another program wrote moves with --force only.`,
+that another program wrote moves with --force only.`
+
+const pullExample = `  modelreg pull ghcr.io/acme/support:v1 ./model
+  modelreg pull ghcr.io/acme/support@sha256:… ./model --verify --key cosign.pub
+  modelreg pull ghcr.io/acme/support:v1 --include '*.safetensors' --include '*.json' --exclude 'onnx/'
+  modelreg pull ghcr.io/acme/support:v1#q4_k_m
+  modelreg pull ghcr.io/acme/support:v1 --for llama.cpp --fit 24GiB --explain
+  modelreg pull ghcr.io/acme/support:v1 --dry-run --format json
+  modelreg pull ghcr.io/acme/support:v1 --layout hf && HF_HUB_OFFLINE=1 python serve.py`
+
+func newPull(a *app) *cobra.Command {
+	var f pullFlags
+	cmd := &cobra.Command{
+		Use:     "pull REF [DIR] | pull --locked [NAME|REF] [DIR]",
+		Short:   "Fetch a version, check it, and put its files into a directory",
+		Long:    pullLong,
 		Example: pullExample,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if f.locked {
