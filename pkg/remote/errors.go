@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -142,9 +143,16 @@ func errorBody(resp *http.Response) (code, text string) {
 			Code    string `json:"code"`
 			Message string `json:"message"`
 		} `json:"errors"`
+
+		// As the APIs beside registries have it.
+		Message string `json:"message"`
+		Detail  string `json:"detail"`
 	}
-	if err := json.Unmarshal(raw, &doc); err != nil || len(doc.Errors) == 0 {
+	if err := json.Unmarshal(raw, &doc); err != nil {
 		return "", cleanText(string(raw))
+	}
+	if len(doc.Errors) == 0 {
+		return "", cleanText(cmp.Or(doc.Message, doc.Detail, string(raw)))
 	}
 	var parts []string
 	for _, e := range doc.Errors {

@@ -73,7 +73,7 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	resp.Request = req
-	if resp.StatusCode == http.StatusUnauthorized && sameOrigin(req.URL, home) {
+	if resp.StatusCode == http.StatusUnauthorized && known && !forBeside(req.Context()) && sameOrigin(req.URL, home) {
 		if err := checkChallenge(op, home, resp.Header); err != nil {
 			resp.Body.Close()
 			return nil, err
