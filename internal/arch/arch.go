@@ -34,7 +34,7 @@ var Packages = []Package{
 	{Path: "internal/ui", May: "pkg/transfer", Why: "progress is drawn from its events"},
 
 	{Path: "pkg/server/...", May: "pkg/hub pkg/registry pkg/index pkg/card"},
-	{Path: "pkg/hub", May: "pkg/lineage pkg/diff pkg/eval pkg/bom pkg/variant pkg/signing pkg/signing/oms pkg/signing/policy pkg/provenance pkg/lock pkg/record pkg/layout pkg/format/scan pkg/index pkg/source pkg/artifact pkg/card pkg/format pkg/transfer pkg/remote pkg/store pkg/mediatypes pkg/ref"},
+	{Path: "pkg/hub", May: "pkg/lineage pkg/diff pkg/eval pkg/bom pkg/variant pkg/signing pkg/signing/oms pkg/signing/policy pkg/provenance pkg/lock pkg/record pkg/layout pkg/format/scan pkg/index pkg/source pkg/catalog pkg/artifact pkg/card pkg/format pkg/transfer pkg/remote pkg/store pkg/mediatypes pkg/ref"},
 
 	{Path: "pkg/diff", May: "pkg/lineage pkg/eval pkg/artifact pkg/chunk pkg/card pkg/format pkg/mediatypes"},
 	{Path: "pkg/bom", May: "pkg/lineage pkg/eval pkg/card"},
@@ -53,6 +53,8 @@ var Packages = []Package{
 	{Path: "pkg/registry", May: "pkg/mediatypes"},
 
 	{Path: "pkg/source", May: "pkg/remote pkg/glob", Why: "other hubs are reached by remote's transport, and fail in its classes"},
+
+	{Path: "pkg/catalog", May: "pkg/remote pkg/ref", Why: "the APIs beside registries are reached by remote's transport, with its credentials"},
 
 	{Path: "pkg/transfer"},
 	{Path: "pkg/chunk"},

@@ -1,0 +1,4 @@
+package catalog
+
+// NextLink is nextLink.
+func NextLink(values []string) string { return nextLink(values) }
