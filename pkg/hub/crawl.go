@@ -26,6 +26,11 @@ type CrawlOptions struct {
 	// publishers at their word.
 	Trust *signing.Trust
 
+	// Named are repositories that somebody has named one by one, besides those
+	// among the places: that a list of others lacks them, which may show less
+	// than can be read, does not mean that they are gone.
+	Named []string
+
 	// Progress, if not nil, is told how far the crawl is, whenever a part of
 	// it was written. Calls come one at a time.
 	Progress func(CrawlResult)
@@ -68,7 +73,8 @@ const (
 // asked for its digest. What the index has with that digest, and with the same
 // list of attachments, is not fetched again. A new version costs its manifest and
 // its README, more only if it does not say itself what it is, and its attachments
-// if it has any. What is gone from a place is removed from the index.
+// if it has any. What is gone from a place is removed from the index. Single
+// repositories are read together, other places one after the other.
 //
 // What cannot be read keeps what the index has of it, and is counted as failed: a
 // repository whose registry does not answer, a version that is damaged. What was
@@ -86,18 +92,24 @@ func (h *Hub) Crawl(ctx context.Context, ix *index.Index, places []string, opts 
 	if err != nil {
 		return &c.res, err
 	}
-	failed := &CrawlError{}
+	c.named = make(map[string]bool)
+	for _, name := range opts.Named {
+		c.named[name] = true
+	}
 	for _, p := range list {
-		err := c.place(ctx, p)
-		if _, ok := errors.AsType[indexError](err); ok || err != nil && ctx.Err() != nil {
-			return &c.res, errors.Join(fmt.Errorf("crawl %s: %w", p.name, err), c.flush(context.WithoutCancel(ctx)))
+		if p.repo != nil {
+			c.named[p.repo.Name()] = true
 		}
+	}
+	errs, err := c.places(ctx, list)
+	if err != nil {
+		return &c.res, errors.Join(err, c.flush(context.WithoutCancel(ctx)))
+	}
+	failed := &CrawlError{}
+	for i, err := range errs {
 		if err != nil {
-			c.problem(p.name, err)
-			failed.Places, failed.causes = append(failed.Places, p.name), append(failed.causes, err)
-			continue
+			failed.Places, failed.causes = append(failed.Places, list[i].name), append(failed.causes, err)
 		}
-		c.count(func(res *CrawlResult) { res.Places = append(res.Places, p.name) })
 	}
 	if err := c.flush(ctx); err != nil || len(failed.Places) == 0 {
 		return &c.res, err
@@ -129,10 +141,11 @@ func (e indexError) Unwrap() error { return e.error }
 
 // A crawl is one run of Crawl.
 type crawl struct {
-	h    *Hub
-	ix   *index.Index
-	opts CrawlOptions
-	pace *pace
+	h     *Hub
+	ix    *index.Index
+	opts  CrawlOptions
+	pace  *pace
+	named map[string]bool // repositories, which no list takes for gone
 
 	mu      sync.Mutex
 	res     CrawlResult
@@ -142,17 +155,51 @@ type crawl struct {
 	last    time.Time // when something was written
 }
 
+// places crawls those that may have many repositories one after the other, and then
+// the single repositories together. In errs is why a place could not be read; err ends
+// the crawl.
+func (c *crawl) places(ctx context.Context, list []crawlPlace) (errs []error, err error) {
+	errs = make([]error, len(list))
+	one := func(ctx context.Context, i int) error {
+		err := c.place(ctx, list[i])
+		if _, ok := errors.AsType[indexError](err); ok || err != nil && ctx.Err() != nil {
+			return fmt.Errorf("crawl %s: %w", list[i].name, err)
+		}
+		if errs[i] = err; err != nil {
+			c.problem(list[i].name, err)
+			return nil
+		}
+		c.count(func(res *CrawlResult) { res.Places = append(res.Places, list[i].name) })
+		return nil
+	}
+	for i, p := range list {
+		if p.repo == nil {
+			if err := one(ctx, i); err != nil {
+				return errs, err
+			}
+		}
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(crawlRepositories)
+	for i, p := range list {
+		if p.repo != nil {
+			g.Go(func() error { return one(gctx, i) })
+		}
+	}
+	return errs, g.Wait()
+}
+
 // place crawls the repositories of one place.
 func (c *crawl) place(ctx context.Context, p crawlPlace) error {
-	names, whole, err := c.repositories(ctx, p)
+	found, err := c.repositories(ctx, p)
 	if err != nil {
 		return err
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(crawlRepositories)
-	for _, name := range names {
+	for _, name := range found.names {
 		g.Go(func() error {
-			if err := c.repository(gctx, name); err != nil {
+			if err := c.repository(gctx, name, found.tags); err != nil {
 				if gctx.Err() != nil {
 					return context.Cause(gctx)
 				}
@@ -164,10 +211,10 @@ func (c *crawl) place(ctx context.Context, p crawlPlace) error {
 			return c.flushIfDue(gctx)
 		})
 	}
-	if err := g.Wait(); err != nil || whole == "" {
+	if err := g.Wait(); err != nil || found.whole == "" {
 		return err
 	}
-	return c.forget(ctx, whole, names)
+	return c.forget(ctx, found.whole, found.names)
 }
 
 // forget removes the repositories below a place that are not there any more.
@@ -178,7 +225,7 @@ func (c *crawl) forget(ctx context.Context, whole string, names []string) error 
 	}
 	slices.Sort(names)
 	for _, name := range known {
-		if _, ok := slices.BinarySearch(names, name); ok {
+		if _, ok := slices.BinarySearch(names, name); ok || c.named[name] {
 			continue
 		}
 		versions, err := c.ix.Versions(ctx, name)

@@ -9,6 +9,7 @@ import (
 
 	"oras.land/oras-go/v2/errdef"
 
+	"github.com/modelreg/modelreg/pkg/catalog"
 	"github.com/modelreg/modelreg/pkg/ref"
 	"github.com/modelreg/modelreg/pkg/remote"
 )
@@ -21,10 +22,15 @@ type crawlPlace struct {
 	repo *remote.Repository // that the path may be; nil if it cannot
 }
 
-// crawlPlaces reads the names of places.
+// crawlPlaces reads the names of places, each once.
 func (h *Hub) crawlPlaces(names []string) ([]crawlPlace, error) {
 	var list []crawlPlace
+	seen := make(map[string]bool, len(names))
 	for _, name := range names {
+		if seen[name] {
+			continue
+		}
+		seen[name] = true
 		host, path, _ := strings.Cut(strings.TrimPrefix(name, "oci://"), "/")
 		if host == "" {
 			return nil, fmt.Errorf("%w: %q names no registry", ErrUsage, name)
@@ -44,58 +50,105 @@ func (h *Hub) crawlPlaces(names []string) ([]crawlPlace, error) {
 	return list, nil
 }
 
-// repositories lists what is at a place. If that is all that has a name which
-// begins with whole, whole is not empty.
-func (c *crawl) repositories(ctx context.Context, p crawlPlace) (names []string, whole string, err error) {
+// A crawlList is what is at a place.
+type crawlList struct {
+	names []string // of repositories
+	tags  []string // of the only one, if they were listed
+	whole string   // if not empty: these are all whose name begins with it
+}
+
+// repositories lists what is at a place.
+func (c *crawl) repositories(ctx context.Context, p crawlPlace) (crawlList, error) {
+	var gone []string // that the index knows at the place
+	var refused error // why the place is no repository that can be read
 	if p.repo != nil {
-		var list []string
-		err := c.pace.do(ctx, func() (err error) { list, err = tags(ctx, p.repo, true); return err })
-		if err == nil && len(list) > 0 {
-			return []string{p.repo.Name()}, "", nil
+		one, err := c.single(ctx, p.repo)
+		if err == nil || !absent(err) {
+			return one, err
 		}
-		if err != nil && !errors.Is(err, errdef.ErrNotFound) {
-			return nil, "", err
+		versions, indexErr := c.ix.Versions(ctx, p.repo.Name())
+		if indexErr != nil {
+			return crawlList{}, indexError{indexErr}
 		}
-		versions, err := c.ix.Versions(ctx, p.repo.Name())
-		if err != nil {
-			return nil, "", indexError{err}
-		}
-		if len(versions) > 0 {
-			names = append(names, p.repo.Name()) // which was there: it is looked at for what is gone
+		switch {
+		case len(versions) == 0:
+			refused = err
+		case !errors.Is(err, errdef.ErrNotFound):
+			return crawlList{}, err
+		default:
+			gone = []string{p.repo.Name()} // it is looked at for what is gone
 		}
 	}
-	found, err := c.h.Repositories(ctx, p.host, p.path)
+	list, err := c.below(ctx, p, gone)
+	_, ofIndex := errors.AsType[indexError](err)
+	switch {
+	case err == nil || ofIndex || ctx.Err() != nil:
+		return list, err
+	case len(gone) > 0:
+		return crawlList{names: gone}, nil
+	case refused == nil || errors.Is(err, remote.ErrUnreachable):
+		return crawlList{}, err
+	}
+	if _, ok := errors.AsType[*catalog.AccessError](err); ok {
+		return crawlList{}, fmt.Errorf("there is no repository that can be read, nor a list of those below: %w", err)
+	}
+	if !errors.Is(refused, errdef.ErrNotFound) {
+		return crawlList{}, refused
+	}
+	// Many registries list nothing, to nobody.
+	return crawlList{}, errNoRepository
+}
+
+// errNoRepository says that there is nothing at a place.
+var errNoRepository = fmt.Errorf("there is no repository: %w", errdef.ErrNotFound)
+
+// absent tells whether an error can mean that there is no such repository: of those
+// that one may not see, many registries do not say whether they are there.
+func absent(err error) bool {
+	return errors.Is(err, errdef.ErrNotFound) || errors.Is(err, remote.ErrUnauthorized) || errors.Is(err, remote.ErrForbidden)
+}
+
+// single lists the tags of a place that is a repository.
+func (c *crawl) single(ctx context.Context, repo *remote.Repository) (crawlList, error) {
+	var list []string
+	err := c.pace.do(ctx, func() (err error) { list, err = tags(ctx, repo, true); return err })
+	if err == nil && len(list) == 0 {
+		err = errNoRepository
+	}
 	if err != nil {
-		if ctx.Err() != nil {
-			return nil, "", err
-		}
-		if len(names) > 0 {
-			return names, "", nil
-		}
-		if p.repo != nil && !errors.Is(err, remote.ErrUnreachable) { // many registries list nothing, to nobody
-			err = fmt.Errorf("there is no repository: %w", errdef.ErrNotFound)
-		}
-		return nil, "", err
+		return crawlList{}, err
 	}
-	for _, r := range found {
-		if !slices.Contains(names, r.Repository) {
-			names = append(names, r.Repository)
+	return crawlList{names: []string{repo.Name()}, tags: list}, nil
+}
+
+// below lists the repositories at or below a place, and names.
+func (c *crawl) below(ctx context.Context, p crawlPlace, names []string) (crawlList, error) {
+	list := crawlList{names: slices.Clone(names), whole: p.host + "/"}
+	for name, err := range c.h.names(ctx, p.host, p.path) {
+		if bad, ok := errors.AsType[*catalog.NameError](err); ok {
+			c.problem(p.name, bad)
+			continue
+		}
+		if err != nil {
+			return crawlList{}, fmt.Errorf("list repositories of %s: %w", p.host, err)
+		}
+		if name = p.host + "/" + name; !slices.Contains(names, name) {
+			list.names = append(list.names, name)
 		}
 	}
-	whole = p.host + "/"
 	if p.path == "" {
-		return names, whole, nil
+		return list, nil
 	}
-	whole += p.path + "/"
-	if len(names) > 0 {
-		return names, whole, nil
+	list.whole += p.path + "/"
+	if len(list.names) > 0 {
+		return list, nil
 	}
-	known, err := c.ix.Repositories(ctx, whole)
+	known, err := c.ix.Repositories(ctx, list.whole)
 	switch {
 	case err != nil:
-		return nil, "", indexError{err}
+		return crawlList{}, indexError{err}
 	case len(known) == 0:
-		return nil, "", fmt.Errorf("there is no repository: %w", errdef.ErrNotFound)
+		return crawlList{}, errNoRepository
 	}
-	return nil, whole, nil
+	return list, nil
 }

@@ -38,8 +38,9 @@ type crawled struct {
 	classic  bool   // there is a signature in the older layout
 }
 
-// repository crawls one repository. One that is not there has no versions.
-func (c *crawl) repository(ctx context.Context, name string) error {
+// repository crawls one repository, whose tags are listed unless they are known
+// already. One that is not there has no versions.
+func (c *crawl) repository(ctx context.Context, name string, all []string) error {
 	r, err := ref.Parse(name)
 	if err != nil {
 		return err
@@ -48,10 +49,11 @@ func (c *crawl) repository(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	var all []string
-	err = c.pace.do(ctx, func() (err error) { all, err = tags(ctx, repo, true); return err })
-	if err != nil && !errors.Is(err, errdef.ErrNotFound) {
-		return err
+	if all == nil {
+		err = c.pace.do(ctx, func() (err error) { all, err = tags(ctx, repo, true); return err })
+		if err != nil && !errors.Is(err, errdef.ErrNotFound) {
+			return err
+		}
 	}
 	versions, unread, err := c.versions(ctx, repo, all)
 	if err != nil {

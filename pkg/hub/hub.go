@@ -23,6 +23,7 @@ import (
 	"oras.land/oras-go/v2/errdef"
 
 	"github.com/modelreg/modelreg/pkg/artifact"
+	"github.com/modelreg/modelreg/pkg/catalog"
 	"github.com/modelreg/modelreg/pkg/mediatypes"
 	"github.com/modelreg/modelreg/pkg/ref"
 	"github.com/modelreg/modelreg/pkg/remote"
@@ -51,6 +52,10 @@ var (
 type Options struct {
 	// Remote is the registry client. It must be set.
 	Remote *remote.Client
+
+	// Catalog says how the repositories of registries are listed that have an API
+	// for that. The zero value knows the public ones.
+	Catalog catalog.Options
 
 	// Store is local content to reuse and to fill. Nil works without.
 	Store *store.Store

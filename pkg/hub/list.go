@@ -4,13 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
-	"strings"
 
 	"golang.org/x/sync/errgroup"
 	"oras.land/oras-go/v2/errdef"
 
 	"github.com/modelreg/modelreg/pkg/artifact"
+	"github.com/modelreg/modelreg/pkg/catalog"
 	"github.com/modelreg/modelreg/pkg/mediatypes"
 	"github.com/modelreg/modelreg/pkg/ref"
 	"github.com/modelreg/modelreg/pkg/remote"
@@ -119,19 +120,28 @@ func version(ctx context.Context, repo *remote.Repository, tag string) (VersionI
 	return v, nil
 }
 
-// Repositories lists the repositories of a registry whose name is prefix or
-// lies below it; an empty prefix lists all. Many hosted registries refuse it.
+// Repositories lists the repositories of a registry whose name is prefix or lies
+// below it; an empty prefix lists all. Where the registry does not list them, the API
+// of the service that it is a part of is asked; a [catalog.AccessError] says that it
+// wants a credential. Names that are none are left out, with a warning.
 func (h *Hub) Repositories(ctx context.Context, host, prefix string) ([]RepositoryInfo, error) {
 	out := []RepositoryInfo{}
-	for name, err := range h.opts.Remote.Catalog(ctx, host) {
+	for name, err := range h.names(ctx, host, prefix) {
+		if bad, ok := errors.AsType[*catalog.NameError](err); ok {
+			h.warn("%v", bad)
+			continue
+		}
 		if err != nil {
 			return nil, fmt.Errorf("list repositories of %s: %w", host, err)
 		}
-		if prefix == "" || name == prefix || strings.HasPrefix(name, prefix+"/") {
-			out = append(out, RepositoryInfo{Repository: host + "/" + name})
-		}
+		out = append(out, RepositoryInfo{Repository: host + "/" + name})
 	}
 	return out, nil
+}
+
+// names lists repositories as package catalog does.
+func (h *Hub) names(ctx context.Context, host, prefix string) iter.Seq2[string, error] {
+	return catalog.Repositories(ctx, h.opts.Remote, host, prefix, h.opts.Catalog)
 }
 
 // Files lists the files of the version that r resolves to.
