@@ -34,6 +34,9 @@ type config struct {
 	// Mirrors are URLs of hosts that have copies of what a registry has.
 	Mirrors map[string][]string `yaml:"mirrors,omitempty"`
 
+	// APIs list the repositories of registries: KIND or KIND=URL by their hosts.
+	APIs map[string]string `yaml:"apis,omitempty"`
+
 	// Scanners are commands that are asked about files, by name.
 	Scanners map[string]string `yaml:"scanners,omitempty"`
 
@@ -162,6 +165,7 @@ func newConfig(a *app) *cobra.Command {
   cache                  directory of the local store
   realms.HOST            token servers, separated by commas, that may see the credentials of HOST
   mirrors.HOST           URLs of mirrors of HOST, separated by commas; "_default" is for all other hosts
+  apis.HOST              KIND or KIND=URL of the API that lists the repositories of HOST, see docs/search.md
   scanners.NAME          command of another scanner that "modelreg scan" asks too, see docs/scan.md
   certs.d                directory of hosts.toml files (default: containerd's); "none" reads none
   trusted-root           FILE of the sigstore deployment whose certificates count (verify --trusted-root)
@@ -179,7 +183,7 @@ directory of what must outlive the cache (default: modelreg in XDG_STATE_HOME).`
 		Args: subcommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	settings := positions(words("default.registry", "registries.alias.", "cache", "realms.", mirrorKey, scannerKey, "certs.d", "trusted-root", "trust-repository", "policy", "policy-keys", "policy-identity", "policy-issuer", trustRootKey, "evaluations"))
+	settings := positions(words("default.registry", "registries.alias.", "cache", "realms.", mirrorKey, apiKey, scannerKey, "certs.d", "trusted-root", "trust-repository", "policy", "policy-keys", "policy-identity", "policy-issuer", trustRootKey, "evaluations"))
 	cmd.AddCommand(
 		&cobra.Command{
 			Use: "path", Short: "Print where the configuration is", Args: exactArgs(0),
@@ -227,6 +231,9 @@ func (c config) settings() map[string]string {
 	}
 	for host, v := range c.Mirrors {
 		put(mirrorKey+host, strings.Join(v, ","))
+	}
+	for host, v := range c.APIs {
+		put(apiKey+host, v)
 	}
 	for name, v := range c.Scanners {
 		put(scannerKey+name, v)
@@ -325,6 +332,7 @@ func (c *config) set(key, value string) error {
 	alias, isAlias := strings.CutPrefix(key, aliasKey)
 	realm, isRealm := strings.CutPrefix(key, "realms.")
 	host, isMirror := strings.CutPrefix(key, mirrorKey)
+	api, isAPI := strings.CutPrefix(key, apiKey)
 	scanner, isScanner := strings.CutPrefix(key, scannerKey)
 	root, isRoot := strings.CutPrefix(key, trustRootKey)
 	switch {
@@ -344,6 +352,10 @@ func (c *config) set(key, value string) error {
 	case isMirror && host != "":
 		c.Mirrors = with(c.Mirrors, host, strings.Split(value, ","), value != "")
 		return c.checkMirrors()
+	case isAPI && api != "":
+		c.APIs = with(c.APIs, api, value, value != "")
+		_, err := c.apis()
+		return err
 	case isScanner && scanner != "":
 		c.Scanners = with(c.Scanners, scanner, value, value != "")
 	case key == "certs.d":
@@ -362,7 +374,7 @@ func (c *config) set(key, value string) error {
 	case strings.HasPrefix(key, "policy"):
 		return c.setPolicy(key, value)
 	default:
-		return usagef("set %s: no such setting: use default.registry, registries.alias.NAME, cache, realms.HOST, mirrors.HOST, scanners.NAME, certs.d, trusted-root, trust-repository, trust-roots.NAME, policy, policy-keys, policy-identity, policy-issuer or evaluations", key)
+		return usagef("set %s: no such setting: use default.registry, registries.alias.NAME, cache, realms.HOST, mirrors.HOST, apis.HOST, scanners.NAME, certs.d, trusted-root, trust-repository, trust-roots.NAME, policy, policy-keys, policy-identity, policy-issuer or evaluations", key)
 	}
 	return nil
 }

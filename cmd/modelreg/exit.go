@@ -18,6 +18,7 @@ import (
 
 	"github.com/modelreg/modelreg/internal/ui"
 	"github.com/modelreg/modelreg/pkg/artifact"
+	"github.com/modelreg/modelreg/pkg/catalog"
 	"github.com/modelreg/modelreg/pkg/eval"
 	"github.com/modelreg/modelreg/pkg/format"
 	"github.com/modelreg/modelreg/pkg/glob"
@@ -128,7 +129,7 @@ var classes = []class{
 		"choose another directory, or replace what is there with --force",
 		[]error{artifact.ErrNotOurs},
 	},
-	{exitUsage, "usage", "", "", []error{ref.ErrSyntax, hub.ErrUsage, source.ErrName, lock.ErrMalformed, lock.ErrName, artifact.ErrNotModel, artifact.ErrTarget, artifact.ErrEmpty, lineage.ErrCommit, glob.ErrPattern, ocilayout.ErrTaken}},
+	{exitUsage, "usage", "", "", []error{ref.ErrSyntax, hub.ErrUsage, source.ErrName, catalog.ErrUsage, lock.ErrMalformed, lock.ErrName, artifact.ErrNotModel, artifact.ErrTarget, artifact.ErrEmpty, lineage.ErrCommit, glob.ErrPattern, ocilayout.ErrTaken}},
 	{exitConflict, "conflict", "what was to be changed has changed underneath", "look at both versions, then decide which tag should stay", []error{hub.ErrConflict, lock.ErrChanged, artifact.ErrEdited}},
 	{exitUsage, "usage", "", "\"modelreg policy validate FILE\" checks a policy", []error{policy.ErrInvalid}},
 	{exitNoVariant, "no-variant", "no variant is what was asked for, or fits", "\"modelreg inspect REF\" lists the variants of a version; REF#NAME takes one whatever this machine has, and --fit SIZE is for another machine", []error{hub.ErrNoVariant}},
@@ -182,6 +183,12 @@ func explain(err error) ui.Failure {
 func hint(err error) string {
 	if access, ok := errors.AsType[*source.AccessError](err); ok {
 		return accessHint(access)
+	}
+	if access, ok := errors.AsType[*catalog.AccessError](err); ok {
+		return catalogHint(access)
+	}
+	if gone, ok := errors.AsType[*gonePlacesError](err); ok {
+		return gone.hint()
 	}
 	if secrets, ok := errors.AsType[*artifact.SecretsError](err); ok && len(secrets.Files) > 0 {
 		return "list it in .modelregignore, or publish it all the same with --include-secret"

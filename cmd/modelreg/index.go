@@ -45,14 +45,16 @@ see less, build one as somebody who may see less.`,
 
 // crawlFlags are those of "index build" and "index update".
 type crawlFlags struct {
-	index    string
-	requests int
-	trust    trustFlags
+	index        string
+	repositories string
+	requests     int
+	trust        trustFlags
 }
 
 func (f *crawlFlags) add(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	addIndexFlag(fl, &f.index)
+	fl.StringVar(&f.repositories, "repositories", "", "take repositories from `FILE`, one a line, # begins a comment (-: standard input)")
 	fl.IntVar(&f.requests, "requests", 64, "have at most `N` requests under way (up to 200); a registry that says it is too much gets fewer")
 	f.trust.add(fl)
 }
@@ -61,21 +63,32 @@ func newIndexBuild(a *app) *cobra.Command {
 	var f crawlFlags
 	var fresh bool
 	cmd := &cobra.Command{
-		Use:   "build PLACE...",
+		Use:   "build [PLACE...]",
 		Short: "Read registries into the index",
 		Long: `Read registries into the index: all of HOST, all below HOST/PREFIX/, or one repository
 HOST/ORG/MODEL. What the index has already is not fetched again, so an interrupted build
 goes on where it ended, and another one adds its places.
 
-Many hosted registries do not list their repositories: name them one by one.
+Many hosted registries do not list all that they hold. What an organisation has there,
+as in ghcr.io/acme, is asked of GitHub, GitLab, Harbor, Quay or Docker Hub, with what one
+is logged in with ("modelreg login"), and for ghcr.io without a login GITHUB_TOKEN. Where
+nothing is listed, --repositories names them one by one. See docs/search.md.
 
 With --key or --certificate-identity signatures are verified, and models are found by
 verified:yes and by who has signed them. Without, only that there is a signature is known.`,
 		Example: `  modelreg index build registry.example.com
-  modelreg index build ghcr.io/acme/support ghcr.io/acme/chat --key acme.pub`,
-		Args: rangeArgs(1, -1),
+  modelreg index build ghcr.io/acme --key acme.pub
+  modelreg index build --repositories models.txt`,
+		Args: rangeArgs(0, -1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.crawl(cmd.Context(), f, args, fresh)
+			named, err := a.namedRepositories(f)
+			if err != nil {
+				return err
+			}
+			if args = append(args, named...); len(args) == 0 {
+				return usageError{errors.New("build an index: no place"), "name registries, organisations or repositories, or take them from a file with --repositories"}
+			}
+			return a.crawl(cmd.Context(), f, crawlJob{places: args, noted: true, fresh: fresh})
 		},
 	}
 	f.add(cmd)
@@ -89,10 +102,19 @@ func newIndexUpdate(a *app) *cobra.Command {
 		Use:   "update",
 		Short: "Bring the index up to date with the places that it was built from",
 		Long: `Look at the places that the index was built from: new versions and new attachments
-are fetched, what is gone is removed, and nothing that is unchanged is fetched again.`,
+are fetched, what is gone is removed, and nothing that is unchanged is fetched again.
+
+With --repositories only those are looked at, such as the ones that a registry has told of.
+They must be at places of the index.`,
+		Example: `  modelreg index update
+  echo ghcr.io/acme/support | modelreg index update --repositories -`,
 		Args: exactArgs(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.crawl(cmd.Context(), f, nil, false)
+			named, err := a.namedRepositories(f)
+			if err != nil {
+				return err
+			}
+			return a.crawl(cmd.Context(), f, crawlJob{places: named})
 		},
 	}
 	f.add(cmd)
@@ -105,8 +127,15 @@ type crawlReport struct {
 	*hub.CrawlResult
 }
 
-// crawl reads places, or those of old if there are none, into an index.
-func (a *app) crawl(ctx context.Context, f crawlFlags, places []string, fresh bool) (err error) {
+// A crawlJob is what is to be read into an index.
+type crawlJob struct {
+	places []string // none for those of the index
+	noted  bool     // they become places of the index
+	fresh  bool     // into a new index
+}
+
+// crawl reads places into an index.
+func (a *app) crawl(ctx context.Context, f crawlFlags, job crawlJob) (err error) {
 	opts := hub.CrawlOptions{Requests: f.requests, Progress: a.crawlProgress}
 	if f.trust.used() {
 		if opts.Trust, err = a.trusted(ctx, f.trust); err != nil {
@@ -118,21 +147,27 @@ func (a *app) crawl(ctx context.Context, f crawlFlags, places []string, fresh bo
 		return err
 	}
 	var res *hub.CrawlResult
-	file, err := a.writeIndex(ctx, f.index, fresh, len(places) > 0, func(ix *index.Index) (err error) {
-		res, err = crawlInto(ctx, h, ix, places, opts)
-		if _, ok := errors.AsType[*hub.CrawlError](err); ok && fresh {
+	file, err := a.writeIndex(ctx, f.index, job.fresh, job.noted, func(ix *index.Index) (err error) {
+		res, err = crawlInto(ctx, h, ix, job, opts)
+		if _, ok := errors.AsType[*hub.CrawlError](err); ok && job.fresh {
 			return fmt.Errorf("%w; the old index is as it was", err)
 		}
 		return err
 	})
+	if !job.noted && len(job.places) == 0 {
+		err = goneOf(err, f.index)
+	}
 	if res == nil || err != nil && len(res.Places) == 0 {
 		return err
 	}
 	for _, p := range res.Problems {
 		a.printer.Warn("%s", ui.Line(p))
 	}
-	if err != nil && fresh {
+	if err != nil && job.fresh {
 		return err
+	}
+	if job.fresh && res.Failed > 0 {
+		a.printer.Warn("%d could not be read, and are not in the new index", res.Failed)
 	}
 	return errors.Join(err, a.printer.Result(crawlReport{file, res}, func(w io.Writer) {
 		fmt.Fprintf(w, "%d versions in %d repositories: %d fetched, %d with other tags, %d gone\n",
@@ -145,22 +180,20 @@ func (a *app) crawl(ctx context.Context, f crawlFlags, places []string, fresh bo
 
 // crawlInto crawls, and notes what was read and when. What could not be read is told
 // by the error.
-func crawlInto(ctx context.Context, h *hub.Hub, ix *index.Index, places []string, opts hub.CrawlOptions) (*hub.CrawlResult, error) {
-	if len(places) == 0 {
-		noted, err := ix.Note(ctx, notePlaces)
-		if err != nil {
-			return nil, err
-		}
-		places = strings.Fields(noted)
+func crawlInto(ctx context.Context, h *hub.Hub, ix *index.Index, job crawlJob, opts hub.CrawlOptions) (*hub.CrawlResult, error) {
+	places, noted, err := placesOf(ctx, ix, job)
+	if err != nil {
+		return nil, err
 	}
-	if len(places) == 0 {
-		return nil, usageError{errors.New("update the index: it was not built of any place"), "\"modelreg index pull\" brings a newer snapshot, \"modelreg index build PLACE\" adds places"}
-	}
+	opts.Named = noted
 	res, err := h.Crawl(ctx, ix, places, opts)
-	if noting := addPlaces(context.WithoutCancel(ctx), ix, res.Places); noting != nil {
-		return res, errors.Join(err, noting)
+	if job.noted {
+		if noting := addPlaces(context.WithoutCancel(ctx), ix, res.Places); noting != nil {
+			return res, errors.Join(err, noting)
+		}
 	}
-	if _, ended := errors.AsType[*hub.CrawlError](err); err != nil && (!ended || len(res.Places) == 0) {
+	part := !job.noted && len(job.places) > 0
+	if _, ended := errors.AsType[*hub.CrawlError](err); part || err != nil && (!ended || len(res.Places) == 0) {
 		return res, err
 	}
 	return res, errors.Join(err, ix.SetNote(ctx, noteUpdated, time.Now().UTC().Format(time.RFC3339)))

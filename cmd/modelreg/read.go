@@ -11,8 +11,10 @@ import (
 	"oras.land/oras-go/v2/errdef"
 
 	"github.com/modelreg/modelreg/internal/ui"
+	"github.com/modelreg/modelreg/pkg/catalog"
 	"github.com/modelreg/modelreg/pkg/hub"
 	"github.com/modelreg/modelreg/pkg/ref"
+	"github.com/modelreg/modelreg/pkg/remote"
 )
 
 func newResolve(a *app) *cobra.Command {
@@ -74,7 +76,8 @@ func newLs(a *app) *cobra.Command {
 		Short: "List repositories, versions, or files",
 		Long: `List the repositories of a registry (ls HOST) or of an organisation in it (ls HOST/ORG),
 the versions of a model (ls HOST/ORG/MODEL), or the files of one version
-(ls HOST/ORG/MODEL:TAG). Many hosted registries do not list repositories.`,
+(ls HOST/ORG/MODEL:TAG). Many hosted registries do not list all that they hold; of an
+organisation in some of them GitHub, GitLab, Harbor, Quay or Docker Hub are asked.`,
 		Args:              exactArgs(1),
 		ValidArgsFunction: positions(a.references),
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.ls(cmd, args[0], all) },
@@ -103,10 +106,12 @@ func (a *app) ls(cmd *cobra.Command, arg string, all bool) error {
 		return a.printer.Result(files, func(w io.Writer) { printFiles(w, files) })
 	}
 	versions, err := h.Versions(cmd.Context(), r, all)
-	if errors.Is(err, errdef.ErrNotFound) {
-		// Not a repository: perhaps an organisation that holds some.
-		if lsErr := a.lsRepositories(cmd, h, r.Host, r.Repository); lsErr == nil {
-			return nil
+	if errors.Is(err, errdef.ErrNotFound) || errors.Is(err, remote.ErrUnauthorized) || errors.Is(err, remote.ErrForbidden) {
+		// Not a repository, as far as one may see: perhaps an organisation that
+		// holds some.
+		lsErr := a.lsRepositories(cmd, h, r.Host, r.Repository)
+		if _, ok := errors.AsType[*catalog.AccessError](lsErr); lsErr == nil || ok && !strings.Contains(r.Repository, "/") {
+			return lsErr
 		}
 	}
 	if err != nil {

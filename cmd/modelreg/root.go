@@ -15,6 +15,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/modelreg/modelreg/internal/ui"
+	"github.com/modelreg/modelreg/pkg/catalog"
 	"github.com/modelreg/modelreg/pkg/hub"
 	"github.com/modelreg/modelreg/pkg/ref"
 	"github.com/modelreg/modelreg/pkg/remote"
@@ -193,8 +194,13 @@ func (a *app) hubUnder(observe transfer.Observer, policies []policySource) (*hub
 	if err != nil {
 		return nil, err
 	}
+	apis, err := a.config.apis()
+	if err != nil {
+		return nil, err
+	}
 	opts := hub.Options{
-		As: as, Remote: client, Store: s, Seen: seen, Observe: observe, Strict: a.policies.strict, Want: want, Machine: machine, Chose: a.noteChoice,
+		Catalog: catalog.Options{APIs: apis, GitHubToken: os.Getenv("GITHUB_TOKEN")},
+		As:      as, Remote: client, Store: s, Seen: seen, Observe: observe, Strict: a.policies.strict, Want: want, Machine: machine, Chose: a.noteChoice,
 		Warn: func(m string) { a.printer.Warn("%s", spoken(m)) },
 	}
 	opts.Rules = a.rules(hub.New(opts), policies)

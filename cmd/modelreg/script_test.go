@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -53,6 +55,8 @@ func TestScript(t *testing.T) {
 	models.Gate("acme/gated")
 	sigstore := testsigstore.New(t, testsigstore.Options{}).Serve()
 	published := publish(t, sigstore)
+	lister := httptest.NewServer(http.HandlerFunc(listProjects))
+	t.Cleanup(lister.Close)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
@@ -62,6 +66,7 @@ func TestScript(t *testing.T) {
 			env.Setenv("DIGITS", digits)
 			env.Setenv("PIPELINE", pipeline)
 			env.Setenv("PRIVATE", private.Host) // wants a login
+			env.Setenv("LISTER", lister.URL)    // speaks Harbor's API, and GitHub's
 			env.Setenv("HF_ENDPOINT", models.URL())
 			env.Setenv("MODELSCOPE_DOMAIN", models.URL())
 			if err := setupSigstore(env, sigstore, published); err != nil {
@@ -79,6 +84,22 @@ func TestScript(t *testing.T) {
 			"attestation": attestationDigest,
 		},
 	})
+}
+
+// listProjects lists two repositories of acme, of which a script has to have the first:
+// as Harbor's API does to anybody, and as GitHub's to who has a token.
+func listProjects(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case r.URL.Path == "/api/v2.0/projects/acme/repositories":
+		_, _ = io.WriteString(w, `[{"name":"acme/digits"},{"name":"acme/absent"}]`)
+	case r.URL.Path == "/orgs/acme/packages" && r.Header.Get("Authorization") == "Bearer ghp_token":
+		_, _ = io.WriteString(w, `[{"name":"digits"}]`)
+	case r.URL.Path == "/orgs/acme/packages":
+		w.WriteHeader(http.StatusUnauthorized)
+		_, _ = io.WriteString(w, `{"message":"Requires authentication"}`)
+	default:
+		w.WriteHeader(http.StatusNotFound)
+	}
 }
 
 // hubToken opens the gated model of the hub that scripts import from.
