@@ -11,6 +11,7 @@ import (
 const (
 	aheadPart = 4 << 20 // bytes of one request
 	aheadMost = 8       // such parts in memory, of all files of a model
+	aheadLess = 2       // of one file, while its reader has not had to wait
 	minAhead  = 8 * aheadPart
 )
 
@@ -31,7 +32,8 @@ func newWindow() window {
 
 // opener returns an opener of a file of size bytes. Its readers fetch the next
 // parts with part, each over a connection of its own, while one is read, as far
-// as there is room. What cannot be had so is read with plain.
+// as there is room: two, and more as long as whoever reads has to wait for them.
+// What cannot be had so is read with plain.
 func (w window) opener(size int64, plain, part Opener) Opener {
 	return func(ctx context.Context, offset, length int64) (io.ReadCloser, error) {
 		end := size
@@ -46,7 +48,7 @@ func (w window) opener(size int64, plain, part Opener) Opener {
 		if err != nil {
 			return nil, err
 		}
-		r := &aheadReader{window: w, plain: plain, part: part, body: first, pos: offset, next: offset + aheadPart, end: end, last: offset + aheadPart}
+		r := &aheadReader{window: w, plain: plain, part: part, body: first, pos: offset, next: offset + aheadPart, end: end, last: offset + aheadPart, most: aheadLess}
 		r.ctx, r.stop = context.WithCancel(ctx)
 		return r, nil
 	}
@@ -66,6 +68,8 @@ type aheadReader struct {
 	next   int64         // where the parts that are not asked for begin
 	end    int64
 	ahead  []*aheadFetch
+	most   int  // of these at once
+	ready  int  // how many parts were there in time, one after the other
 	single bool // nothing more is fetched ahead
 	err    error
 }
@@ -109,7 +113,7 @@ func (r *aheadReader) Read(p []byte) (int, error) {
 
 // fill asks for more parts while there is room.
 func (r *aheadReader) fill() {
-	for !r.single && r.next < r.end {
+	for !r.single && r.next < r.end && len(r.ahead) < r.most {
 		select {
 		case buf := <-r.window:
 			f := &aheadFetch{offset: r.next, length: min(aheadPart, r.end-r.next), buf: buf, done: make(chan struct{})}
@@ -150,6 +154,7 @@ func (r *aheadReader) turn() (err error) {
 		return err
 	}
 	f := r.ahead[0]
+	r.govern(f)
 	select {
 	case <-f.done:
 	case <-r.ctx.Done():
@@ -168,6 +173,19 @@ func (r *aheadReader) turn() (err error) {
 	}
 	r.body, err = r.plain(r.ctx, r.pos, r.last-r.pos)
 	return err
+}
+
+// govern has more parts fetched at once if the next one is not there when it is
+// needed, and fewer if many in a row were: whoever reads is the slower one then.
+func (r *aheadReader) govern(next *aheadFetch) {
+	select {
+	case <-next.done:
+		if r.ready++; r.ready > 2*r.most {
+			r.most, r.ready = max(r.most/2, aheadLess), 0
+		}
+	default:
+		r.most, r.ready = min(2*r.most, aheadMost), 0
+	}
 }
 
 // drop gives up what was asked for ahead.

@@ -157,3 +157,26 @@ func TestAheadGivenUp(t *testing.T) {
 		}
 	})
 }
+
+// Whoever reads more slowly than the parts come needs few connections.
+func TestAheadOfASlowReader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &slow{data: bytesOf(96 << 20)}
+		w := source.NewWindow()
+		rc, err := source.Ahead(w, 96<<20, s.opener, s.opener)(t.Context(), 0, -1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer rc.Close()
+		buf := make([]byte, 1<<20)
+		for range 96 {
+			if _, err := io.ReadFull(rc, buf); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(50 * time.Millisecond) // 20 MB/s
+		}
+		if n := s.most.Load(); n > 3 {
+			t.Errorf("%d connections at once", n)
+		}
+	})
+}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/netip"
@@ -100,6 +99,7 @@ type request struct {
 	first  func(http.Header) error // judges the hub's own answer, redirect or not
 	want   []int
 	fail   func(*Error, http.Header) error // makes the error of an answer of the hub
+	led    *landing                        // where the hub has led to; nil asks the hub
 }
 
 // get makes a request until it is answered, and returns an answer that is
@@ -159,16 +159,16 @@ func retryable(err error) (wait time.Duration, again bool) {
 	return 0, false
 }
 
-func (c *client) once(ctx context.Context, r request) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.url, nil)
+// send makes one request, to the hub or to where it has led before.
+func (c *client) send(ctx context.Context, r request, to *url.URL) (*http.Response, error) {
+	req, err := c.request(ctx, r, to)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrName, err)
 	}
-	maps.Copy(req.Header, r.header)
-	if c.token != "" {
-		c.dress(req.Header, c.token)
+	if to != nil {
+		r.first = nil // the hub does not speak
 	}
-	op := "get " + req.URL.Host + req.URL.EscapedPath()
+	op := "get " + hostPath(r.url)
 	var refused error
 	judge := func(h http.Header) error {
 		if r.first == nil || refused != nil {

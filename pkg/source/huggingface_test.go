@@ -1,6 +1,7 @@
 package source_test
 
 import (
+	"bytes"
 	"errors"
 	"net/http"
 	"slices"
@@ -173,6 +174,49 @@ func TestTokenStaysWithItsHub(t *testing.T) {
 	hub.Hub.Add(testreg.Rule{Path: "/tree/", Do: testreg.SetHeader(map[string]string{"Link": `<` + hub.Store.URL + `/x>; rel="next"`})})
 	if _, err := source.Open(t.Context(), "hf://org/gated", opts); !errors.Is(err, remote.ErrProtocol) {
 		t.Errorf("Open = %v", err)
+	}
+}
+
+// Where a large file is, the hub is asked once, and not for each part of it; and
+// again when the signature of the answer has run out.
+func TestLargeFilesAskTheHubOnce(t *testing.T) {
+	data := noise(40<<20 + 5)
+	const parts = 11
+	for name, tt := range map[string]struct{ uses, least, most int }{
+		"for ever":  {0, 1, 1},
+		"for a few": {4, 2, parts - 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			hub := testhub.New(t, testhub.Options{URLUses: tt.uses, Token: token})
+			hub.Commit("org/m", map[string][]byte{"model.safetensors": data})
+			opts := options(t, hub)
+			opts.HuggingFace.Token = token
+			m := mustOpen(t, "hf://org/m", opts)
+			got, err := read(t.Context(), m.Files[0], 0, -1)
+			if err != nil || !bytes.Equal(got, data) {
+				t.Fatalf("read %d bytes, %v", len(got), err)
+			}
+			asked := 0
+			for _, r := range hub.Hub.Requests() {
+				if strings.Contains(r.Path, "/resolve/") {
+					asked++
+				}
+			}
+			answers, moved := 0, int64(0)
+			for _, r := range hub.Store.Requests() {
+				if r.Auth != "" {
+					t.Error("the store was sent the token")
+				}
+				if r.Status == http.StatusPartialContent {
+					answers++
+					moved += r.BytesOut
+				}
+			}
+			if asked < tt.least || asked > tt.most || answers != parts || moved != int64(len(data)) {
+				t.Errorf("the hub was asked %d times, the store gave %d parts with %d bytes; want %d to %d, %d, %d",
+					asked, answers, moved, tt.least, tt.most, parts, len(data))
+			}
+		})
 	}
 }
 

@@ -119,6 +119,7 @@ type download struct {
 // opener returns how the file is read: by several connections, as far as there
 // is room in w.
 func (d download) opener(w window) Opener {
+	d.req.led = new(landing)
 	part := d
 	part.ranged = true
 	return w.opener(d.size, Steady(d.size, d.open), Steady(d.size, part.open))
