@@ -24,7 +24,7 @@ while read -r pkg dir; do
 done < <(go list -f '{{.ImportPath}} {{.Dir}}' ./...)
 # These move much or count far, which the race detector makes minutes of. What they
 # have goroutines for is in other tests too.
-long='^Test(ArchiveGoesOn|ImportGoesOnInsideAFile|PullFetchesWhatChanged|PullByHostileIndexes|PullWithoutGoodIndexes|TooManyEntries|RoundTrip|PackTooManyLayers|UnpackKnowsWhatItWrote)$'
+long='^Test(ArchiveGoesOn|ImportGoesOnInsideAFile|PullFetchesWhatChanged|PullByHostileIndexes|PullWithoutGoodIndexes|TooManyEntries|RoundTrip|PackTooManyLayers|UnpackKnowsWhatItWrote|DeltaMemory)$'
 echo "race: go test -race, the ${#raced[@]} packages with goroutines"
 # Deriving a key from a password is slow by design, and slower when it is watched.
 CGO_ENABLED=1 go test -race -gcflags='golang.org/x/crypto/...=-race=false' -timeout 20m -skip "^TestScript\$|$long" "${raced[@]}"

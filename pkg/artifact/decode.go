@@ -28,8 +28,8 @@ const decoders = 2
 // cannot be had, or where it decodes to other bytes, the layer is fetched as
 // ever.
 func (u *unpacker) fromCodings(ctx context.Context, jobs []transfer.Job, whose []File) ([]transfer.Job, []File, error) {
-	if len(u.opts.Variants) == 0 || u.opts.Link == LinkHard {
-		return jobs, whose, nil // what is decoded is not in the store
+	if !u.decodes() {
+		return jobs, whose, nil
 	}
 	done := make([]bool, len(jobs))
 	g, gctx := errgroup.WithContext(ctx)
@@ -60,12 +60,38 @@ func (u *unpacker) fromCodings(ctx context.Context, jobs []transfer.Job, whose [
 	return left, leftOf, ctx.Err()
 }
 
+// decodes tells whether codings are looked at. What is decoded is not in the
+// store, from which it could be linked.
+func (u *unpacker) decodes() bool { return len(u.opts.Variants) > 0 && u.opts.Link != LinkHard }
+
+// foreseeCodings notes the codings that fromCodings would fetch.
+func (u *unpacker) foreseeCodings(ctx context.Context, n *need) {
+	if !u.decodes() {
+		return
+	}
+	n.coded = make(map[digest.Digest]int64)
+	for _, f := range n.blobs {
+		if codings := u.codingsOf(ctx, f.Layer); len(codings) > 0 {
+			n.coded[f.Layer.Digest] = codings[0].Desc.Size
+		}
+	}
+}
+
+// begun tells whether an earlier run has left a part of a layer.
+func (u *unpacker) begun(layer digest.Digest) bool {
+	if u.target.parent == nil {
+		return false
+	}
+	_, err := u.target.parent.Lstat(stageName(u.target) + "/" + blobName(layer) + ".partial")
+	return err == nil
+}
+
 // codingsOf lists the codings of a layer that can be decoded here, the shortest
 // first. Of a layer that has been fetched in part there are none; and of
 // exponents there are none where an older version is, from which more can be
 // copied than they save.
 func (u *unpacker) codingsOf(ctx context.Context, layer ocispec.Descriptor) []CodedLayer {
-	if _, err := u.stage.root.Lstat(blobName(layer.Digest) + ".partial"); err == nil {
+	if u.begun(layer.Digest) {
 		return nil
 	}
 	free, err := store.FreeSpace(u.parentDir())

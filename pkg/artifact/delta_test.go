@@ -2,10 +2,13 @@ package artifact_test
 
 import (
 	"bytes"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"oras.land/oras-go/v2/content"
 
 	"github.com/modelreg/modelreg/internal/testmodel"
 	"github.com/modelreg/modelreg/pkg/artifact"
@@ -98,5 +101,48 @@ func TestUnpackByAnIndexOfAnySize(t *testing.T) {
 	}
 	if got, err := os.ReadFile(filepath.Join(dir, "m.safetensors")); err != nil || !bytes.Equal(got, v2) {
 		t.Errorf("the file is another: %v", err)
+	}
+}
+
+// A plan counts what chunks spare as the pull does: what is too short for a
+// request of its own is fetched with what is around it, and a source without
+// ranges gives all.
+func TestPlanCountsChunksAsThePullDoes(t *testing.T) {
+	tensor := func(name string, seed byte, n int64) testmodel.Tensor {
+		data := make([]byte, n)
+		_, _ = rand.NewChaCha8([32]byte{seed}).Read(data) // never fails
+		return testmodel.Tensor{Name: name, DType: "U8", Shape: []int64{n}, Data: data}
+	}
+	version := func(seed byte) []byte {
+		return testmodel.SafetensorsFile([]testmodel.Tensor{
+			tensor("a", 1, 4<<20), tensor("b", seed, 2<<20), tensor("short", 2, 40<<10), tensor("c", seed+1, 2<<20), tensor("d", 3, 1<<20),
+		}, nil)
+	}
+	b := newBlobs()
+	for name, src := range map[string]content.Fetcher{"ranges": ranged{b}, "no ranges": b} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "out")
+			for _, seed := range []byte{10, 20} {
+				p := mustPack(t, writeTree(t, t.TempDir(), map[string]string{"m.safetensors": string(version(seed))}), b, artifact.PackOptions{})
+				if _, err := artifact.PushIndexes(t.Context(), b, p.Descriptor, p.Indexes); err != nil {
+					t.Fatal(err)
+				}
+				a := mustOpen(t, b, p.Descriptor)
+				plan, err := artifact.PlanUnpack(t.Context(), a, src, dir, artifact.UnpackOptions{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				u, err := artifact.Unpack(t.Context(), a, src, dir, artifact.UnpackOptions{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if plan.Fetch != u.Fetched || plan.Reuse != u.Reused {
+					t.Errorf("planned to fetch %d and to reuse %d, fetched %d and reused %d", plan.Fetch, plan.Reuse, u.Fetched, u.Reused)
+				}
+				if some := seed == 20 && name == "ranges"; some != (u.Reused > 0) {
+					t.Errorf("%d bytes reused", u.Reused)
+				}
+			}
+		})
 	}
 }

@@ -2,12 +2,17 @@ package artifact
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
+	"iter"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/modelreg/modelreg/pkg/mediatypes"
+	"github.com/modelreg/modelreg/pkg/store"
+	"github.com/modelreg/modelreg/pkg/transfer"
 )
 
 // ParamSize is for tests of what cannot be reached with small files.
@@ -41,4 +46,22 @@ func ReadArchive(data []byte, enc mediatypes.Encoding) (names []string, n int64,
 			return names, x.body.read, err
 		}
 	}
+}
+
+// PlanCopies plans the copying of layers from what the store knows of, as pulls
+// of them at the same time do. What it returns is what such a pull holds; over
+// ends it.
+func PlanCopies(ctx context.Context, s *store.Store, layers []File) (found []iter.Seq[transfer.Segment], over func(), err error) {
+	u := &unpacker{opts: UnpackOptions{Store: s}, target: &target{}}
+	jobs := make([]transfer.Job, len(layers))
+	u.openDelta(ctx, jobs, layers)
+	found = make([]iter.Seq[transfer.Segment], len(layers))
+	var g errgroup.Group
+	for i, j := range jobs {
+		g.Go(func() (err error) {
+			found[i], err = j.Local(ctx)
+			return err
+		})
+	}
+	return found, func() { u.delta.finish(nil) }, g.Wait()
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -73,8 +74,9 @@ func (u *unpacker) foresee(ctx context.Context, dir string) (_ *UnpackPlan, err 
 	if err != nil {
 		return nil, err
 	}
+	u.foreseeCodings(ctx, &n)
 	p := u.planned(n)
-	copied, err := u.copies(ctx, n.blobs)
+	copied, err := u.copies(ctx, slices.DeleteFunc(n.blobs, func(f File) bool { return n.coded[f.Layer.Digest] > 0 }))
 	p.Fetch, p.Reuse = p.Fetch-copied, p.Reuse+copied
 	return p, err
 }
@@ -83,19 +85,17 @@ func (u *unpacker) foresee(ctx context.Context, dir string) (_ *UnpackPlan, err 
 func (u *unpacker) copies(ctx context.Context, blobs []File) (n int64, err error) {
 	u.limit = transfer.NewLimit(u.opts.Connections, u.opts.Bandwidth)
 	jobs := make([]transfer.Job, len(blobs))
+	for i, f := range blobs {
+		jobs[i].Desc = layerOf(f)
+	}
 	u.openDelta(ctx, jobs, blobs)
 	defer func() { u.delta.finish(err) }()
 	for _, j := range jobs {
-		if j.Local == nil {
-			continue
-		}
-		segs, err := j.Local(ctx)
+		copied, err := transfer.LocalBytes(ctx, u.src, j)
 		if err != nil {
 			return 0, err
 		}
-		for _, s := range segs {
-			n += s.Length
-		}
+		n += copied
 	}
 	return n, nil
 }
@@ -116,7 +116,7 @@ func (u *unpacker) lookRound(ctx context.Context) error {
 	}
 	// What an interrupted run fetched whole has its digest for a name. Unpack
 	// will look at the bytes.
-	blobs := controlPrefix + "-" + stageID(u.target) + ".partial/" + stageBlobs + "/"
+	blobs := stageName(u.target) + "/" + stageBlobs + "/"
 	for _, f := range u.a.Files {
 		for _, d := range []digest.Digest{f.Layer.Digest, f.Digest} {
 			name := blobs + rawName(d)
@@ -134,6 +134,8 @@ type need struct {
 	stored  []File // the store seems to have them
 	blobs   []File
 	members []File // single files of archives of which little is missing
+
+	coded map[digest.Digest]int64 // bytes of the codings that come in place of blobs; of plans only
 }
 
 // plan finds out what must be brought in.
@@ -174,7 +176,11 @@ func (u *unpacker) planned(n need) *UnpackPlan {
 		}
 	}
 	for _, f := range n.blobs {
-		fetch(f.Layer)
+		layer := f.Layer
+		if coded := n.coded[layer.Digest]; coded > 0 {
+			layer.Size = coded
+		}
+		fetch(layer)
 	}
 	for _, f := range n.members {
 		fetch(ocispec.Descriptor{Digest: f.Digest, Size: f.Size})

@@ -97,8 +97,8 @@ func fileIndex(ctx context.Context, src content.Fetcher, f File, local *store.Ch
 		return nil, nil
 	}
 	parse := func(raw []byte) *chunk.Index {
-		x := parseIndexOf(raw, f.Size)
-		if x == nil || !indexIsOf(x, f.Size, f.Digest) {
+		x, err := chunk.Parse(raw)
+		if err != nil || !indexIsOf(&x.Table, f.Size, f.Digest) {
 			return nil
 		}
 		return x

@@ -1,6 +1,7 @@
 package artifact
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -37,9 +38,9 @@ type chunkSource struct {
 	opened sync.Once
 	file   io.ReaderAt // nil if it cannot be opened
 
-	mu      sync.Mutex
-	scanned bool         // index is all there is to be found out
-	index   *chunk.Index // else it is looked up again: many would fill the memory
+	// Of whoever plans.
+	scanned bool         // table is all there is to be found out
+	table   *chunk.Table // else it is looked up again: many would fill the memory
 }
 
 // planned tells whether the source is among those used already.
@@ -215,49 +216,44 @@ func (d *delta) order(f File) []*chunkSource {
 	return order[:min(len(order), maxSources)]
 }
 
-// indexOf returns the index of a source: one that is known, or, if read allows
-// that, one made by reading the file; nil if there is none. An error is that of
-// ctx.
-func (d *delta) indexOf(ctx context.Context, s *chunkSource, read bool) (*chunk.Index, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// indexOf returns the table of a source's index: one that is known, or, if read
+// allows that, one made by reading the file; nil if there is none. An error is
+// that of ctx.
+func (d *delta) indexOf(ctx context.Context, s *chunkSource, read bool) (*chunk.Table, error) {
 	if s.scanned {
-		return s.index, nil
+		return s.table, nil
 	}
 	x := d.lookUp(ctx, s)
 	if x == nil && read && d.worthReading(s) {
-		// A file that cannot be read has nothing for us.
+		// A file that cannot be read has nothing for us. It is not read twice.
 		x, _ = d.readIndex(ctx, s)
-		s.scanned = true
+		s.scanned, s.table = true, x
 	}
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	if d.indexes == nil && x != nil {
-		s.scanned = true // there is no store to have it from again
-	}
-	if s.scanned {
-		s.index = x
+	if !s.scanned && d.indexes == nil && x != nil && d.take(s.bound.Size) {
+		s.scanned, s.table = true, x // there is no store to have it from again
 	}
 	return x, nil
 }
 
 // lookUp finds the index of a source without reading the source.
-func (d *delta) lookUp(ctx context.Context, s *chunkSource) *chunk.Index {
+func (d *delta) lookUp(ctx context.Context, s *chunkSource) *chunk.Table {
 	if s.known != "" {
-		if x := d.storedIndex(s.known, s.size); x != nil {
+		if x := d.storedTable(s.known, s.size); x != nil {
 			return x
 		}
 	}
 	if s.made != "" {
-		if x := d.madeIndex(s.made, s.size); x != nil {
+		if x := d.madeTable(s.made, s.size); x != nil {
 			return x
 		}
 	}
-	if s.bound.Digest == "" {
+	if s.bound.Digest == "" || s.bound.Size > maxPlanned {
 		return nil
 	}
-	x := d.fetchIndex(ctx, s.bound, s.size)
+	x := d.tableOf(ctx, s.bound, s.size)
 	if x == nil {
 		s.bound = ocispec.Descriptor{} // asking once is enough
 	}
@@ -281,7 +277,7 @@ func (d *delta) worthReading(s *chunkSource) bool {
 }
 
 // readIndex reads a source for its index.
-func (d *delta) readIndex(ctx context.Context, s *chunkSource) (*chunk.Index, error) {
+func (d *delta) readIndex(ctx context.Context, s *chunkSource) (*chunk.Table, error) {
 	f := d.reader(s)
 	if f == nil {
 		return nil, fs.ErrNotExist
@@ -309,5 +305,5 @@ func (d *delta) readIndex(ctx context.Context, s *chunkSource) (*chunk.Index, er
 	if err != nil {
 		return nil, err
 	}
-	return chunk.Parse(raw)
+	return chunk.ReadTable(bytes.NewReader(raw), int64(len(raw)))
 }

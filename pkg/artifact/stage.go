@@ -45,8 +45,7 @@ const (
 // openStage makes or takes over the stage of a target. The error wraps
 // [ErrBusy] when another process has it.
 func openStage(t *target) (*stage, error) {
-	id := stageID(t)
-	s := &stage{target: t, name: controlPrefix + "-" + id + ".partial", next: controlPrefix + "-" + id + ".new"}
+	s := &stage{target: t, name: stageName(t), next: controlPrefix + "-" + stageID(t) + ".new"}
 	if err := s.acquire(); err != nil {
 		return nil, err
 	}
@@ -66,6 +65,9 @@ func stageID(t *target) string {
 	}
 	return id
 }
+
+// stageName is the name of the stage of a target, beside it.
+func stageName(t *target) string { return controlPrefix + "-" + stageID(t) + ".partial" }
 
 // acquire makes the directory and locks it. A process that is just done with
 // the same directory may remove it between these, so the lock counts only on a

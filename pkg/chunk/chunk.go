@@ -24,7 +24,7 @@
 // next are those of the file; to find others is to find a second preimage.
 //
 // A [Builder] makes the index as the bytes pass, and the file's digest with it;
-// [Parse] reads one and trusts nothing in it: memory is bounded by the bytes
+// [Parse] and [ReadTable] read one and trust nothing in it: memory is bounded by the bytes
 // present, and an index whose chunks are not the whole file, in order and
 // without overlap, is refused. What an index says can still be a lie of whoever
 // made it, about a file that is what they say otherwise too.
@@ -48,6 +48,7 @@
 package chunk
 
 import (
+	"crypto/sha256"
 	"errors"
 	"hash"
 	"iter"
@@ -66,7 +67,7 @@ const (
 	MaxLength = 512 << 10
 )
 
-// Limits of what [Parse] accepts.
+// Limits of what [Parse] and [ReadTable] accept.
 const (
 	// MaxFileSize is the size of the largest file, in bytes.
 	MaxFileSize = 1 << 44
@@ -77,7 +78,7 @@ const (
 	minGrid = 4 << 10
 )
 
-// ErrMalformed is wrapped by the errors of [Parse].
+// ErrMalformed is wrapped by the errors of [Parse] and [ReadTable].
 var ErrMalformed = errors.New("malformed chunk index")
 
 // hashBytes is the length of a chunk's hash.
@@ -92,41 +93,78 @@ type Chunk struct {
 	Hash           []byte // XXH3-128 in its canonical form; not to be changed
 }
 
-// An Index is where a file is cut, and what the hashes of its parts are. It does
-// not change, and may be used from several goroutines.
-type Index struct {
+// A Table is where a file is cut, and the hash of each chunk: what a [Plan] is
+// made of. It takes some 20 bytes of memory for a chunk, does not change, and may
+// be used from several goroutines.
+type Table struct {
 	size   int64
-	starts []int64
-	hashes []byte // all of them, one after the other
-	states []byte // likewise
+	starts offsets
+	hashes []byte            // all of them, one after the other
+	sum    [sha256.Size]byte // of the file
+}
+
+// An Index is a [Table], and what verifies pieces of the file.
+type Index struct {
+	Table
+	states []byte // one after the other
 }
 
 // Size returns the size of the file in bytes.
-func (x *Index) Size() int64 { return x.size }
+func (x *Table) Size() int64 { return x.size }
+
+// Sum256 returns what the index says is the SHA-256 of the file. One that says
+// otherwise than the file's digest is of another file.
+func (x *Table) Sum256() [sha256.Size]byte { return x.sum }
 
 // Len returns the number of chunks.
-func (x *Index) Len() int { return len(x.starts) }
+func (x *Table) Len() int { return x.starts.len() }
 
 // At returns chunk i, counted from 0.
-func (x *Index) At(i int) Chunk {
-	end := x.size
-	if i+1 < len(x.starts) {
-		end = x.starts[i+1]
+func (x *Table) At(i int) Chunk {
+	start, end := x.starts.at(i), x.size
+	if i+1 < x.Len() {
+		end = x.starts.at(i + 1)
 	}
-	return Chunk{Offset: x.starts[i], Length: end - x.starts[i], Hash: x.hash(i)}
+	return Chunk{Offset: start, Length: end - start, Hash: x.hash(i)}
 }
 
 // hash returns the hash of chunk i.
-func (x *Index) hash(i int) []byte { return x.hashes[i*hashBytes : (i+1)*hashBytes] }
+func (x *Table) hash(i int) []byte { return x.hashes[i*hashBytes : (i+1)*hashBytes] }
 
 // All lists the chunks in the order of the file. They are all of it and do not
 // overlap.
-func (x *Index) All() iter.Seq2[int, Chunk] {
+func (x *Table) All() iter.Seq2[int, Chunk] {
 	return func(yield func(int, Chunk) bool) {
-		for i := range x.starts {
+		for i := range x.Len() {
 			if !yield(i, x.At(i)) {
 				return
 			}
 		}
 	}
 }
+
+// offsets are numbers that grow by no more than [MaxChunk], each in little more
+// than four bytes.
+type offsets struct {
+	bases []int64 // of each offsetsBlock of them, the first
+	rest  []uint32
+}
+
+// offsetsBlock times MaxChunk is less than four bytes can say.
+const offsetsBlock = 256
+
+// makeOffsets returns room for n.
+func makeOffsets(n int) offsets {
+	return offsets{bases: make([]int64, 0, n/offsetsBlock+1), rest: make([]uint32, 0, n)}
+}
+
+func (o *offsets) add(v int64) {
+	if len(o.rest)%offsetsBlock == 0 {
+		o.bases = append(o.bases, v)
+	}
+	o.rest = append(o.rest, uint32(v-o.bases[len(o.bases)-1]))
+}
+
+func (o *offsets) at(i int) int64 { return o.bases[i/offsetsBlock] + int64(o.rest[i]) }
+
+func (o *offsets) len() int { return len(o.rest) }

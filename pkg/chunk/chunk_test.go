@@ -7,6 +7,7 @@ import (
 	"errors"
 	"hash"
 	"math/rand/v2"
+	"reflect"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -135,8 +136,8 @@ func TestContentCutsHaveTheRightLengths(t *testing.T) {
 func TestContentCutsSurviveInsertion(t *testing.T) {
 	b := random(3, 32<<20)
 	edited := append(append(bytes.Clone(b[:1000]), "forty bytes, or thereabouts, put in here"...), b[1000:]...)
-	plan := chunk.NewPlan(index(t, edited, nil))
-	plan.Add(index(t, b, nil))
+	plan := chunk.NewPlan(&index(t, edited, nil).Table)
+	plan.Add(&index(t, b, nil).Table)
 	if plan.Missing() > 2*chunk.MaxLength {
 		t.Errorf("%d bytes of %d are missing", plan.Missing(), len(edited))
 	}
@@ -217,6 +218,9 @@ func TestParseRefuses(t *testing.T) {
 			if _, err := chunk.Parse(raw); !errors.Is(err, chunk.ErrMalformed) {
 				t.Errorf("Parse error = %v, want one that wraps ErrMalformed", err)
 			}
+			if _, err := chunk.ReadTable(bytes.NewReader(raw), int64(len(raw))); !errors.Is(err, chunk.ErrMalformed) {
+				t.Errorf("ReadTable error = %v, want one that wraps ErrMalformed", err)
+			}
 		})
 	}
 }
@@ -229,8 +233,15 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte("MRCX\x02\x01\x80\x80\x80\x80\x80\x02\x01\x80\x20\x00" + string(make([]byte, 32))))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		x, err := chunk.Parse(raw)
+		table, terr := chunk.ReadTable(bytes.NewReader(raw), int64(len(raw)))
+		if (err == nil) != (terr == nil) {
+			t.Fatalf("Parse = %v, ReadTable = %v", err, terr)
+		}
 		if err != nil {
 			return
+		}
+		if !reflect.DeepEqual(table, &x.Table) {
+			t.Fatal("the table is not that of the index")
 		}
 		if x.Len() > len(raw)/16 {
 			t.Fatalf("%d chunks in %d bytes", x.Len(), len(raw))
@@ -248,12 +259,16 @@ func FuzzParse(f *testing.F) {
 		if n := x.Pieces(); n > len(raw)/32 || x.Verify(n, nil) || x.Verify(-1, nil) {
 			t.Fatalf("%d pieces in %d bytes, or more", n, len(raw))
 		}
-		plan := chunk.NewPlan(x)
-		plan.Add(x)
-		for c := range plan.Copies() {
+		plan := chunk.NewPlan(table)
+		missing := x.Size() - plan.Add(table)
+		for c := range plan.Recipe().Copies() {
 			if c.At < 0 || c.At+c.Length > x.Size() {
 				t.Fatalf("copy of %d bytes at %d from outside the file", c.Length, c.At)
 			}
+			missing += c.Length
+		}
+		if missing != x.Size() {
+			t.Fatalf("%d bytes are missing or copied, of %d", missing, x.Size())
 		}
 	})
 }

@@ -15,7 +15,10 @@ import (
 const PieceBytes = 512 << 10
 
 // Pieces returns the number of pieces.
-func (x *Index) Pieces() int { return int((x.size + PieceBytes - 1) / PieceBytes) }
+func (x *Index) Pieces() int { return int(pieces(x.size)) }
+
+// pieces returns the number of pieces of a file of size bytes.
+func pieces(size int64) int64 { return (size + PieceBytes - 1) / PieceBytes }
 
 // Verify tells whether data is piece i of the file, counted from 0: the bytes
 // from i*[PieceBytes] on.
@@ -34,15 +37,6 @@ func (x *Index) Verify(i int, data []byte) bool {
 	}
 	got, ok := state(h)
 	return ok && bytes.Equal(got, x.state(i))
-}
-
-// Sum256 returns what the index says is the SHA-256 of the file. One that says
-// otherwise than the file's digest is of another file.
-func (x *Index) Sum256() [sha256.Size]byte {
-	if x.size == 0 {
-		return sha256.Sum256(nil)
-	}
-	return [sha256.Size]byte(x.state(x.Pieces() - 1))
 }
 
 // State returns what the index says is the state of the file's SHA-256 at the end

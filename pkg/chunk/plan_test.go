@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/modelreg/modelreg/pkg/chunk"
 )
 
@@ -16,14 +18,14 @@ func TestPlanFindsTensorsWhereverTheyAre(t *testing.T) {
 	want := bytes.Join([][]byte{{4, 5, 6, 7}, c, b, b, a}, nil)
 	at := []int64{4, 4 + 1<<20, 300_004 + 1<<20, 600_004 + 1<<20}
 
-	plan := chunk.NewPlan(index(t, want, at))
+	plan := chunk.NewPlan(&index(t, want, at).Table)
 	if plan.Missing() != int64(len(want)) {
 		t.Errorf("without sources %d bytes of %d are missing", plan.Missing(), len(want))
 	}
-	if got := plan.Add(old); got != 1_300_000 {
+	if got := plan.Add(&old.Table); got != 1_300_000 {
 		t.Errorf("the old file gave %d bytes", got)
 	}
-	if got := plan.Add(other); got != 1<<20 {
+	if got := plan.Add(&other.Table); got != 1<<20 {
 		t.Errorf("the other file gave %d bytes", got)
 	}
 	if plan.Missing() != 4 {
@@ -31,7 +33,7 @@ func TestPlanFindsTensorsWhereverTheyAre(t *testing.T) {
 	}
 	sources := map[int][]byte{0: bytes.Join([][]byte{{1, 2, 3}, a, b}, nil), 1: bytes.Join([][]byte{{9}, c, a}, nil)}
 	last := int64(0)
-	for copied := range plan.Copies() {
+	for copied := range plan.Recipe().Copies() {
 		if copied.Offset < last {
 			t.Errorf("a copy to %d comes after one that ends at %d", copied.Offset, last)
 		}
@@ -55,12 +57,50 @@ func TestPlanOfEqualChunksIsQuick(t *testing.T) {
 		t.Fatal(err)
 	}
 	start := time.Now()
-	plan := chunk.NewPlan(x)
-	plan.Add(x)
+	plan := chunk.NewPlan(&x.Table)
+	plan.Add(&x.Table)
 	if plan.Missing() != 0 {
 		t.Errorf("%d bytes are missing", plan.Missing())
 	}
 	if took := time.Since(start); took > 10*time.Second {
 		t.Errorf("took %v", took)
+	}
+}
+
+// A recipe has the copies of a plan, whatever lies beside what.
+func TestRecipe(t *testing.T) {
+	const grid = chunk.Grid
+	a, b, c := random(13, grid), random(14, grid), random(15, grid)
+	tests := map[string]struct {
+		want, have [][]byte
+		copies     [][2]int64 // to and from, in chunks
+	}{
+		"nothing":       {[][]byte{a}, [][]byte{b}, nil},
+		"all in order":  {[][]byte{a, b, c}, [][]byte{a, b, c}, [][2]int64{{0, 0}, {1, 1}, {2, 2}}},
+		"later":         {[][]byte{b, c}, [][]byte{a, b, c}, [][2]int64{{0, 1}, {1, 2}}},
+		"the other way": {[][]byte{c, b, a}, [][]byte{a, b, c}, [][2]int64{{0, 2}, {1, 1}, {2, 0}}},
+		"one repeated":  {[][]byte{b, b, b}, [][]byte{a, b, c}, [][2]int64{{0, 1}, {1, 1}, {2, 1}}},
+		"repeats begin": {[][]byte{a, a, b, c}, [][]byte{a, b, c}, [][2]int64{{0, 0}, {1, 0}, {2, 1}, {3, 2}}},
+		"repeats end":   {[][]byte{a, b, b, c, c}, [][]byte{a, b, c}, [][2]int64{{0, 0}, {1, 1}, {2, 1}, {3, 2}, {4, 2}}},
+		"gaps":          {[][]byte{a, random(16, grid), b, c}, [][]byte{a, b, c}, [][2]int64{{0, 0}, {2, 1}, {3, 2}}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			want, have := bytes.Join(tt.want, nil), bytes.Join(tt.have, nil)
+			plan := chunk.NewPlan(&index(t, want, []int64{}).Table)
+			plan.Add(&index(t, random(17, 10), []int64{}).Table) // has nothing
+			plan.Add(&index(t, have, []int64{}).Table)
+			var got [][2]int64
+			for c := range plan.Recipe().Copies() {
+				got = append(got, [2]int64{c.Offset / grid, c.At / grid})
+				from := have[c.At : c.At+c.Length]
+				if !bytes.Equal(from, want[c.Offset:c.Offset+c.Length]) || !bytes.Equal(c.Sum, sum(chunk.NewHash(), from)[:chunk.SumBytes]) || c.Source != 1 {
+					t.Errorf("%+v is another chunk", c)
+				}
+			}
+			if diff := cmp.Diff(tt.copies, got); diff != "" {
+				t.Error(diff)
+			}
+		})
 	}
 }

@@ -84,8 +84,12 @@ func TestVariantExponents(t *testing.T) {
 	}
 	for variants, most := range map[bool]float64{true: 0.7, false: 1.01} {
 		out := filepath.Join(t.TempDir(), "out")
+		plan := w.plan("org/m:v1", out, hub.PullOptions{Variants: variants, NoStore: true})
 		res, served := w.fetch("org/m:v1", out, hub.PullOptions{Variants: variants, NoStore: true})
 		same(t, out, v)
+		if plan.FetchBytes != res.FetchedBytes || plan.ReuseBytes != res.ReusedBytes {
+			t.Errorf("variants %v: planned %+v, pulled %+v", variants, plan, res)
+		}
 		if float64(served) > most*float64(v.size()) || served < v.size()/2 || res.FetchedBytes < v.size()/2 {
 			t.Errorf("variants %v: %d bytes of %d were sent, %d told", variants, served, v.size(), res.FetchedBytes)
 		}
@@ -103,8 +107,12 @@ func TestVariantDifference(t *testing.T) {
 	}
 	out := filepath.Join(t.TempDir(), "out")
 	w.fetch("org/base:v1", out, hub.PullOptions{NoStore: true})
-	_, served := w.fetch("org/m:v1", out, hub.PullOptions{Variants: true, NoStore: true})
+	plan := w.plan("org/m:v1", out, hub.PullOptions{Variants: true, NoStore: true})
+	res, served := w.fetch("org/m:v1", out, hub.PullOptions{Variants: true, NoStore: true})
 	same(t, out, tuned)
+	if plan.FetchBytes != res.FetchedBytes || plan.ReuseBytes != res.ReusedBytes {
+		t.Errorf("planned %+v, pulled %+v", plan, res)
+	}
 	if float64(served) > 0.2*float64(tuned.size()) {
 		t.Errorf("%d bytes of %d were sent", served, tuned.size())
 	}
@@ -115,6 +123,16 @@ func TestVariantDifference(t *testing.T) {
 	if served < tuned.size() {
 		t.Errorf("%d bytes of %d were sent", served, tuned.size())
 	}
+}
+
+// plan tells what a pull would do.
+func (w *world) plan(name, out string, opts hub.PullOptions) *hub.PullPlan {
+	w.t.Helper()
+	plan, err := w.PlanPull(w.t.Context(), w.ref(name), out, opts)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return plan
 }
 
 // Whatever a variant is, the files are those of the version.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path"
 	"slices"
@@ -68,15 +69,25 @@ func (s *Store) privateDir(name string) error {
 // Lookup returns the index that was made on this machine of the file with this
 // digest.
 func (c *ChunkIndexes) Lookup(file digest.Digest) (index []byte, ok bool) {
-	name, ok := chunksName(file)
+	dgst, ok := c.Made(file)
 	if !ok {
 		return nil, false
 	}
+	return c.Get(dgst)
+}
+
+// Made returns the digest of the index that was made on this machine of the file
+// with this digest. The index itself may be gone.
+func (c *ChunkIndexes) Made(file digest.Digest) (index digest.Digest, ok bool) {
+	name, ok := chunksName(file)
+	if !ok {
+		return "", false
+	}
 	raw, err := readFile(c.store.root, name+madeSuffix, maxMadeBytes)
 	if err != nil {
-		return nil, false
+		return "", false
 	}
-	return c.Get(digest.Digest(strings.TrimSpace(string(raw))))
+	return digest.Digest(strings.TrimSpace(string(raw))), true
 }
 
 // Record keeps the index that was made on this machine of the file with this
@@ -101,6 +112,26 @@ func (c *ChunkIndexes) Get(dgst digest.Digest) (index []byte, ok bool) {
 	}
 	_ = c.store.root.Chtimes(name, time.Time{}, time.Now())
 	return raw, true
+}
+
+// Open opens the index whose own digest this is, of size bytes, without reading
+// it: the caller compares what it reads with the digest, and closes it.
+func (c *ChunkIndexes) Open(dgst digest.Digest) (r io.ReadCloser, size int64, ok bool) {
+	name, ok := chunksName(dgst)
+	if !ok {
+		return nil, 0, false
+	}
+	f, err := c.store.root.Open(name)
+	if err != nil {
+		return nil, 0, false
+	}
+	fi, err := f.Stat()
+	if err != nil || !fi.Mode().IsRegular() || fi.Size() > maxChunkIndex {
+		_ = f.Close() // it is not used
+		return nil, 0, false
+	}
+	_ = c.store.root.Chtimes(name, time.Time{}, time.Now())
+	return f, fi.Size(), true
 }
 
 // Put keeps an index by its own digest. It reports whether it is kept.

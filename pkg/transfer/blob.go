@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"hash"
+	"iter"
 	"sync"
 	"time"
 
@@ -48,7 +49,9 @@ type blob struct {
 	wake  chan struct{} // for the hash: more is written
 	news  chan struct{} // for the leader: there may be something to fetch
 	state hash.Hash     // of the first bytes; the hashing goroutine's
-	local []Segment     // to be copied
+
+	local  iter.Seq[Segment] // what can be copied
+	copies spans             // what of it is to be
 
 	mu      sync.Mutex
 	missing spans // neither written nor on its way
@@ -164,7 +167,7 @@ func (b *blob) restart() error {
 	b.tell.copied(-b.copied)
 	b.mu.Lock()
 	b.told, b.copied = 0, 0
-	b.local, b.claims, b.written = nil, nil, nil
+	b.local, b.copies, b.claims, b.written = nil, nil, nil, nil
 	b.missing = spans{}.add(span{0, b.tell.desc.Size})
 	b.hashed, b.handed, b.saved, b.done = 0, 0, 0, false
 	b.state = b.tell.desc.Digest.Algorithm().Hash()
@@ -181,7 +184,7 @@ func (b *blob) attempt(ctx context.Context) error {
 	b.mu.Unlock()
 	b.link.add(b)
 	g.Go(func() error { return follow(ctx, b) })
-	if len(b.local) > 0 {
+	if len(b.copies) > 0 {
 		g.Go(func() error { return b.copyLocal(ctx) })
 	}
 	g.Go(func() error { return b.lead(ctx) })

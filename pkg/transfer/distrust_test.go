@@ -60,16 +60,14 @@ func TestPullFromSeveralPlaces(t *testing.T) {
 // before it.
 func TestPullKeepsWhatCameBeforeAWrongAnnouncement(t *testing.T) {
 	desc, data := content(2, 40<<20)
-	local := func(context.Context) ([]transfer.Segment, error) {
-		return []transfer.Segment{segment(data, 30<<20, 6<<20)}, nil
-	}
+	within := []transfer.Segment{segment(data, 30<<20, 6<<20)}
 	tests := map[string]struct {
-		wrong int // answers
-		err   error
-		local func(context.Context) ([]transfer.Segment, error)
+		wrong    int // answers
+		err      error
+		segments []transfer.Segment
 	}{
 		"once":          {1, nil, nil},
-		"with segments": {1, nil, local},
+		"with segments": {1, nil, within},
 		"for ever":      {1000, orascontent.ErrMismatchedDigest, nil},
 	}
 	for name, tt := range tests {
@@ -88,7 +86,7 @@ func TestPullKeepsWhatCameBeforeAWrongAnnouncement(t *testing.T) {
 					return rc, nil
 				}
 				j := job(desc, p)
-				j.Local = tt.local
+				j.Local = local(tt.segments...)
 				var l ledger
 				err := transfer.Pull(t.Context(), src, []transfer.Job{j}, transfer.PullOptions{Observe: l.observe, Connections: 1})
 				if !errors.Is(err, tt.err) || (err == nil) != (tt.err == nil) {

@@ -321,13 +321,11 @@ func TestPullManyGaps(t *testing.T) {
 		n.perConnection, n.delay = 50e6, 20*time.Millisecond
 		p := newPartial()
 		j := job(desc, p)
-		j.Local = func(context.Context) ([]transfer.Segment, error) {
-			var segs []transfer.Segment
-			for off := int64(0); off < desc.Size; off += mib {
-				segs = append(segs, segment(data, off, 3*mib/4))
-			}
-			return segs, nil
+		var segs []transfer.Segment
+		for off := int64(0); off < desc.Size; off += mib {
+			segs = append(segs, segment(data, off, 3*mib/4))
 		}
+		j.Local = local(segs...)
 		var seen ledger
 		start := time.Now()
 		if err := transfer.Pull(t.Context(), n, []transfer.Job{j}, transfer.PullOptions{Observe: seen.observe}); err != nil || !bytes.Equal(p.data, data) {
@@ -388,7 +386,7 @@ func TestPullCheckpoints(t *testing.T) {
 				p := &checkpoints{partial: newPartial()}
 				j := transfer.Job{
 					Desc: desc, Open: func() (transfer.Partial, error) { return p, nil },
-					Local: func(context.Context) ([]transfer.Segment, error) { return segs, nil },
+					Local: local(segs...),
 				}
 				if err := transfer.Pull(t.Context(), n, []transfer.Job{j}, transfer.PullOptions{Connections: 2}); err != nil || !bytes.Equal(p.data, data) {
 					t.Fatalf("Pull = %v", err)

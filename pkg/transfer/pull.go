@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"sync"
 
@@ -26,10 +27,14 @@ type Job struct {
 	Open func() (Partial, error)
 
 	// Local, if not nil, is called after Open, at most once. It names parts of
-	// the blob that this machine may have: they are copied, each checked
-	// against its digest, and only the rest is fetched. What does not fit is
-	// fetched, and so is everything when Local fails.
-	Local func(ctx context.Context) ([]Segment, error)
+	// the blob that this machine may have, in the order of the blob: they are
+	// copied, each checked against its hash, and only the rest is fetched. What
+	// does not fit is fetched, and so is everything when Local fails.
+	//
+	// What it returns is gone through several times, by one goroutine at a
+	// time, and kept no longer than until everything is copied. A blob may have
+	// half a million parts, so they should be made as they are asked for.
+	Local func(ctx context.Context) (iter.Seq[Segment], error)
 }
 
 // PullOptions adjusts [Pull]. The zero value fetches four blobs at once.

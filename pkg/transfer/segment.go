@@ -5,7 +5,9 @@ import (
 	"context"
 	"hash"
 	"io"
-	"slices"
+	"iter"
+
+	"oras.land/oras-go/v2/content"
 )
 
 // joinBytes is how close two gaps between segments may lie to each other to be
@@ -14,77 +16,113 @@ const joinBytes = 64 << 10
 
 // A Segment is a part of a blob that can be had without the source.
 //
-// Its bytes are copied if Hash makes Sum of them. That need not withstand an
-// attack: the digest of the blob is compared in the end, and a blob with another
-// one is fetched from the source.
+// Its bytes are copied if what Hash makes of them begins with Sum. That need not
+// withstand an attack: the digest of the blob is compared in the end, and a blob
+// with another one is fetched from the source.
 type Segment struct {
 	Offset, Length int64       // in the blob, bytes
 	From           io.ReaderAt // where the bytes lie; read from several goroutines
 	At             int64       // in From, bytes
 
 	Hash func() hash.Hash // called from several goroutines
-	Sum  []byte
+	Sum  []byte           // at least 8 bytes; not changed
 }
+
+// minSum is the length of the shortest Sum: what is right by accident must be
+// rarer than what breaks.
+const minSum = 8
 
 // span returns where in the blob it lies.
 func (s Segment) span() span { return span{s.Offset, s.Offset + s.Length} }
 
-// localSegments asks a job for what is on this machine. What makes no sense
-// is left out: it will be fetched.
-func localSegments(ctx context.Context, j Job) []Segment {
-	if j.Local == nil {
-		return nil
+// LocalBytes returns how many bytes of the job's blob [Pull] would copy, and not
+// fetch from src, if nothing of it was there and all segments are what they say.
+// It reads none of them. An error is that of ctx.
+func LocalBytes(ctx context.Context, src content.Fetcher, j Job) (int64, error) {
+	if _, parts := openerOf(src, j.Desc); !parts {
+		return 0, ctx.Err()
 	}
-	given, err := j.Local(ctx)
-	if err != nil {
-		return nil
-	}
-	var segs []Segment
-	end := int64(0)
-	for _, s := range given {
-		if s.Offset < end || s.Length <= 0 || s.Length > j.Desc.Size-s.Offset || s.At < 0 ||
-			s.From == nil || s.Hash == nil {
-			continue
-		}
-		segs = append(segs, s)
-		end = s.span().end
-	}
-	return joinGaps(segs, j.Desc.Size)
+	missing := spans{}.add(span{0, j.Desc.Size})
+	_, copies := choose(localSegments(ctx, j), j.Desc.Size, missing)
+	return copies.bytes(), ctx.Err()
 }
 
-// joinGaps leaves out segments that are shorter than a request is worth and
-// have gaps on both sides.
-func joinGaps(segs []Segment, size int64) []Segment {
-	kept := segs[:0]
-	for i := 0; i < len(segs); {
-		next := i + 1
-		for next < len(segs) && segs[next].Offset == segs[next-1].span().end {
-			next++
-		}
-		first, last := segs[i].Offset, segs[next-1].span().end
-		// Before the first byte and after the last there is nothing to join.
-		if first == 0 || last == size || last-first >= joinBytes {
-			kept = append(kept, segs[i:next]...)
-		}
-		i = next
+// localSegments asks a job for what is on this machine. What makes no sense
+// is left out: it will be fetched.
+func localSegments(ctx context.Context, j Job) iter.Seq[Segment] {
+	none := func(func(Segment) bool) {}
+	if j.Local == nil {
+		return none
 	}
-	return kept
+	given, err := j.Local(ctx)
+	if err != nil || given == nil {
+		return none
+	}
+	return func(yield func(Segment) bool) {
+		end := int64(0)
+		for s := range given {
+			if s.Offset < end || s.Length <= 0 || s.Length > j.Desc.Size-s.Offset || s.At < 0 ||
+				s.From == nil || s.Hash == nil || len(s.Sum) < minSum {
+				continue
+			}
+			if !yield(s) {
+				return
+			}
+			end = s.span().end
+		}
+	}
+}
+
+// choose returns what is still missing of a blob of size bytes when the segments
+// have been copied that are worth it, and where these lie.
+func choose(segs iter.Seq[Segment], size int64, missing spans) (rest, copies spans) {
+	worth := longRuns(segs, size)
+	for s := range segs {
+		if !worth.hold(s.span()) || !missing.hold(s.span()) {
+			continue
+		}
+		missing = missing.remove(s.span())
+		copies = copies.add(s.span())
+	}
+	return missing, copies
+}
+
+// longRuns returns where the segments lie, without those that are shorter than a
+// request is worth and have gaps on both sides.
+func longRuns(segs iter.Seq[Segment], size int64) (runs spans) {
+	var run span
+	keep := func() {
+		// Before the first byte and after the last there is nothing to join.
+		if run.off == 0 || run.end == size || run.bytes() >= joinBytes {
+			runs = runs.add(run)
+		}
+	}
+	for s := range segs {
+		if s.Offset != run.end {
+			keep()
+			run = s.span()
+		}
+		run.end = s.span().end
+	}
+	keep()
+	return runs
 }
 
 // plan has the segments copied whose bytes are missing.
-func (b *blob) plan(segs []Segment) {
-	for _, s := range segs {
-		if missing := b.missing.within(s.span()); len(missing) == 1 && missing[0] == s.span() {
-			b.missing = b.missing.remove(s.span())
-			b.local = append(b.local, s)
-		}
-	}
+func (b *blob) plan(segs iter.Seq[Segment]) {
+	b.missing, b.copies = choose(segs, b.tell.desc.Size, b.missing)
+	b.local = segs
 }
 
-// copyLocal copies the segments. What does not fit is left to be fetched.
+// copyLocal copies the segments. What does not fit is left to be fetched. What
+// an error leaves in copies is for another attempt.
 func (b *blob) copyLocal(ctx context.Context) error {
 	var t tally
-	for i, s := range b.local {
+	for s := range b.local {
+		if !b.copies.hold(s.span()) {
+			continue
+		}
+		b.copies = b.copies.remove(s.span())
 		pos, err := b.copySegment(ctx, s, &t)
 		if pos < s.span().end {
 			b.mu.Lock()
@@ -93,7 +131,6 @@ func (b *blob) copyLocal(ctx context.Context) error {
 			signal(b.news)
 		}
 		if err != nil {
-			b.local = slices.Clone(b.local[i+1:]) // for another attempt
 			return err
 		}
 	}
@@ -147,5 +184,5 @@ func intact(ctx context.Context, s Segment, buf []byte) bool {
 		h.Write(piece)
 		n += int64(len(piece))
 	}
-	return bytes.Equal(h.Sum(nil), s.Sum)
+	return bytes.HasPrefix(h.Sum(nil), s.Sum)
 }

@@ -79,6 +79,12 @@ func (all spans) within(s span) []span {
 	return found
 }
 
+// hold tells whether all of s is in one of the spans.
+func (all spans) hold(s span) bool {
+	i := all.search(s.off)
+	return i < len(all) && all[i].off <= s.off && s.end <= all[i].end
+}
+
 // from returns the end of the span that holds the byte at off, or off.
 func (all spans) from(off int64) int64 {
 	if i := all.search(off); i < len(all) && all[i].off <= off {
