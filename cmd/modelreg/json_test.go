@@ -68,7 +68,7 @@ func TestJSONKeys(t *testing.T) {
 	}
 	signers := []string{"signers", "signers[].identity", "signers[].issuer", "signers[].keyFingerprint", "signers[].kind", "signers[].logged"}
 	scanFindings := []string{"path", "rule", "severity", "offset", "message"}
-	scanned := slices.Clip(append(under("scan.findings[]", scanFindings), "scan", "scan.verdict", "scan.findings", "notes"))
+	scanned := slices.Clip(append(under("scan.findings[]", scanFindings), "scan", "scan.verdict", "scan.findings", "scan.remembered", "notes"))
 	bundleKeys := []string{
 		"file", "versions", "versions[].reference", "versions[].digest", "manifests", "attached", "blobs", "size",
 		"copiedBytes", "mountedBytes", "skippedBytes", "checked", "verified", "trustFrom",
@@ -181,7 +181,7 @@ func TestJSONKeys(t *testing.T) {
 		{"ls HOST", json("ls", reg.Host), []string{"[].repository"}},
 		{"scan", json("scan", name+":v1"), append(
 			under("findings[]", scanFindings),
-			"reference", "digest", "verdict", "files", "findings", "verified", "scanners", "attestation",
+			"reference", "digest", "verdict", "files", "findings", "verified", "remembered", "scanners", "attestation",
 		)},
 		{"verify", json("verify", name+":v1", "--key", public), append(
 			signers, "reference", "digest", "verified", "policy", "attestations", "failures",

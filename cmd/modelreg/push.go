@@ -81,6 +81,7 @@ others, unless --add keeps those that it had.`,
 	fl.BoolVar(&f.NoPreflight, "no-preflight", false, "push files that are larger than the registry is known to take")
 	fl.BoolVar(&f.Strict, "strict", false, "refuse base models that are known by name alone")
 	scanFlagsOf(cmd, &f.PushOptions)
+	cmd.Flags().BoolVar(&f.Rescan, "rescan", false, rescanUsage)
 	fl.BoolVar(&f.DryRun, "dry-run", false, "pack and hash, and send nothing")
 	commitFlags(cmd, &f.Committing)
 	f.signWith(fl)

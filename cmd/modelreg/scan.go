@@ -20,6 +20,7 @@ type scanFlags struct {
 	scanners []string
 	whole    bool
 	attach   bool
+	rescan   bool
 	signer   signerFlags
 }
 
@@ -47,6 +48,9 @@ Other scanners are asked with --scanner, or under "scanners" in the configuratio
 get a JSON document of the files on standard input and answer in SARIF. They need whole
 files, so that a version is fetched for them. docs/scan.md has the rules and the protocol.
 
+What was found in files that have not changed since is remembered in the local store, and
+they are not read again; --rescan reads them.
+
 With --attach the report is signed and attached to the version, for policies.`,
 		Example: `  modelreg scan ./model
   modelreg scan ghcr.io/acme/support:v1 --format sarif > scan.sarif
@@ -62,6 +66,7 @@ With --attach the report is signed and attached to the version, for policies.`,
 	fl := cmd.Flags()
 	fl.StringArrayVar(&f.scanners, "scanner", nil, "ask another scanner too: `NAME=COMMAND`, or NAME of one in the configuration (repeatable)")
 	fl.BoolVar(&f.whole, "whole", false, "fetch the version, to look at all of it and to know that it is the version's")
+	fl.BoolVar(&f.rescan, "rescan", false, rescanUsage)
 	fl.BoolVar(&f.attach, "attach", false, "sign the report and attach it to the version")
 	f.signer.add(cmd)
 	return cmd
@@ -88,6 +93,10 @@ func (a *app) scanned(ctx context.Context, arg string, opts hub.ScanOptions) (*h
 		if opts.Signer != nil {
 			return nil, usagef("scan %s: --attach is for a version in a registry: push it first", arg)
 		}
+		if s, err := a.store(); err == nil { // without it all is read
+			defer s.Close()
+			opts.Store = s
+		}
 		return hub.LocalScan(ctx, arg, opts)
 	}
 	r, err := a.parse(arg)
@@ -105,7 +114,7 @@ func (a *app) scanned(ctx context.Context, arg string, opts hub.ScanOptions) (*h
 // end.
 func (a *app) scanOptions(ctx context.Context, f scanFlags) (opts hub.ScanOptions, done func() error, err error) {
 	done = func() error { return nil }
-	opts = hub.ScanOptions{Whole: f.whole, Version: version(), Run: a.scanRunner()}
+	opts = hub.ScanOptions{Whole: f.whole, Rescan: f.rescan, Version: version(), Run: a.scanRunner()}
 	if f.attach != f.signer.given() {
 		return opts, done, usagef("--attach and %s go together", signerUsage)
 	}
@@ -174,7 +183,11 @@ func printFindings(w io.Writer, res *hub.ScanResult) {
 		}
 		_ = t.Flush()
 	}
-	fmt.Fprintf(w, "verdict: %s (%s)\n", res.Verdict, ui.Files(res.Files))
+	known := ""
+	if res.Remembered > 0 {
+		known = fmt.Sprintf(", %d unchanged since an earlier scan", res.Remembered)
+	}
+	fmt.Fprintf(w, "verdict: %s (%s%s)\n", res.Verdict, ui.Files(res.Files), known)
 }
 
 // scanFlagsOf adds the flags that say how a push looks at what it sends.
@@ -182,6 +195,8 @@ func scanFlagsOf(cmd *cobra.Command, opts *hub.PushOptions) {
 	cmd.Flags().BoolVar(&opts.NoScan, "no-scan", false, "do not look at the files for what they could do to whoever loads them")
 	cmd.Flags().BoolVar(&opts.AllowUnsafe, "allow-unsafe", false, "send files although they are dangerous to whoever loads them")
 }
+
+const rescanUsage = "read files again although they have not changed since they were last scanned"
 
 // scanHint tells what to do about what a scan has found.
 func scanHint(e *hub.ScanError) string {

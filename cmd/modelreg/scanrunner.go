@@ -46,13 +46,18 @@ type scanProcess struct {
 func (p scanProcess) scan(ctx context.Context, files iter.Seq2[scan.File, error], opts scan.Options) (*scan.Report, error) {
 	next, stop := iter.Pull2(files)
 	defer stop()
-	s := &scanning{process: p, opts: opts, next: next, report: &scan.Report{Verdict: scan.Safe, Findings: []scan.Finding{}}}
-	for !s.done {
+	s := &scanning{process: p, opts: opts, next: next}
+	for {
+		if err := s.advance(); err != nil {
+			return nil, err
+		}
+		if s.ended {
+			return s.sum.Report(), nil
+		}
 		if err := s.serve(ctx); err != nil {
 			return nil, err
 		}
 	}
-	return s.report, nil
 }
 
 // A scanning is the side that has the files.
@@ -60,14 +65,16 @@ type scanning struct {
 	process scanProcess
 	opts    scan.Options
 	next    func() (scan.File, error, bool)
-	report  *scan.Report
+	sum     scan.Summary
 
-	file   scan.File // at which the process is
-	inside bool      // it is at one
-	given  int       // how many it has been given
-	left   time.Duration
-	done   bool
-	failed error // of reading, which is no fault of the file's content
+	file    scan.File // at which the process is, or that it is to be given
+	waiting bool      // it is to be given one
+	ended   bool      // there are no more
+	inside  bool      // it is at one
+	given   int       // how many it has been given
+	left    time.Duration
+	done    bool
+	failed  error // of reading, which is no fault of the file's content
 }
 
 // serve starts a process and gives it files, until it ends.
@@ -134,8 +141,12 @@ func (s *scanning) answer(c *wire, kind byte, body []byte) error {
 		return s.give(c)
 	case msgRead:
 		return s.read(c, body)
-	case msgFound, msgDone:
-		return s.found(kind, body)
+	case msgFound:
+		return s.found(body)
+	case msgDone:
+		if s.done = s.ended && !s.inside; s.done {
+			return nil
+		}
 	case msgFailed:
 		return fmt.Errorf("%s", body)
 	}
@@ -144,18 +155,38 @@ func (s *scanning) answer(c *wire, kind byte, body []byte) error {
 
 // give answers with the next file.
 func (s *scanning) give(c *wire) error {
-	f, err, ok := s.next()
-	switch {
-	case err != nil:
+	if s.inside {
+		return errors.New("another file is asked for before a result")
+	}
+	if err := s.advance(); err != nil {
 		s.failed = err
 		return err
-	case !ok:
+	}
+	if s.ended {
 		return c.send(msgEnd, nil)
 	}
-	s.file, s.inside = f, true
+	s.waiting, s.inside = false, true
 	s.given++
-	s.left = s.process.time + time.Duration(f.Size/workRate)*time.Second
-	return c.sendJSON(msgFile, fileMessage{f.Path, f.Size})
+	s.left = s.process.time + time.Duration(s.file.Size/workRate)*time.Second
+	return c.sendJSON(msgFile, fileMessage{s.file.Path, s.file.Size})
+}
+
+// advance goes on to the next file that is to be looked at, if it is not there.
+func (s *scanning) advance() error {
+	for !s.waiting && !s.ended {
+		f, err, ok := s.next()
+		switch {
+		case err != nil:
+			return err
+		case !ok:
+			s.ended = true
+		case f.Known != nil:
+			s.sum.Add(f.Path, *f.Known)
+		default:
+			s.file, s.waiting = f, true
+		}
+	}
+	return nil
 }
 
 // read answers with bytes of the file.
@@ -173,19 +204,17 @@ func (s *scanning) read(c *wire, body []byte) error {
 	return c.send(msgData, buf[:n])
 }
 
-// found takes what the process says of a file, or of all of them.
-func (s *scanning) found(kind byte, body []byte) error {
-	var r scan.Report
-	if err := json.Unmarshal(body, &r); err != nil {
-		return err
+// found takes what the process says of the file that it is at.
+func (s *scanning) found(body []byte) error {
+	var r scan.Result
+	if err := json.Unmarshal(body, &r); err != nil || !s.inside || !r.Valid() {
+		return errors.New("a result that makes no sense")
 	}
-	if kind == msgFound {
-		s.report.Files++
-		s.inside = false
+	s.inside = false
+	s.sum.Add(s.file.Path, r)
+	if s.opts.Each != nil {
+		s.opts.Each(s.file, r)
 	}
-	s.report.Verdict = s.report.Verdict.Worse(r.Verdict)
-	s.report.Findings = append(s.report.Findings, r.Findings...)
-	s.done = kind == msgDone
 	return nil
 }
 
@@ -196,7 +225,6 @@ func (s *scanning) lost() {
 		message = fmt.Sprintf("took more than %v of work", s.process.time)
 	}
 	s.inside = false
-	s.report.Files++
-	s.report.Verdict = s.report.Verdict.Worse(scan.Unscannable)
-	s.report.Findings = append(s.report.Findings, scan.Finding{Path: s.file.Path, Rule: "limit-process", Severity: scan.High, Message: message})
+	lost := scan.Finding{Path: s.file.Path, Rule: "limit-process", Severity: scan.High, Message: message}
+	s.sum.Add(s.file.Path, scan.Result{Verdict: scan.Unscannable, Findings: []scan.Finding{lost}})
 }

@@ -41,9 +41,9 @@ func brokenWorker() {
 				os.Exit(1)
 			}
 		}
-		_ = w.sendJSON(msgFound, scan.Report{Verdict: scan.Safe, Findings: []scan.Finding{{Path: f.Path, Rule: "seen"}}})
+		_ = w.sendJSON(msgFound, scan.Result{Verdict: scan.Safe, Findings: []scan.Finding{{Path: f.Path, Rule: "seen"}}})
 	}
-	_ = w.sendJSON(msgDone, scan.Report{Verdict: scan.Safe})
+	_ = w.send(msgDone, nil)
 }
 
 // process is this test binary as the program with the name, which TestMain

@@ -25,8 +25,8 @@ const (
 	msgRead   = 'r' // readMessage
 	msgData   = 'd' // the bytes
 	msgFail   = 'x' // they cannot be had
-	msgFound  = 'o' // foundMessage: what is in the file
-	msgDone   = 'z' // foundMessage: what is in all files together
+	msgFound  = 'o' // a [scan.Result]: what the file came to
+	msgDone   = 'z' // that was the last of them
 	msgFailed = 'y' // a text: the scan ended with an error
 )
 

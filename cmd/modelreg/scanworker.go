@@ -52,21 +52,17 @@ func (w *worker) run() error {
 	if err := json.Unmarshal(body, &start); kind != msgStart || err != nil {
 		return errors.New("no process of modelreg is asking")
 	}
-	told := 0
-	report, err := scan.Scan(context.Background(), w.files(), scan.Options{
+	_, err = scan.Scan(context.Background(), w.files(), scan.Options{
 		Sparse: start.Sparse,
 		// Who asks keeps the time, without that of reading.
 		Timeout: math.MaxInt64 * time.Nanosecond,
-		Each: func(_ scan.File, v scan.Verdict, findings []scan.Finding) {
-			told += len(findings)
-			// A broken pipe shows when the next file is asked for.
-			_ = w.sendJSON(msgFound, scan.Report{Verdict: v, Findings: findings})
-		},
+		// A broken pipe shows when the next file is asked for.
+		Each: func(_ scan.File, r scan.Result) { _ = w.sendJSON(msgFound, r) },
 	})
 	if err != nil {
 		return err
 	}
-	return w.sendJSON(msgDone, scan.Report{Verdict: report.Verdict, Findings: report.Findings[told:]})
+	return w.send(msgDone, nil)
 }
 
 // files asks for one file after the other.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/opencontainers/go-digest"
 	"oras.land/oras-go/v2/content"
 
 	"github.com/modelreg/modelreg/pkg/mediatypes"
@@ -18,6 +19,11 @@ type Part struct {
 	// reader. It is nil for an archive whose members can only be had by
 	// unpacking it.
 	Open func(ctx context.Context) (*Reader, error)
+
+	// Proof is what the version names to verify what is read of the file so:
+	// [Reader.Proof], unless this machine has an index of its own or the
+	// version's is not to be had. It is "" where there is nothing.
+	Proof digest.Digest
 }
 
 // Parts lists all files for reading parts of them, those in archives that are
@@ -33,6 +39,7 @@ func (a *Artifact) Parts(ctx context.Context, src content.Fetcher, opts ReaderOp
 		p := Part{File: f}
 		switch {
 		case !f.Archive:
+			p.Proof = proofOf(f, opts)
 			p.Open = func(ctx context.Context) (*Reader, error) {
 				r, err := newReader(ctx, src, f, opts)
 				if err != nil {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"sync"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2/content"
 
@@ -70,6 +71,11 @@ func (r *Reader) Size() int64 { return r.pieces.size }
 // that the version's own digest covers. If not, the bytes are what the registry
 // says they are.
 func (r *Reader) Verified() bool { return r.pieces.verified() }
+
+// Proof returns the digest by which all that is read is verified: of the index of
+// the file's chunks, or the file's own. It is "" if the reader is not verified,
+// and for an empty file without a digest.
+func (r *Reader) Proof() digest.Digest { return r.pieces.proof() }
 
 // Chunks returns the index of the file's chunks that reads are verified by, nil
 // without one. The version's digest covers it.

@@ -1,6 +1,7 @@
 package artifact
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2/content"
 	"oras.land/oras-go/v2/errdef"
 
@@ -70,15 +72,12 @@ func newReader(ctx context.Context, src content.Fetcher, f File, opts ReaderOpti
 	if opts.Cache == 0 {
 		opts.Cache = defaultCache
 	}
-	if opts.Whole == 0 {
-		opts.Whole = defaultWhole
-	}
-	index, err := fileIndex(ctx, src, f, opts.Indexes)
+	index, indexDigest, err := fileIndex(ctx, src, f, opts.Indexes)
 	if err != nil {
 		return nil, err
 	}
-	p := pieces{size: f.Size, index: index}
-	if index == nil && f.Size <= opts.Whole && checkDigest(f.Digest) == nil {
+	p := pieces{size: f.Size, index: index, indexDigest: indexDigest}
+	if index == nil && isWhole(f, opts) {
 		p.whole = f.Digest
 	}
 	blob, err := openFileAt(ctx, src, f)
@@ -90,11 +89,37 @@ func newReader(ctx context.Context, src content.Fetcher, f File, opts ReaderOpti
 	return r, nil
 }
 
-// fileIndex returns the index of a file's chunks, or nil if there is none to be
-// had.
-func fileIndex(ctx context.Context, src content.Fetcher, f File, local *store.ChunkIndexes) (*chunk.Index, error) {
+// isWhole tells whether a file without an index of its chunks is fetched as one
+// piece.
+func isWhole(f File, opts ReaderOptions) bool {
+	return f.Size <= cmp.Or(opts.Whole, defaultWhole) && checkDigest(f.Digest) == nil
+}
+
+// proofOf is what the version names to verify parts of the file.
+func proofOf(f File, opts ReaderOptions) digest.Digest {
+	if desc, ok := namedIndex(f); ok {
+		return desc.Digest
+	}
+	if isWhole(f, opts) {
+		return f.Digest
+	}
+	return ""
+}
+
+// namedIndex is the index of a file's chunks that the version names.
+func namedIndex(f File) (ocispec.Descriptor, bool) {
 	if f.Offset != 0 || f.Size != f.Layer.Size || f.Encoding != mediatypes.Raw {
-		return nil, nil
+		return ocispec.Descriptor{}, false
+	}
+	desc, ok := indexRef(f.Layer)
+	return desc, ok && desc.Size <= maxChunkIndex
+}
+
+// fileIndex returns the index of a file's chunks and its digest, or nil if there
+// is none to be had.
+func fileIndex(ctx context.Context, src content.Fetcher, f File, local *store.ChunkIndexes) (*chunk.Index, digest.Digest, error) {
+	if f.Offset != 0 || f.Size != f.Layer.Size || f.Encoding != mediatypes.Raw {
+		return nil, "", nil
 	}
 	parse := func(raw []byte) *chunk.Index {
 		x, err := chunk.Parse(raw)
@@ -106,33 +131,33 @@ func fileIndex(ctx context.Context, src content.Fetcher, f File, local *store.Ch
 	if local != nil {
 		if raw, ok := local.Lookup(f.Digest); ok {
 			if x := parse(raw); x != nil {
-				return x, nil
+				return x, digest.FromBytes(raw), nil
 			}
 		}
 	}
 	// One that is not of the file was made so by whoever made the version:
 	// there is nobody else to ask.
-	desc, ok := indexRef(f.Layer)
-	if !ok || desc.Size > maxChunkIndex {
-		return nil, nil
+	desc, ok := namedIndex(f)
+	if !ok {
+		return nil, "", nil
 	}
 	if local != nil {
 		if raw, ok := local.Get(desc.Digest); ok {
-			return parse(raw), nil
+			return parse(raw), desc.Digest, nil
 		}
 	}
 	raw, err := content.FetchAll(ctx, src, desc)
 	if errors.Is(err, errdef.ErrNotFound) {
-		return nil, nil // the version was copied without it
+		return nil, "", nil // the version was copied without it
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read chunk index: %w", err)
+		return nil, "", fmt.Errorf("read chunk index: %w", err)
 	}
 	x := parse(raw)
 	if x != nil && local != nil {
 		local.Put(raw)
 	}
-	return x, nil
+	return x, desc.Digest, nil
 }
 
 // pieceBytes is the size of the pieces of a file without an index: small
@@ -144,12 +169,22 @@ type pieces struct {
 	size  int64
 	index *chunk.Index  // nil without one
 	whole digest.Digest // of a file that is one piece, else ""
+
+	indexDigest digest.Digest // of the index, if there is one
 }
 
 // A piece is a run of a file's bytes that is fetched, and kept, as one.
 type piece struct{ offset, length int64 }
 
 func (p *pieces) verified() bool { return p.index != nil || p.whole != "" || p.size == 0 }
+
+// proof is the digest by which reads are verified.
+func (p *pieces) proof() digest.Digest {
+	if p.index != nil {
+		return p.indexDigest
+	}
+	return p.whole
+}
 
 // count returns how many pieces there are.
 func (p *pieces) count() int {

@@ -10,12 +10,17 @@ import (
 
 	"github.com/modelreg/modelreg/pkg/format"
 	"github.com/modelreg/modelreg/pkg/format/scan"
+	"github.com/modelreg/modelreg/pkg/store"
 )
 
 // A PushScan is what a look at the files of a push has found.
 type PushScan struct {
 	Verdict  scan.Verdict   `json:"verdict"`
 	Findings []scan.Finding `json:"findings"`
+
+	// Remembered is how many files were not read, since the store knows what was
+	// found in them and they have not changed.
+	Remembered int `json:"remembered"`
 }
 
 // A gate looks at files before they are sent, and refuses what is dangerous. It
@@ -25,16 +30,18 @@ type gate struct {
 	op, name string
 	allow    bool // what would be refused
 	far      bool // the files are elsewhere, and each read is a request
+	store    *store.Store
+	anew     bool // what the store knows is found again
 	found    *PushScan
 }
 
 // newGate returns what looks at the files of a push or an import; nil if nobody
 // is to.
-func newGate(op, name string, opts PushOptions) *gate {
+func (h *Hub) newGate(op, name string, opts PushOptions) *gate {
 	if opts.NoScan {
 		return nil
 	}
-	return &gate{op: op, name: name, allow: opts.AllowUnsafe, far: op == "import"}
+	return &gate{op: op, name: name, allow: opts.AllowUnsafe, far: op == "import", store: h.opts.Store, anew: opts.Rescan}
 }
 
 // hook is the function to be asked; nil for no gate.
@@ -56,14 +63,18 @@ func (g *gate) report() *PushScan {
 // examine is what [artifact.PackOptions] asks.
 func (g *gate) examine(ctx context.Context, files []format.File) error {
 	opts := scan.Options{Sparse: true, Timeout: remoteTimeout, Fetch: math.MaxInt64}
+	var m *scanMemory
 	if g.far {
 		opts.Fetch = maxFarFetch
+	} else {
+		m = remember(scanScope{g.store, dirScope(g.name), g.anew}, &opts)
 	}
-	report, err := scan.Scan(ctx, g.open(ctx, files), opts)
+	report, err := scan.Scan(ctx, g.open(ctx, files, m), opts)
+	remembered := m.end()
 	if err != nil {
 		return fmt.Errorf("scan: %w", err)
 	}
-	g.found = &PushScan{Verdict: report.Verdict, Findings: report.Findings}
+	g.found = &PushScan{Verdict: report.Verdict, Findings: report.Findings, Remembered: remembered}
 	if g.allow {
 		return nil
 	}
@@ -116,27 +127,25 @@ func (g *gate) notes() []string {
 }
 
 // open opens one file after the other.
-func (g *gate) open(ctx context.Context, files []format.File) iter.Seq2[scan.File, error] {
+func (g *gate) open(ctx context.Context, files []format.File, m *scanMemory) iter.Seq2[scan.File, error] {
 	return func(yield func(scan.File, error) bool) {
 		for _, f := range files {
-			if !g.yield(ctx, f, yield) {
+			r, err := f.Open(ctx)
+			if err != nil {
+				yield(scan.File{}, err)
+				return
+			}
+			var at io.ReaderAt = r
+			if g.far {
+				at = &pieceReader{at: r, size: f.Size}
+			}
+			more := yield(m.file(scan.File{Path: f.Path, Size: f.Size, At: at}), nil)
+			_ = r.Close() // only read
+			if !more {
 				return
 			}
 		}
 	}
-}
-
-func (g *gate) yield(ctx context.Context, f format.File, yield func(scan.File, error) bool) bool {
-	r, err := f.Open(ctx)
-	if err != nil {
-		return yield(scan.File{}, err)
-	}
-	defer r.Close() //nolint:errcheck // only read
-	var at io.ReaderAt = r
-	if g.far {
-		at = &pieceReader{at: r, size: f.Size}
-	}
-	return yield(scan.File{Path: f.Path, Size: f.Size, At: at}, nil)
 }
 
 // pieceBytes is what a [pieceReader] reads at once.

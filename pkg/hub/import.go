@@ -109,7 +109,7 @@ func (h *Hub) Import(ctx context.Context, name string, r ref.Reference, opts Imp
 	if opts.commit, err = h.beginCommit(repo, r.WithTag(tags[0]), opts.PushOptions); err != nil {
 		return nil, err
 	}
-	opts.gate = newGate("import", from.origin.Name, opts.PushOptions)
+	opts.gate = h.newGate("import", from.origin.Name, opts.PushOptions)
 	packed, err := h.packImport(ctx, from, r, repo, opts.PushOptions)
 	if err != nil {
 		return nil, fmt.Errorf("import %s: %w", from.origin.Name, opts.commit.cause(err))

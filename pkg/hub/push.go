@@ -78,6 +78,10 @@ type PushOptions struct {
 	// NoScan does not look at the files for what they could do.
 	NoScan bool
 
+	// Rescan reads files again although the store knows what was found in them
+	// and they have not changed. An import reads all of them in any case.
+	Rescan bool
+
 	// AllowUnsafe pushes files although they are dangerous to who loads them.
 	AllowUnsafe bool
 
@@ -151,7 +155,7 @@ func (h *Hub) Push(ctx context.Context, dir string, r ref.Reference, opts PushOp
 		return nil, err
 	}
 	opts.commit.base = h.baseIn(dir, r)
-	opts.gate = newGate("push", dir, opts)
+	opts.gate = h.newGate("push", dir, opts)
 	packed, err := h.pack(ctx, dir, r, repo, opts)
 	if err != nil {
 		return nil, opts.commit.cause(err)

@@ -15,6 +15,7 @@ import (
 	"github.com/modelreg/modelreg/pkg/format/scan"
 	"github.com/modelreg/modelreg/pkg/ref"
 	"github.com/modelreg/modelreg/pkg/signing"
+	"github.com/modelreg/modelreg/pkg/store"
 )
 
 // A ScanRunner looks at files, as [scan.Scan] does.
@@ -44,6 +45,15 @@ type ScanOptions struct {
 
 	// Version is that of this program, for what is signed.
 	Version string
+
+	// Store, if not nil, is where [LocalScan] remembers what it has found in
+	// which files, so that those that have not changed are not read again.
+	// [Hub.Scan] remembers in the store of the hub what it has verified, but for
+	// versions that it fetches.
+	Store *store.Store
+
+	// Rescan reads files again although the store knows what was found in them.
+	Rescan bool
 }
 
 // A ScanResult says what [Hub.Scan] or [LocalScan] found.
@@ -55,6 +65,10 @@ type ScanResult struct {
 	// Verified tells whether the version's digest covers all that was read. It
 	// is false for local files.
 	Verified bool `json:"verified"`
+
+	// Remembered is how many files were not read, since the store knows what was
+	// found in the same bytes.
+	Remembered int `json:"remembered"`
 
 	// Scanners are the names of those asked besides modelreg itself.
 	Scanners []string `json:"scanners"`
@@ -138,7 +152,11 @@ func LocalScan(ctx context.Context, name string, opts ScanOptions) (*ScanResult,
 		return nil, err
 	}
 	res := &ScanResult{Reference: name}
-	if err := scanLocal(ctx, files, res, opts); err != nil {
+	so := scan.Options{Timeout: timeFor(files)}
+	m := remember(scanScope{opts.Store, dirScope(name), opts.Rescan}, &so)
+	err = scanLocal(ctx, files, res, localLook{ScanOptions: opts, how: so, memory: m})
+	res.Remembered = m.end()
+	if err != nil {
 		return nil, fmt.Errorf("scan %s: %w", name, err)
 	}
 	res.finish(opts)
@@ -210,8 +228,11 @@ func (h *Hub) scanParts(ctx context.Context, t *target, a *artifact.Artifact, re
 		}
 		return p.Open == nil
 	})
-	ahead := openAhead(ctx, parts, func(r *artifact.Reader) { doubtful = doubtful || !r.Verified() })
-	report, err := opts.run(ctx, ahead, scan.Options{Sparse: true, Timeout: remoteTimeout})
+	so := scan.Options{Sparse: true, Timeout: remoteTimeout}
+	m := remember(scanScope{h.opts.Store, "repository:" + t.ref.Name(), opts.Rescan}, &so)
+	ahead := openAhead(ctx, parts, m, func(r *artifact.Reader) { doubtful = doubtful || !r.Verified() })
+	report, err := opts.run(ctx, ahead, so)
+	res.Remembered = m.end()
 	if err != nil {
 		return err
 	}
@@ -245,7 +266,8 @@ func (h *Hub) scanWhole(ctx context.Context, t *target, a *artifact.Artifact, re
 	files = slices.DeleteFunc(files, func(f localScanFile) bool {
 		return strings.HasPrefix(f.Path, path.Dir(artifact.ManifestFile)+"/")
 	})
-	if err := scanLocal(ctx, files, res, opts); err != nil {
+	look := localLook{ScanOptions: opts, how: scan.Options{Timeout: timeFor(files)}}
+	if err := scanLocal(ctx, files, res, look); err != nil {
 		return err
 	}
 	res.Verified = true

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -16,6 +18,7 @@ import (
 	"github.com/modelreg/modelreg/pkg/artifact"
 	"github.com/modelreg/modelreg/pkg/format/scan"
 	"github.com/modelreg/modelreg/pkg/hub"
+	"github.com/modelreg/modelreg/pkg/mediatypes"
 )
 
 // evil is a pickle that would print the working directory.
@@ -260,5 +263,154 @@ func TestScanners(t *testing.T) {
 				t.Errorf("asked about %+v, scanners %v", asked, res.Scanners)
 			}
 		})
+	}
+}
+
+// remembered scans again and tells how many files were not read, and what was
+// found.
+func remembered(t *testing.T, run func() (*hub.ScanResult, error)) (int, []string) {
+	t.Helper()
+	res, err := run()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.Verdict != scan.Dangerous {
+		t.Errorf("verdict %s", res.Verdict)
+	}
+	return res.Remembered, rulesOf(res.Findings)
+}
+
+// Files that have not changed are not read again, and what was found in them is
+// found all the same, also what only all of them together show.
+func TestScanRemembersFiles(t *testing.T) {
+	w := newWorld(t)
+	model := modelOf(t, map[string]string{
+		"README.md": "---\nlicense: mit\n---\n", "LICENSE": "Apache License\nVersion 2.0, January 2004\n",
+		"a.pkl": evil, "b.py": "x = 1\n", "c.txt": "c",
+	})
+	want := []string{"LICENSE: licence-mismatch", "a.pkl: pickle-dangerous-import", "b.py: custom-code"}
+	local := func() (*hub.ScanResult, error) {
+		return hub.LocalScan(t.Context(), model, hub.ScanOptions{Store: w.store})
+	}
+	for range 2 { // too new to be known
+		if n, got := remembered(t, local); n != 0 || !slices.Equal(got, want) {
+			t.Fatalf("%d were not read, found %q", n, got)
+		}
+	}
+	time.Sleep(2100 * time.Millisecond) // until the files' times prove something: see store.StatCache
+	for i, n := range []int{0, 5, 5} {
+		if got, found := remembered(t, local); got != n || !slices.Equal(found, want) {
+			t.Fatalf("scan %d: %d were not read, want %d; found %q", i, got, n, found)
+		}
+	}
+	// With the same size, and the old time of modification.
+	info, err := os.Stat(filepath.Join(model, "c.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fill(t, model, map[string]string{"c.txt": "d"})
+	if err := os.Chtimes(filepath.Join(model, "c.txt"), info.ModTime(), info.ModTime()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(filepath.Join(model, "b.py"), filepath.Join(model, "b.txt")); err != nil {
+		t.Fatal(err)
+	}
+	if n, got := remembered(t, local); n != 3 || !slices.Equal(got, want[:2]) {
+		t.Errorf("after a change and another name: %d were not read, found %q", n, got)
+	}
+	again := func() (*hub.ScanResult, error) {
+		return hub.LocalScan(t.Context(), model, hub.ScanOptions{Store: w.store, Rescan: true})
+	}
+	if n, _ := remembered(t, again); n != 0 {
+		t.Errorf("%d were not read by a rescan", n)
+	}
+	// A push looks in another way, and remembers that.
+	push := func(tag string, opts hub.PushOptions) *hub.PushResult {
+		opts.AllowUnsafe = true
+		res, err := w.Push(t.Context(), model, w.ref("org/m:"+tag), opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res
+	}
+	for i, n := range []int{0, 3} { // and what is no longer new by then
+		res := push("v1", hub.PushOptions{})
+		if diff := cmp.Diff(want[:2], rulesOf(res.Scan.Findings)); diff != "" || res.Scan.Remembered < n || i == 0 && res.Scan.Remembered > 0 {
+			t.Errorf("push %d: %d were not read, want %d; findings (-want +got):\n%s", i, res.Scan.Remembered, n, diff)
+		}
+	}
+	if res := push("v2", hub.PushOptions{Rescan: true}); res.Scan.Remembered != 0 {
+		t.Errorf("push --rescan: %d were not read", res.Scan.Remembered)
+	}
+	if _, err := w.Push(t.Context(), model, w.ref("org/m:v3"), hub.PushOptions{}); !errors.Is(err, artifact.ErrUnsafe) {
+		t.Errorf("a push of what is known to be dangerous = %v", err)
+	}
+}
+
+// A version that was scanned costs its manifest; what changed of the next one is
+// read, and what no digest verifies always.
+func TestScanRemembersVersions(t *testing.T) {
+	w := newWorld(t)
+	model := weights(t, largeTensors(2), nil)
+	fill(t, model, map[string]string{"a.pkl": evil, "b.txt": "b"})
+	push := func(tag string) {
+		if _, err := w.Push(t.Context(), model, w.ref("org/m:"+tag), hub.PushOptions{AllowUnsafe: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	push("v1")
+	remote := func(tag string, opts hub.ScanOptions) func() (*hub.ScanResult, error) {
+		return func() (*hub.ScanResult, error) { return w.Scan(t.Context(), w.ref("org/m:"+tag), opts) }
+	}
+	n, want := remembered(t, remote("v1", hub.ScanOptions{}))
+	if n != 0 || !slices.Contains(want, "a.pkl: pickle-dangerous-import") {
+		t.Fatalf("%d were not read, found %q", n, want)
+	}
+	w.srv.Reset()
+	n, got := remembered(t, remote("v1", hub.ScanOptions{}))
+	if diff := cmp.Diff(want, got); diff != "" || n < 3 {
+		t.Errorf("%d were not read, found (-want +got):\n%s", n, diff)
+	}
+	desc, raw := w.manifest("org/m", "v1")
+	for _, r := range w.srv.Requests() {
+		if of := path.Base(r.Path); strings.Contains(r.Path, "/blobs/") && of != configOf(t, raw) {
+			t.Errorf("request %s %s of %s", r.Method, r.Path, desc.Digest)
+		}
+	}
+	fill(t, model, map[string]string{"b.txt": "c"})
+	push("v2")
+	if m, _ := remembered(t, remote("v2", hub.ScanOptions{})); m != n-1 {
+		t.Errorf("%d files of the next version were not read, want %d", m, n-1)
+	}
+	for name, opts := range map[string]hub.ScanOptions{"rescan": {Rescan: true}, "whole": {Whole: true}, "attach": {Signer: alice().signer}} {
+		if m, _ := remembered(t, remote("v1", opts)); m != 0 {
+			t.Errorf("%s: %d were not read", name, m)
+		}
+	}
+}
+
+// configOf is the digest of a manifest's config.
+func configOf(t *testing.T, raw []byte) string {
+	t.Helper()
+	m, err := mediatypes.ParseManifest(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m.Config.Digest.String()
+}
+
+// What a registry gives and nothing verifies is not remembered: the next time it
+// may give something else.
+func TestScanForgetsWhatNothingVerifies(t *testing.T) {
+	w := newWorld(t)
+	model := modelOf(t, map[string]string{"a.pkl": evil, "long.txt": strings.Repeat("x", 2<<20)})
+	if _, err := w.Push(t.Context(), model, w.ref("org/m:v1"), hub.PushOptions{AllowUnsafe: true}); err != nil {
+		t.Fatal(err)
+	}
+	for i, n := range []int{0, 1} {
+		res, err := w.Scan(t.Context(), w.ref("org/m:v1"), hub.ScanOptions{})
+		if err != nil || res.Verified || res.Remembered != n {
+			t.Errorf("scan %d = %+v, %v", i, res, err)
+		}
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/modelreg/modelreg/pkg/artifact"
 	"github.com/modelreg/modelreg/pkg/format/scan"
 )
@@ -77,11 +79,18 @@ func scanFiles(name string) ([]localScanFile, error) {
 	return files, err
 }
 
+// A localLook is how files on this machine are looked at.
+type localLook struct {
+	ScanOptions
+	how    scan.Options
+	memory *scanMemory
+}
+
 // scanLocal looks at files on this machine, and has the other scanners do so.
-func scanLocal(ctx context.Context, files []localScanFile, res *ScanResult, opts ScanOptions) error {
+func scanLocal(ctx context.Context, files []localScanFile, res *ScanResult, opts localLook) error {
 	odd := slices.DeleteFunc(slices.Clone(files), func(f localScanFile) bool { return f.Odd == "" })
 	files = slices.DeleteFunc(slices.Clone(files), func(f localScanFile) bool { return f.Odd != "" })
-	report, err := opts.run(ctx, openLocal(files), scan.Options{Timeout: timeFor(files)})
+	report, err := opts.run(ctx, openLocal(files, opts.memory), opts.how)
 	if err != nil {
 		return err
 	}
@@ -116,23 +125,21 @@ func timeFor(files []localScanFile) time.Duration {
 }
 
 // openLocal opens one file after the other.
-func openLocal(files []localScanFile) iter.Seq2[scan.File, error] {
+func openLocal(files []localScanFile, m *scanMemory) iter.Seq2[scan.File, error] {
 	return func(yield func(scan.File, error) bool) {
 		for _, f := range files {
-			if !yieldLocal(f, yield) {
+			file, err := os.Open(f.Name)
+			if err != nil {
+				yield(scan.File{}, err)
+				return
+			}
+			more := yield(m.file(scan.File{Path: f.Path, Size: f.Size, At: file}), nil)
+			_ = file.Close() // only read
+			if !more {
 				return
 			}
 		}
 	}
-}
-
-func yieldLocal(f localScanFile, yield func(scan.File, error) bool) bool {
-	file, err := os.Open(f.Name)
-	if err != nil {
-		return yield(scan.File{}, err)
-	}
-	defer file.Close() //nolint:errcheck // only read
-	return yield(scan.File{Path: f.Path, Size: f.Size, At: file}, nil)
 }
 
 // opensAhead is how many files of a registry are opened, and their beginnings
@@ -140,8 +147,9 @@ func yieldLocal(f localScanFile, yield func(scan.File, error) bool) bool {
 const opensAhead = 6
 
 // openAhead opens the parts one after the other, some of them before it is their
-// turn. opened is told of each when it is its turn.
-func openAhead(ctx context.Context, parts []artifact.Part, opened func(*artifact.Reader)) iter.Seq2[scan.File, error] {
+// turn, but for those that the memory knows. opened is told of each when it is
+// its turn.
+func openAhead(ctx context.Context, parts []artifact.Part, m *scanMemory, opened func(*artifact.Reader)) iter.Seq2[scan.File, error] {
 	return func(yield func(scan.File, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		waiting := make([]chan *opening, 0, len(parts))
@@ -154,15 +162,17 @@ func openAhead(ctx context.Context, parts []artifact.Part, opened func(*artifact
 		next := 0
 		for _, p := range parts {
 			for next < len(parts) && len(waiting) < opensAhead {
-				waiting = append(waiting, open(ctx, parts[next]))
+				waiting = append(waiting, open(ctx, parts[next], m))
 				next++
 			}
 			o := <-waiting[0]
 			waiting = waiting[1:]
-			if o.err == nil {
+			f := scan.File{Path: p.Path, Size: p.Size, At: o.reader, Known: o.known}
+			if o.reader != nil && o.err == nil {
 				opened(o.reader)
+				m.turn(bytesOfPart(p, o.reader.Proof()))
 			}
-			more := yield(scan.File{Path: p.Path, Size: p.Size, At: o.reader}, o.err)
+			more := yield(f, o.err)
 			o.close()
 			if !more {
 				return
@@ -174,12 +184,26 @@ func openAhead(ctx context.Context, parts []artifact.Part, opened func(*artifact
 // An opening is a part that is being opened, or has been.
 type opening struct {
 	reader *artifact.Reader
+	known  *scan.Result // nil for one that is to be looked at
 	err    error
 }
 
-// open opens a part and reads its first byte, which brings the first piece.
-func open(ctx context.Context, p artifact.Part) chan *opening {
+// bytesOfPart names the bytes of a part that proof verifies; "" if nothing does.
+func bytesOfPart(p artifact.Part, proof digest.Digest) string {
+	if proof == "" {
+		return ""
+	}
+	return fmt.Sprintf("%s by %s", p.Digest, proof)
+}
+
+// open opens a part and reads its first byte, which brings the first piece. One
+// that the memory knows is not opened.
+func open(ctx context.Context, p artifact.Part, m *scanMemory) chan *opening {
 	c := make(chan *opening, 1)
+	if known := m.known(scan.File{Path: p.Path, Size: p.Size}, bytesOfPart(p, p.Proof)); known != nil {
+		c <- &opening{known: known}
+		return c
+	}
 	go func() {
 		o := &opening{}
 		if o.reader, o.err = p.Open(ctx); o.err == nil && p.Size > 0 {

@@ -150,7 +150,7 @@ func keptMember(ctx context.Context, t *target, desc ocispec.Descriptor) (member
 // pack pushes one form, without a name in the registry.
 func (p *variantPush) pack(ctx context.Context, form PushedForm) error {
 	opts := p.opts
-	opts.only, opts.gate = form.Only, newGate("push", form.Dir, opts)
+	opts.only, opts.gate = form.Only, p.hub.newGate("push", form.Dir, opts)
 	opts.commit = &commit{explicit: true, look: func(context.Context) error { return nil }} // the history is that of the index
 	if form.Name != "" {
 		if err := cmp.Or(variant.CheckName(form.Name), checkTag(variantTag(p.ref.Tag, form.Name))); err != nil {
@@ -243,6 +243,7 @@ func (p *variantPush) count(packed *artifact.Packed, name string, g *gate) {
 		res.Scan = &PushScan{Verdict: one.Scan.Verdict, Findings: []scan.Finding{}}
 	}
 	res.Scan.Verdict = res.Scan.Verdict.Worse(one.Scan.Verdict)
+	res.Scan.Remembered += one.Scan.Remembered
 	for _, f := range one.Scan.Findings {
 		f.Path = name + "/" + f.Path
 		res.Scan.Findings = append(res.Scan.Findings, f)

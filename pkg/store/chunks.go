@@ -158,12 +158,17 @@ func chunksName(dgst digest.Digest) (string, bool) {
 	return path.Join(chunksDir, dgst.Encoded()), true
 }
 
-// makeRoom removes the oldest files when there are too many, or they are too
-// large: down to three quarters, so that it is not done every time.
+// makeRoom removes the oldest indexes when there are too many.
 func (c *ChunkIndexes) makeRoom() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	entries, err := c.store.list(chunksDir)
+	c.store.makeRoom(chunksDir, maxChunkBytes, maxChunkFiles)
+}
+
+// makeRoom removes the oldest files of a directory when there are too many, or
+// they are too large: down to three quarters, so that it is not done every time.
+func (s *Store) makeRoom(dir string, maxBytes int64, maxFiles int) {
+	entries, err := s.list(dir)
 	if err != nil {
 		return
 	}
@@ -180,28 +185,28 @@ func (c *ChunkIndexes) makeRoom() {
 		files = append(files, fi)
 		total += fi.Size()
 	}
-	if total <= maxChunkBytes && len(files) <= maxChunkFiles {
+	if total <= maxBytes && len(files) <= maxFiles {
 		return
 	}
 	slices.SortFunc(files, func(a, b fs.FileInfo) int { return a.ModTime().Compare(b.ModTime()) })
 	n := len(files)
 	for _, fi := range files {
-		if total <= maxChunkBytes/4*3 && n <= maxChunkFiles/4*3 {
+		if total <= maxBytes/4*3 && n <= maxFiles/4*3 {
 			return
 		}
-		_ = c.store.root.Remove(path.Join(chunksDir, fi.Name()))
+		_ = s.root.Remove(path.Join(dir, fi.Name()))
 		total -= fi.Size()
 		n--
 	}
 }
 
-// chunkIndexes removes old chunk indexes, if all is to go. They count as bytes
-// only.
-func (p *pruning) chunkIndexes(ctx context.Context) error {
+// memories removes old chunk indexes and results, if all is to go. They count as
+// bytes only.
+func (p *pruning) memories(ctx context.Context, dir string) error {
 	if !p.opts.All {
 		return nil
 	}
-	entries, err := p.store.list(chunksDir)
+	entries, err := p.store.list(dir)
 	if err != nil {
 		return err
 	}
@@ -217,7 +222,7 @@ func (p *pruning) chunkIndexes(ctx context.Context) error {
 		if p.opts.DryRun {
 			continue
 		}
-		if err := p.store.root.RemoveAll(path.Join(chunksDir, e.Name())); err != nil {
+		if err := p.store.root.RemoveAll(path.Join(dir, e.Name())); err != nil {
 			return err
 		}
 	}

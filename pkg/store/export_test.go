@@ -23,6 +23,9 @@ func (p *Partial) SetDisk(d Disk) { p.disk = d }
 // SetNow changes the clock of a cache.
 func (c *StatCache) SetNow(now func() time.Time) { c.now = now }
 
+// SetNow changes the clock of results.
+func (r *Results) SetNow(now func() time.Time) { r.now = now }
+
 // SwapByNames is SwapDir on systems that cannot exchange names.
 func SwapByNames(parent *os.Root, staged, final string, d Disk) error {
 	return swap{parent, staged, final, d}.run(func(*os.Root, string, string) error { return errors.ErrUnsupported })
@@ -42,6 +45,12 @@ func ParseIndex(raw []byte) (ocispec.Index, error) { return parseIndex(raw) }
 
 // ParseStat reads a digest cache and tells how many entries it has.
 func ParseStat(raw []byte) int { return len(parseStat(raw)) }
+
+// ParseResults reads a file of results of "maker" and tells how many it has.
+func ParseResults(raw []byte) int { return len(parseResults(raw, "maker")) }
+
+// ResultsOf is a file that says it is of body.
+func ResultsOf(body []byte) []byte { return append([]byte(resultsSum(body)+"\n"), body...) }
 
 // ParseSwapNote reads the note of an interrupted swap.
 func ParseSwapNote(raw []byte, final string) (string, error) { return parseSwapNote(raw, final) }

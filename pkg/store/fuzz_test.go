@@ -74,14 +74,18 @@ func FuzzIndex(f *testing.F) {
 	})
 }
 
-// FuzzNotes reads any digest cache and any note of a swap.
+// FuzzNotes reads any digest cache, any results, and any note of a swap.
 func FuzzNotes(f *testing.F) {
 	f.Add([]byte(`{"version":1,"entries":[{"dev":1,"ino":2,"size":3,"mtime":4,"ctime":5,"recorded":6,"digest":"sha256:` + strings.Repeat("0", 64) + `"}]}`))
 	f.Add([]byte(`{"version":1,"staged":".staged","final":"final"}`))
+	f.Add([]byte(`{"version":1,"maker":"maker","entries":[{"key":"a","used":1,"value":{"verdict":"safe"}}]}`))
 	f.Add([]byte(`{"version":1,"staged":"../x","final":"final"}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		if n := store.ParseStat(raw); n > bytes.Count(raw, []byte("{")) {
 			t.Errorf("ParseStat finds %d entries in %d bytes", n, len(raw))
+		}
+		if n := store.ParseResults(store.ResultsOf(raw)); n > bytes.Count(raw, []byte("{")) {
+			t.Errorf("ParseResults finds %d entries in %d bytes", n, len(raw))
 		}
 		if staged, err := store.ParseSwapNote(raw, "final"); err == nil && (path.Base(staged) != staged || staged == ".." || staged == "final") {
 			t.Errorf("ParseSwapNote accepts %q", staged)

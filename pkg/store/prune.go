@@ -33,7 +33,7 @@ type PruneOptions struct {
 	OlderThan time.Duration
 
 	// All removes also tags whose manifest is that old, and what they lead to,
-	// and chunk indexes that were not used for so long.
+	// and chunk indexes and results that were not used for so long.
 	All bool
 
 	// DryRun only counts.
@@ -93,8 +93,10 @@ func (p *pruning) run(ctx context.Context) error {
 	if err := p.partials(ctx); err != nil {
 		return err
 	}
-	if err := p.chunkIndexes(ctx); err != nil {
-		return err
+	for _, dir := range []string{chunksDir, resultsDir} {
+		if err := p.memories(ctx, dir); err != nil {
+			return err
+		}
 	}
 	return p.damaged(ctx)
 }

@@ -92,12 +92,10 @@ func readAt(r io.ReaderAt, b []byte, off int64) error {
 
 // A session is the scan of one file with all that is in it.
 type session struct {
-	ctx      context.Context //nolint:containedctx // lives for one call
-	opts     Options
-	whole    *collection // what is noted for the end of the scan
-	verdict  Verdict
-	findings []Finding
-	seen     map[string]bool // findings by rule, path and message
+	ctx    context.Context //nolint:containedctx // lives for one call
+	opts   Options
+	result Result
+	seen   map[string]bool // findings by rule, path and message
 
 	held     int64 // bytes of unpacked members in memory
 	inflated int64 // bytes unpacked so far
@@ -116,17 +114,17 @@ func (s *session) add(in *input, rule string, off int64, format string, args ...
 	if !ok {
 		r = Rule{ID: rule, Severity: High, Verdict: Unscannable}
 	}
-	s.verdict = s.verdict.Worse(r.Verdict)
+	s.result.Verdict = s.result.Verdict.Worse(r.Verdict)
 	f := Finding{Path: in.path, Rule: r.ID, Severity: r.Severity, Offset: off, Message: printable(fmt.Sprintf(format, args...))}
 	key := f.Rule + "\x00" + f.Path + "\x00" + f.Message
 	switch {
-	case s.seen[key] || len(s.findings) > maxFindings:
+	case s.seen[key] || len(s.result.Findings) > maxFindings:
 		return
-	case len(s.findings) == maxFindings:
-		f = Finding{Path: in.path, Rule: "limit-findings", Severity: Medium, Message: "has more findings than are listed"}
+	case len(s.result.Findings) == maxFindings:
+		f = Finding{Path: in.path, Rule: ruleMany, Severity: Medium, Message: "has more findings than are listed"}
 	}
 	s.seen[key] = true
-	s.findings = append(s.findings, f)
+	s.result.Findings = append(s.result.Findings, f)
 }
 
 // maxMessage is how many bytes of a message are kept.

@@ -110,10 +110,20 @@ type licenceText struct {
 	path, id string
 }
 
+// add notes what a file is compared by.
+func (c *collection) add(path string, r Result) {
+	if r.Licence != "" && len(c.texts) < maxLicenceTexts {
+		c.texts = append(c.texts, licenceText{path, r.Licence})
+	}
+	if len(r.Declared) > 0 {
+		c.card, c.declared = path, r.Declared
+	}
+}
+
 // noteLicence notes the licence that a card declares, and the one that a text
 // is, of files at the top of a model.
 func noteLicence(s *session, in *input) error {
-	if s.whole == nil || in.depth > 0 || path.Dir(in.path) != "." {
+	if in.depth > 0 || path.Dir(in.path) != "." {
 		return nil
 	}
 	name := in.base()
@@ -122,12 +132,10 @@ func noteLicence(s *session, in *input) error {
 		return s.noteCard(in)
 	case strings.HasPrefix(stem, "license"), strings.HasPrefix(stem, "licence"), stem == "copying", stem == "unlicense":
 		data, err := in.bytes(maxLicence)
-		if err != nil || data == nil || bytes.IndexByte(data, 0) >= 0 || len(s.whole.texts) == maxLicenceTexts {
+		if err != nil || data == nil || bytes.IndexByte(data, 0) >= 0 {
 			return err
 		}
-		if id := licenceOf(string(data)); id != "" {
-			s.whole.texts = append(s.whole.texts, licenceText{in.path, id})
-		}
+		s.result.Licence = licenceOf(string(data))
 	}
 	return nil
 }
@@ -141,7 +149,7 @@ func (s *session) noteCard(in *input) error {
 	if err != nil {
 		return nil //nolint:nilerr // a card that cannot be read declares nothing
 	}
-	s.whole.card, s.whole.declared = in.path, c.Meta.Licenses
+	s.result.Declared = c.Meta.Licenses
 	return nil
 }
 
@@ -169,5 +177,5 @@ func (c *collection) compare() []Finding {
 	s := &session{seen: make(map[string]bool)}
 	s.add(&input{path: c.texts[0].path}, "licence-mismatch", 0, "the text is that of %s; %s declares %.100s",
 		c.texts[0].id, c.card, strings.Join(c.declared, ", "))
-	return s.findings
+	return s.result.Findings
 }

@@ -76,6 +76,11 @@ type File struct {
 	// At reads it. It is used by one goroutine, and not after the scan has
 	// gone on to the next file. Over a network, each ReadAt is a request.
 	At io.ReaderAt
+
+	// Known, if not nil, is what an earlier look at the same bytes has come to,
+	// under the same path, with the same options and [Analysis]. The file is
+	// not looked at then.
+	Known *Result
 }
 
 // A Finding is a place in a file and what is wrong there.
@@ -118,9 +123,9 @@ type Options struct {
 	// second more for every 64 MiB of the file.
 	Timeout time.Duration
 
-	// Each, if not nil, is told of each file when it has been looked at. What
-	// only all files together show is in the report alone.
-	Each func(f File, v Verdict, findings []Finding)
+	// Each, if not nil, is told what each file that was looked at has come to.
+	// What only all files together show is in the report alone.
+	Each func(f File, r Result)
 }
 
 // DefaultTimeout is how long a small file may take before it is unscannable.
@@ -132,25 +137,25 @@ const DefaultTimeout = time.Minute
 // The error is one of reading: from files, from a [File], or that of ctx. What
 // is wrong with the bytes is in the report.
 func Scan(ctx context.Context, files iter.Seq2[File, error], opts Options) (*Report, error) {
-	report := &Report{Verdict: Safe, Findings: []Finding{}}
-	whole := &collection{}
+	var sum Summary
 	for f, err := range files {
 		if err != nil {
 			return nil, err
 		}
-		verdict, findings, err := scanFile(ctx, f, whole, opts)
+		if f.Known != nil {
+			sum.Add(f.Path, *f.Known)
+			continue
+		}
+		r, err := scanFile(ctx, f, opts)
 		if err != nil {
 			return nil, fmt.Errorf("scan %s: %w", f.Path, err)
 		}
-		report.Files++
-		report.Verdict = report.Verdict.Worse(verdict)
-		report.Findings = append(report.Findings, findings...)
+		sum.Add(f.Path, r)
 		if opts.Each != nil {
-			opts.Each(f, verdict, findings)
+			opts.Each(f, r)
 		}
 	}
-	report.Findings = append(report.Findings, whole.compare()...)
-	return report, nil
+	return sum.Report(), nil
 }
 
 // Files is the argument of [Scan] for files that are all at hand.
@@ -165,21 +170,21 @@ func Files(files ...File) iter.Seq2[File, error] {
 }
 
 // scanFile looks at one file with all that is in it.
-func scanFile(ctx context.Context, f File, whole *collection, opts Options) (Verdict, []Finding, error) {
+func scanFile(ctx context.Context, f File, opts Options) (Result, error) {
 	if opts.Timeout == 0 {
 		opts.Timeout = DefaultTimeout + time.Duration(f.Size>>26)*time.Second
 	}
 	inner, cancel := context.WithTimeout(ctx, opts.Timeout)
 	defer cancel()
-	s := &session{ctx: inner, opts: opts, verdict: Safe, whole: whole, seen: make(map[string]bool)}
+	s := &session{ctx: inner, opts: opts, result: Result{Verdict: Safe}, seen: make(map[string]bool)}
 	in := &input{path: f.Path, name: f.Path, size: f.Size, at: f.At}
 	err := s.look(in)
 	switch {
 	case ctx.Err() != nil:
-		return "", nil, context.Cause(ctx)
+		return Result{}, context.Cause(ctx)
 	case errors.Is(err, context.DeadlineExceeded) && inner.Err() != nil:
-		s.add(in, "limit-time", 0, "takes more than %v to follow", opts.Timeout)
+		s.add(in, ruleTime, 0, "takes more than %v to follow", opts.Timeout)
 		err = nil
 	}
-	return s.verdict, s.findings, err
+	return s.result, err
 }
