@@ -11,9 +11,12 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/modelreg/modelreg/internal/testreg"
 )
 
 // certify writes certificates for the public key in a file: leaf.pem, chain.pem,
@@ -117,5 +120,65 @@ func TestSignDirWithCertificate(t *testing.T) {
 				t.Errorf("exits with %d, want %d and %q:\n%s%s", code, tt.code, tt.want, out, stderr)
 			}
 		})
+	}
+}
+
+// So are the files of a version, and a pull believes the authority before it
+// fetches any.
+func TestSignFilesWithCertificate(t *testing.T) {
+	u := newUser(t)
+	reg := testreg.New(t, testreg.Options{})
+	model := filepath.Dir(u.file("model/weights.bin", "weights"))
+	in := func(name string) string { return filepath.Join(u.home, name) }
+	u.ok("keygen", "-o", in("team"))
+	certify(t, u.home, "team.pub")
+	name := reg.Host + "/acme/tiny:v1"
+	u.ok("push", model, name)
+	sign := []string{"sign", name, "--oms", "--key", in("team.key")}
+	certified := append(slices.Clip(sign), "--certificate", in("leaf.pem"), "--certificate-chain", in("chain.pem"))
+	u.ok(sign...)
+	for i, want := range []string{"signed the files of", "signed before with this key"} {
+		code, _, stderr := u.run(t.Context(), certified...)
+		if code != exitOK || !strings.Contains(stderr, want) {
+			t.Errorf("sign %d exits with %d, want %q: %s", i, code, want, stderr)
+		}
+	}
+	pull := func(dir string, args ...string) []string {
+		return append([]string{"pull", name, in(dir), "--format", "json"}, args...)
+	}
+	root := in("root.pem")
+	tests := []struct {
+		name string
+		args []string
+		code int
+		want string // on standard output, or standard error
+	}{
+		{"authority", pull("a", "--oms", "--verify", "--ca-roots", root), exitOK, `"identity": "release@acme.example"`},
+		{"what was pulled", []string{"verify", in("a"), "--ca-roots", root}, exitOK, "signed by release@acme.example"},
+		{"name", pull("b", "--oms", "--verify", "--ca-roots", root, "--certificate-identity", "release@acme.example"), exitOK, `"issuer": "CN=Acme Root"`},
+		{"another name", pull("c", "--oms", "--verify", "--ca-roots", root, "--certificate-identity", "ci@acme.example"), exitUnverified, "who is not trusted"},
+		{"an unsigned version", pull("c", "--oms", "--verify", "--ca-roots", root, "--key", in("team.pub")), exitUnverified, "no "},
+		{"no signature of files", pull("c", "--verify", "--ca-roots", root), exitUsage, "--ca-roots goes with --verify and --oms"},
+		{"not verified", pull("c", "--oms", "--ca-roots", root), exitUsage, "--ca-roots goes with --verify and --oms"},
+		{"a log", pull("c", "--oms", "--verify", "--ca-roots", root, "--require-log"), exitUsage, "a log is required"},
+		{"nobody looks", pull("c", "--oms", "--verify", "--ca-roots", root, "--insecure-skip-verify"), exitUsage, "that none is looked at"},
+		{"the version itself", append([]string{"sign", name}, certified[3:]...), exitUsage, "go with a directory, or with --oms"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			code, out, stderr := u.run(t.Context(), tt.args...)
+			if code != tt.code || !strings.Contains(out+stderr, tt.want) {
+				t.Errorf("exits with %d, want %d and %q:\n%s%s", code, tt.code, tt.want, out, stderr)
+			}
+		})
+	}
+	if _, err := os.Stat(in("c")); !os.IsNotExist(err) {
+		t.Errorf("a pull that was refused left something: %v", err)
+	}
+	// Other files, which nobody signed.
+	u.file("model/weights.bin", "other weights")
+	u.ok("push", model, reg.Host+"/acme/tiny:v2")
+	if code, _, stderr := u.run(t.Context(), "pull", reg.Host+"/acme/tiny:v2", in("d"), "--oms", "--verify", "--ca-roots", root); code != exitUnverified {
+		t.Errorf("files that nobody signed: exits with %d: %s", code, stderr)
 	}
 }

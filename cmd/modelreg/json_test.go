@@ -196,7 +196,7 @@ func TestJSONKeys(t *testing.T) {
 				"signer.identity", "signer.issuer", "signer.keyFingerprint", "signer.kind", "signer.logged",
 			}),
 		)},
-		{"sign --oms", json("sign", reg.Host+"/acme/imported:v1", "--oms", "--key", private), []string{"reference", "digest", "signatures", "modelSignature"}},
+		{"sign --oms", json("sign", reg.Host+"/acme/imported:v1", "--oms", "--key", private), []string{"reference", "digest", "signatures", "modelSignature", "modelSignatureMade"}},
 		{"sign DIR", json("sign", model, "--key", private), []string{"directory", "signature", "digest", "files", "size"}},
 		{"verify DIR", json("verify", model, "--key", public), slices.Concat(
 			signers, under("records[]", append(signers, "kind", "file", "digest", "verified")),

@@ -96,13 +96,13 @@ type dirFlags struct {
 func (f *dirFlags) addSign(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.signature, "signature", "", "with DIR: write the signature to `FILE` (default: DIR/model.sig)")
 	cmd.Flags().BoolVar(&f.force, "force", false, "with DIR: replace a signature that another key made")
-	cmd.Flags().StringVar(&f.certificate, "certificate", "", "with DIR: put the key's certificate in PEM `FILE` beside the signature, for those who trust its authority")
-	cmd.Flags().StringVar(&f.chain, "certificate-chain", "", "with DIR: and the certificates in PEM `FILE`, which lead from it to the authority")
+	cmd.Flags().StringVar(&f.certificate, "certificate", "", "with DIR or --oms: put the key's certificate in PEM `FILE` beside the signature, for those who trust its authority")
+	cmd.Flags().StringVar(&f.chain, "certificate-chain", "", "with DIR or --oms: and the certificates in PEM `FILE`, which lead from it to the authority")
 }
 
 func (f *dirFlags) addVerify(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.signature, "signature", "", "with DIR: check with the signature in `FILE` (default: DIR/model.sig, and what pull --verify keeps in DIR)")
-	cmd.Flags().StringVar(&f.caRoots, "ca-roots", "", "with DIR: trust certificates of the private authorities in PEM `FILE`, all or those of --certificate-identity, which needs no provider then")
+	cmd.Flags().StringVar(&f.caRoots, "ca-roots", "", "with DIR: "+caRootsUsage)
 	cmd.Flags().BoolVar(&f.fast, "fast", false, "with DIR: do not read files that have not changed since modelreg last read them")
 	cmd.Flags().BoolVar(&f.allowExtra, "allow-extra", false, "with DIR: list files that nobody signed, and let them be")
 	cmd.Flags().BoolVar(&f.complete, "complete", false, "with DIR: fail for files of the version that the pull left out, too")
@@ -111,15 +111,8 @@ func (f *dirFlags) addVerify(cmd *cobra.Command) {
 
 // signDir signs the files of a directory.
 func (a *app) signDir(cmd *cobra.Command, dir string, signer signerFlags, f dirFlags) error {
-	witnessed := signer.config+signer.fulcio+signer.rekor != "" || len(signer.timestamps) > 0
-	if f.certificate != "" && (signer.withoutKey() || witnessed) {
-		return usagef("--certificate goes with --key, and with no log or timestamp")
-	}
-	s, err := a.signerOf(cmd.Context(), signer)
+	s, err := a.fileSigner(cmd.Context(), signer, f)
 	if err != nil {
-		return err
-	}
-	if s, err = f.certified(s); err != nil {
 		return err
 	}
 	h, err := a.hub(nil)
@@ -132,6 +125,19 @@ func (a *app) signDir(cmd *cobra.Command, dir string, signer signerFlags, f dirF
 	}
 	a.printer.Note("signed %s, %s", ui.Files(res.Files), ui.Bytes(res.Size))
 	return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, ui.Line(res.Signature)) })
+}
+
+// fileSigner opens what signs files.
+func (a *app) fileSigner(ctx context.Context, signer signerFlags, f dirFlags) (*signing.Signer, error) {
+	witnessed := signer.config+signer.fulcio+signer.rekor != "" || len(signer.timestamps) > 0
+	if f.certificate != "" && (signer.withoutKey() || witnessed) {
+		return nil, usagef("--certificate goes with --key, and with no log or timestamp")
+	}
+	s, err := a.signerOf(ctx, signer)
+	if err != nil {
+		return nil, err
+	}
+	return f.certified(s)
 }
 
 // certified returns the signer with the certificates of the flags.
@@ -160,18 +166,19 @@ func (f dirFlags) certified(s *signing.Signer) (*signing.Signer, error) {
 	return s, nil
 }
 
-// trust reads whose signature of a directory counts.
-func (f dirFlags) trust(ctx context.Context, a *app, who trustFlags) (*signing.Trust, error) {
-	if f.caRoots == "" {
-		return a.trustedOrPolicies(ctx, who)
-	}
-	raw, err := readSmall(f.caRoots, maxKeyFile)
+// caRootsUsage describes --ca-roots, of verify and of pull.
+const caRootsUsage = "trust certificates of the private authorities in PEM `FILE`, all or those of --certificate-identity, which needs no provider then"
+
+// trustedByAuthorities is [app.trusted] with private authorities, whose
+// certificates count for signatures of files.
+func (a *app) trustedByAuthorities(ctx context.Context, caRoots string, who trustFlags) (*signing.Trust, error) {
+	raw, err := readSmall(caRoots, maxKeyFile)
 	if err != nil {
 		return nil, fmt.Errorf("read certificate authorities: %w", err)
 	}
 	authorities, err := signing.ParseAuthorities(raw)
 	if err != nil {
-		return nil, usagef("%s: %w", f.caRoots, err)
+		return nil, usagef("%s: %w", caRoots, err)
 	}
 	authorities.Subjects, authorities.SubjectRegexps = who.identities, who.identityRegexps
 	if who.issuer+who.issuerRegexp == "" { // nobody but the authority vouches for them
@@ -192,7 +199,7 @@ func (f dirFlags) trust(ctx context.Context, a *app, who trustFlags) (*signing.T
 }
 
 // signFiles signs the files of a version, and not the version.
-func (a *app) signFiles(cmd *cobra.Command, arg string, who signerFlags) error {
+func (a *app) signFiles(cmd *cobra.Command, arg string, who signerFlags, f dirFlags) error {
 	if cmd.Flags().Changed("signature-layout") {
 		return usagef("--oms and --signature-layout do not go together: the files' signature is a bundle")
 	}
@@ -203,7 +210,7 @@ func (a *app) signFiles(cmd *cobra.Command, arg string, who signerFlags) error {
 	if err != nil {
 		return err
 	}
-	s, err := a.signerOf(cmd.Context(), who)
+	s, err := a.fileSigner(cmd.Context(), who, f)
 	if err != nil {
 		return err
 	}
@@ -215,13 +222,23 @@ func (a *app) signFiles(cmd *cobra.Command, arg string, who signerFlags) error {
 	if err != nil {
 		return err
 	}
-	a.printer.Note("signed the files of %s", res.Digest)
+	if res.ModelSignatureMade {
+		a.printer.Note("signed the files of %s", res.Digest)
+	} else {
+		a.printer.Note("the files were signed before %s: nothing to do", who.asWhom())
+	}
 	return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, spoken(res.Reference)) })
 }
 
 // verifyDir checks the files of a directory.
 func (a *app) verifyDir(cmd *cobra.Command, dir string, who trustFlags, f dirFlags) error {
-	trust, err := f.trust(cmd.Context(), a, who)
+	var trust *signing.Trust
+	var err error
+	if f.caRoots != "" {
+		trust, err = a.trustedByAuthorities(cmd.Context(), f.caRoots, who)
+	} else {
+		trust, err = a.trustedOrPolicies(cmd.Context(), who)
+	}
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"maps"
@@ -17,6 +18,7 @@ import (
 	"github.com/modelreg/modelreg/pkg/artifact"
 	"github.com/modelreg/modelreg/pkg/hub"
 	"github.com/modelreg/modelreg/pkg/ref"
+	"github.com/modelreg/modelreg/pkg/signing"
 )
 
 type pullFlags struct {
@@ -29,6 +31,8 @@ type pullFlags struct {
 	layout string
 	link   string
 	repoID string
+
+	caRoots string
 }
 
 const pullLong = `Resolve REF to a digest once, check its signature if asked to, fetch what is not
@@ -82,7 +86,7 @@ func newPull(a *app) *cobra.Command {
 		},
 		ValidArgsFunction: positions(a.references, directories),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			if f.Trust, err = a.trust(cmd.Context(), f.verify, f.trust); err != nil {
+			if f.Trust, err = a.pullTrust(cmd.Context(), f); err != nil {
 				return err
 			}
 			if f.locked && a.variant.given() {
@@ -109,6 +113,7 @@ func (f *pullFlags) add(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.BoolVar(&f.verify, "verify", false, "refuse a version that is not signed by --key or --certificate-identity")
 	f.trust.add(fl)
+	fl.StringVar(&f.caRoots, "ca-roots", "", "with --verify --oms: "+caRootsUsage+"; they sign files, and without --key the version need not be signed besides")
 	fl.BoolVar(&f.AllowDowngrade, "allow-downgrade", false, downgradeUsage)
 	fl.BoolVar(&f.locked, "locked", false, "take the version that modelreg.lock has for REF, or by that name, and no other")
 	fl.StringVar(&f.lockAt, "lock-file", "", "with --locked: lock `FILE` (default: modelreg.lock here, or above in the repository)")
@@ -130,6 +135,17 @@ func (f *pullFlags) add(cmd *cobra.Command) {
 	fl.BoolVar(&f.Variants, "variants", false, "fetch weights in fewer bytes where the version has codings of them (push --variants), and decode them")
 	fl.BoolVar(&f.NoStore, "no-cache", false, "neither use nor fill the local store")
 	_ = fl.MarkHidden("no-delta") // of use to those who look for a fault; there is such a flag
+}
+
+// pullTrust reads whose signatures count.
+func (a *app) pullTrust(ctx context.Context, f pullFlags) (*signing.Trust, error) {
+	switch {
+	case f.caRoots == "":
+		return a.trust(ctx, f.verify, f.trust)
+	case !f.verify || !f.OMS:
+		return nil, usagef("--ca-roots goes with --verify and --oms: certificates of private authorities are for signatures of files")
+	}
+	return a.trustedByAuthorities(ctx, f.caRoots, f.trust)
 }
 
 // check refuses flags of which one would do nothing.

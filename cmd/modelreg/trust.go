@@ -91,10 +91,13 @@ has fetched, says whom to believe.
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.either(
 				cmd, args[0],
-				command{[]string{"signature", "force", "certificate", "certificate-chain"}, func() error { return a.signDir(cmd, args[0], signer, dir) }},
+				command{[]string{"signature", "force"}, func() error { return a.signDir(cmd, args[0], signer, dir) }},
 				command{[]string{"signature-layout", "oms", "again"}, func() error {
-					if files {
-						return a.signFiles(cmd, args[0], signer)
+					switch {
+					case files:
+						return a.signFiles(cmd, args[0], signer, dir)
+					case dir.certificate+dir.chain != "":
+						return usagef("--certificate and --certificate-chain go with a directory, or with --oms: a version's own signature is by a key or --keyless")
 					}
 					return a.sign(cmd, args[0], signer, signFlags{layout: layout, again: again})
 				}},

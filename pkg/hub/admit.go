@@ -312,7 +312,10 @@ func modelSigners(ctx context.Context, repo signing.Reader, t *target, trust sig
 			return nil, err
 		}
 		v, err := oms.Verify(ctx, raw, trust)
-		if err == nil && aboutFiles(ctx, raw, a, &trust) == nil {
+		if err != nil {
+			continue
+		}
+		if _, err := aboutFiles(ctx, raw, a, &trust); err == nil {
 			v.Signer.Descriptor.Digest = digest.FromBytes(raw) // of the one layer of what it is attached as
 			out = append(out, v.Signer)
 		}

@@ -17,8 +17,8 @@ import (
 // SignFiles signs the files of the version that r resolves to as OpenSSF Model
 // Signing does, and attaches the signature to the version. No file is read: the
 // digests are in the manifest. The result counts no signature, since none is of
-// the version itself; see [Hub.Sign]. What the same party has signed before is
-// not signed again.
+// the version itself; see [Hub.Sign]. What the same party has signed before, with
+// the same certificates if it has any, is not signed again.
 func (h *Hub) SignFiles(ctx context.Context, r ref.Reference, s *signing.Signer) (*SignResult, error) {
 	t, err := h.resolve(ctx, r)
 	if err != nil {
@@ -27,36 +27,38 @@ func (h *Hub) SignFiles(ctx context.Context, r ref.Reference, s *signing.Signer)
 	if isIndex(t.desc) {
 		return nil, fmt.Errorf("%w: sign the files of %s: it is an index: name one of its versions by digest", ErrUsage, t.ref)
 	}
-	root, err := signFiles(ctx, t, s)
-	if err != nil {
+	res := &SignResult{Reference: t.ref.String(), Digest: t.desc.Digest.String()}
+	if err := signFiles(ctx, t, s, res); err != nil {
 		return nil, fmt.Errorf("sign the files of %s: %w", t.ref, err)
 	}
-	return &SignResult{Reference: t.ref.String(), Digest: t.desc.Digest.String(), ModelSignature: root.String()}, nil
+	return res, nil
 }
 
-func signFiles(ctx context.Context, t *target, s *signing.Signer) (digest.Digest, error) {
+func signFiles(ctx context.Context, t *target, s *signing.Signer, res *SignResult) error {
 	a, err := artifact.Open(ctx, t.repo, t.desc)
 	if err != nil {
-		return "", err
+		return err
 	}
 	files, err := resourcesOf(a)
 	if err != nil {
-		return "", err
+		return err
 	}
 	st, err := oms.New(path.Base(t.ref.Repository), files, []string{controlDir})
 	if err != nil {
-		return "", err
+		return err
 	}
+	res.ModelSignature = st.Root().String()
 	there, err := attachedBy(ctx, t, s, st)
 	if err != nil || there {
-		return st.Root(), err
+		return err
 	}
 	raw, err := oms.Sign(ctx, st, s)
 	if err != nil {
-		return "", err
+		return err
 	}
+	res.ModelSignatureMade = true
 	_, err = signing.AttachDetached(ctx, t.repo, t.version(), raw, oms.PredicateType)
-	return st.Root(), err
+	return err
 }
 
 // attachedBy tells whether the same party has said the same before.
@@ -73,7 +75,7 @@ func attachedBy(ctx context.Context, t *target, s *signing.Signer, st *oms.State
 			return false, err
 		}
 		v, err := oms.Verify(ctx, raw, trust)
-		if err == nil && v.Statement.Root() == st.Root() && v.Statement.Compare(digests(st)).None() {
+		if err == nil && v.Statement.Root() == st.Root() && v.Statement.Compare(digests(st)).None() && s.Certified(raw) {
 			return true, nil
 		}
 	}
@@ -113,45 +115,51 @@ func resourcesOf(a *artifact.Artifact) ([]oms.Resource, error) {
 	return files, nil
 }
 
+// A modelSigned is a signature of the files of a version.
+type modelSigned struct {
+	files map[string][]byte  // the signature, as what lies beside them; nil for none
+	by    *signing.Signatory // nil unless it was verified
+}
+
 // modelSignature finds the attached signature that is about the files of a, and
 // by a trusted party if there is one to trust.
-func modelSignature(ctx context.Context, t *target, a *artifact.Artifact, trust *signing.Trust) (map[string][]byte, error) {
+func modelSignature(ctx context.Context, t *target, a *artifact.Artifact, trust *signing.Trust) (m modelSigned, err error) {
 	for _, f := range a.Files {
 		if f.Path == oms.FileName {
-			return nil, fmt.Errorf("%w: the version has a file %s of its own", ErrUsage, oms.FileName)
+			return m, fmt.Errorf("%w: the version has a file %s of its own", ErrUsage, oms.FileName)
 		}
 	}
 	var reasons []error
 	for raw, err := range signing.DetachedOf(ctx, t.repo, t.version(), oms.PredicateType) {
 		if err != nil {
-			return nil, err
+			return m, err
 		}
-		err = aboutFiles(ctx, raw, a, trust)
+		by, err := aboutFiles(ctx, raw, a, trust)
 		if err == nil {
-			return map[string][]byte{oms.FileName: raw}, nil
+			return modelSigned{files: map[string][]byte{oms.FileName: raw}, by: by}, nil
 		}
 		reasons = append(reasons, err)
 	}
 	if len(reasons) > 0 {
-		return nil, fmt.Errorf("%w: %w", signing.ErrUntrusted, errors.Join(reasons...))
+		return m, fmt.Errorf("%w: %w", signing.ErrUntrusted, errors.Join(reasons...))
 	}
-	return nil, fmt.Errorf("%w of OpenSSF Model Signing is attached: \"modelreg sign REF --oms\" makes one", signing.ErrNoSignature)
+	return m, fmt.Errorf("%w of OpenSSF Model Signing is attached: \"modelreg sign REF --oms\" makes one", signing.ErrNoSignature)
 }
 
-// aboutFiles checks that a signature says of the files what the manifest says.
-func aboutFiles(ctx context.Context, raw []byte, a *artifact.Artifact, trust *signing.Trust) error {
+// aboutFiles checks that a signature says of the files what the manifest says,
+// and returns who made it if there is somebody to trust.
+func aboutFiles(ctx context.Context, raw []byte, a *artifact.Artifact, trust *signing.Trust) (by *signing.Signatory, err error) {
 	var st *oms.Statement
 	if trust == nil {
-		var err error
 		if st, err = oms.Unverified(raw); err != nil {
-			return err
+			return nil, err
 		}
 	} else {
 		v, err := oms.Verify(ctx, raw, *trust)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		st = v.Statement
+		st, by = v.Statement, &v.Signer
 	}
 	listed, ignores := st.Names(), st.Ignores()
 	files := make(map[string]digest.Digest, len(a.Files))
@@ -161,7 +169,47 @@ func aboutFiles(ctx context.Context, raw []byte, a *artifact.Artifact, trust *si
 		}
 	}
 	if d := st.Compare(files); !d.None() {
-		return fmt.Errorf("it is about other files: %d differ, %d are not in the version, %d are not signed", len(d.Changed), len(d.Missing), len(d.Extra))
+		return nil, fmt.Errorf("it is about other files: %d differ, %d are not in the version, %d are not signed", len(d.Changed), len(d.Missing), len(d.Extra))
 	}
+	return by, nil
+}
+
+// filesOnly tells whether only those are trusted who can sign files and no
+// version: whom a private authority has certified.
+func filesOnly(trust *signing.Trust) bool {
+	return trust != nil && trust.Authorities != nil && len(trust.Keys)+len(trust.Identities) == 0
+}
+
+// trustOf is who must have signed the version itself, nil for nobody: then it is
+// the signature of its files that counts.
+func (h *Hub) trustOf(ctx context.Context, r ref.Reference, opts PullOptions) (*signing.Trust, error) {
+	if !filesOnly(opts.Trust) {
+		return opts.Trust, nil
+	}
+	rules, err := h.rules(ctx)
+	switch {
+	case err != nil:
+		return nil, err
+	case rules.Skip:
+		return nil, fmt.Errorf("%w: verify %s: a signature is asked for, and that none is looked at", ErrUsage, r)
+	case !opts.OMS:
+		return nil, fmt.Errorf("%w: verify %s: certificate authorities vouch for the signature of a version's files (OMS), which is not asked for", ErrUsage, r)
+	}
+	return nil, nil
+}
+
+// vouchFiles notes who has signed the files of a version of which nobody need
+// have signed the manifest, and refuses a tag that went back.
+func (h *Hub) vouchFiles(ctx context.Context, r ref.Reference, p *pulled, opts PullOptions) error {
+	if !filesOnly(opts.Trust) {
+		return nil
+	}
+	if err := h.accept(ctx, r, p.target, acceptOptions{downgrade: opts.AllowDowngrade, checkOnly: opts.plan}); err != nil {
+		return fmt.Errorf("verify %s: %w", p.target.ref, err)
+	}
+	if p.verified == nil {
+		p.verified = &Verified{Policy: "key", Attestations: []string{}}
+	}
+	p.verified.Signers = append(p.verified.Signers, signers(&signing.Report{Signers: []signing.Signatory{*p.model.by}})...)
 	return nil
 }

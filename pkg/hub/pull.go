@@ -21,7 +21,9 @@ import (
 // PullOptions adjusts [Hub.Pull]. The zero value checks digests, and no
 // signatures.
 type PullOptions struct {
-	// Trust, if not nil, must have signed the version, or nothing is fetched.
+	// Trust, if not nil, must have signed the version, or nothing is fetched. If
+	// all it names are authorities, which vouch for files, OMS must be asked for,
+	// and the signature of the files counts in place of one of the version.
 	Trust *signing.Trust
 
 	// AllowDowngrade accepts, with Trust or policies, a tag that went back to
@@ -162,6 +164,7 @@ type pulled struct {
 	target   *target
 	verified *Verified
 	artifact *artifact.Artifact
+	model    modelSigned // if OMS is asked for
 	unpack   artifact.UnpackOptions
 	hf       *artifact.HFOptions // nil unless a Hugging Face cache is asked for
 }
@@ -175,6 +178,10 @@ func (h *Hub) pulled(ctx context.Context, r ref.Reference, opts PullOptions) (p 
 		r = opts.Locked.Pinned()
 		choose = func(ctx context.Context, _ ref.Reference) (*target, error) { return h.locked(ctx, opts.Locked) }
 	}
+	trust, err := h.trustOf(ctx, r, opts)
+	if err != nil {
+		return p, err
+	}
 	t, err := choose(ctx, r)
 	if err != nil {
 		return p, err
@@ -183,8 +190,8 @@ func (h *Hub) pulled(ctx context.Context, r ref.Reference, opts PullOptions) (p 
 	if opts.HF == nil && !opts.plan { // the files get a directory of their own
 		t.witness = newWitness(t.repo)
 	}
-	admit := admitOptions{trust: opts.Trust, downgrade: opts.AllowDowngrade, checkOnly: opts.plan, raw: opts.Raw}
-	if err := h.heed(ctx, r, t, opts.Trust); err != nil {
+	admit := admitOptions{trust: trust, downgrade: opts.AllowDowngrade, checkOnly: opts.plan, raw: opts.Raw}
+	if err := h.heed(ctx, r, t, trust); err != nil {
 		return p, err
 	}
 	if p.verified, err = h.admit(ctx, r, t, admit); err != nil {
@@ -209,7 +216,15 @@ func (h *Hub) pulled(ctx context.Context, r ref.Reference, opts PullOptions) (p 
 			return p, err
 		}
 	}
-	p.unpack, err = h.unpackOptions(ctx, p, opts)
+	if opts.OMS {
+		if p.model, err = modelSignature(ctx, t, p.artifact, opts.Trust); err != nil {
+			return p, fmt.Errorf("pull %s: %w", t.ref, err)
+		}
+	}
+	if p.unpack, err = h.unpackOptions(ctx, p, opts); err != nil {
+		return p, err
+	}
+	err = h.vouchFiles(ctx, r, &p, opts)
 	return p, err
 }
 
@@ -220,15 +235,10 @@ func (h *Hub) unpackOptions(ctx context.Context, p pulled, opts PullOptions) (uo
 	uo = artifact.UnpackOptions{
 		Force: opts.Force, AllowDotfiles: opts.AllowDotfiles, Select: opts.Select, Link: opts.Link,
 		Workers: opts.Workers, Connections: opts.Connections, Bandwidth: opts.Bandwidth, NoDelta: opts.NoDelta,
-		Observe: h.opts.Observe, Reference: t.source().String(),
+		Observe: h.opts.Observe, Reference: t.source().String(), Added: p.model.files,
 	}
 	if uo.Admission, err = h.admission(ctx, p.verified); err != nil {
 		return uo, err
-	}
-	if opts.OMS {
-		if uo.Added, err = modelSignature(ctx, t, p.artifact, opts.Trust); err != nil {
-			return uo, fmt.Errorf("pull %s: %w", t.ref, err)
-		}
 	}
 	if p.verified != nil && t.witness != nil {
 		if uo.Evidence, err = t.proof(ctx, p.artifact, opts.Raw); err != nil {

@@ -46,6 +46,10 @@ type SignResult struct {
 	// ModelSignature is the digest that stands for all files, in the signature
 	// of OpenSSF Model Signing that was asked for.
 	ModelSignature string `json:"modelSignature,omitempty"`
+
+	// ModelSignatureMade tells whether that was made now: the same party may have
+	// signed the same files before.
+	ModelSignatureMade bool `json:"modelSignatureMade,omitempty"`
 }
 
 // Sign signs the version that r resolves to.

@@ -273,6 +273,24 @@ func (s *Signer) WithCertificates(text []byte) (*Signer, error) {
 	return &with, nil
 }
 
+// Certified tells whether a bundle that this signer may have made has its
+// certificates beside the signature, so that it counts for who trusts their
+// authority. A signer without certificates asks for none.
+func (s *Signer) Certified(bundle []byte) bool {
+	if s.chain == nil {
+		return true
+	}
+	var chain []*x509.Certificate
+	err := guard(func() error {
+		b, err := readDetached(bundle)
+		if err == nil {
+			chain, err = chainOf(b.VerificationMaterial)
+		}
+		return err
+	})
+	return err == nil && slices.EqualFunc(chain, s.chain, (*x509.Certificate).Equal)
+}
+
 // material is what says in a bundle who signed.
 func (s *Signer) material() *protobundle.VerificationMaterial {
 	chain := &protocommon.X509CertificateChain{}
