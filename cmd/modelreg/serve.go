@@ -23,6 +23,7 @@ type serveFlags struct {
 	insecureHTTP, ro bool
 	verbose          bool
 	as               string
+	lookEvery        time.Duration
 }
 
 // Limits of the server: slow clients are cut off before they cost others.
@@ -46,8 +47,9 @@ Ctrl-C requests under way are finished first.
 
 With --policy versions that the policy does not allow are not given out: a request for
 the manifest is answered with 403, the rule, what was found and what would satisfy it.
-The policy is read when the registry starts, and knows it by the name of --as. It is a
-door for those who use models, beside a registry on the same directory for those who
+The policy knows the registry by the name of --as. It is read when the registry starts,
+every --policy-interval, and on SIGHUP; one that cannot be used is told of, and the one
+before decides on. It is a door for those who use models, beside a registry on the same directory for those who
 publish, and takes nothing off their own policies: a blob is given to whoever knows its
 digest.`,
 		Example: `  modelreg serve --data /var/lib/modelreg
@@ -67,6 +69,7 @@ digest.`,
 	fl.BoolVarP(&f.verbose, "verbose", "v", false, "log requests on standard error")
 	fl.StringVar(&a.policies.policy, "policy", "", "with --read-only: give out only what the policy in `FILE`, or in a registry at oci://REF, allows")
 	fl.StringVar(&f.as, "as", "", "what policies call the registry, `HOST` or HOST:PORT (default: the address it listens on)")
+	fl.DurationVar(&f.lookEvery, "policy-interval", time.Minute, "look each `DURATION` whether the policy has changed; 0 looks on SIGHUP only")
 	a.addPolicyTrust(cmd)
 	return cmd
 }
@@ -100,6 +103,11 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 	srv := &http.Server{
 		Handler: reg, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
+	}
+	if gate != nil {
+		following, stop := context.WithCancel(ctx)
+		wait := gate.follow(following, f.lookEvery)
+		defer func() { stop(); wait() }()
 	}
 	if err := a.announce(ln.Addr(), f); err != nil {
 		return errors.Join(err, ln.Close(), reg.Close())

@@ -18,11 +18,17 @@ import (
 // returns its exit code.
 func serving(t *testing.T, dir string, flags ...string) (host string, stop func() int) {
 	t.Helper()
+	return servingTo(t, io.Discard, dir, flags...)
+}
+
+// servingTo is serving with what that says besides.
+func servingTo(t *testing.T, says io.Writer, dir string, flags ...string) (host string, stop func() int) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	r, w := io.Pipe()
 	code := make(chan int, 1)
 	go func() {
-		code <- run(ctx, append([]string{"serve", "--data", dir, "--listen", "127.0.0.1:0"}, flags...), streams{in: strings.NewReader(""), out: w, err: io.Discard})
+		code <- run(ctx, append([]string{"serve", "--data", dir, "--listen", "127.0.0.1:0"}, flags...), streams{in: strings.NewReader(""), out: w, err: says})
 		w.Close()
 	}()
 	line, err := bufio.NewReader(r).ReadString('\n')
@@ -136,6 +142,7 @@ func manifestOf(t *testing.T, method, url string) (int, []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	req.Header.Set("Accept", "application/vnd.oci.image.manifest.v1+json")
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -21,12 +22,15 @@ import (
 // A gatekeeper has the policy asked about what the registry of this process gives
 // out. The registry has to be there before it is asked.
 type gatekeeper struct {
+	*rulebook
 	door     *hub.Door
 	registry http.Handler
 }
 
 // gate makes the gatekeeper of --policy; nil without one. The policy is read now:
-// a registry that could not tell what it may give must not start.
+// a registry that could not tell what it may give must not start. What a version was
+// made of may be in other registries, which are asked with the user's credentials
+// where a policy has conditions on that.
 func (a *app) gate(ctx context.Context, f serveFlags, addr string) (*gatekeeper, error) {
 	if a.policies.policy == "" {
 		return nil, nil
@@ -45,23 +49,35 @@ func (a *app) gate(ctx context.Context, f serveFlags, addr string) (*gatekeeper,
 	if err != nil {
 		return nil, err
 	}
-	rules := a.rules(asks, []policySource{{a.policies.policy, a.config.policySigners().and(a.policies.policySigners)}})
-	if _, err := rules(ctx); err != nil {
+	source := policySource{a.policies.policy, a.config.policySigners().and(a.policies.policySigners)}
+	g := &gatekeeper{rulebook: &rulebook{app: a, read: func(ctx context.Context) (hub.Rules, error) {
+		return a.rules(asks, []policySource{source})(ctx)
+	}}}
+	if !strings.HasPrefix(source.name, "oci://") {
+		g.file = source.name
+	}
+	if g.rules, err = g.read(ctx); err != nil {
 		return nil, err
 	}
-	g := &gatekeeper{}
 	here := remote.InProcess(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		if req.Host != host { // where a base is; what has its name here is not it
-			http.Error(w, "a registry that decides asks no other", http.StatusMisdirectedRequest)
+		if req.Host != host { // what has its name here is not it
+			http.Error(w, "this registry answers by its own name", http.StatusMisdirectedRequest)
 			return
 		}
 		g.registry.ServeHTTP(w, req)
 	}))
-	client, err := remote.New(remote.Options{Transport: here, PlainHTTP: func(string) bool { return true }, UserAgent: "modelreg/" + version()})
+	inside, err := remote.New(remote.Options{Transport: here, PlainHTTP: func(string) bool { return true }, UserAgent: "modelreg/" + version()})
 	if err != nil {
 		return nil, err
 	}
-	g.door = hub.NewDoor(hub.New(hub.Options{Remote: client, Rules: rules, Warn: func(m string) { a.printer.Warn("%s", spoken(m)) }}), host)
+	elsewhere, err := a.client()
+	if err != nil {
+		return nil, err
+	}
+	g.door = hub.NewDoor(hub.New(hub.Options{
+		Remote: elsewhere, Inside: map[string]*remote.Client{host: inside}, Rules: g.now, Warn: func(m string) { a.printer.Warn("%s", spoken(m)) },
+	}), host)
+	g.changed = g.door.Forget
 	return g, nil
 }
 

@@ -43,6 +43,7 @@ type Door struct {
 
 	mu    sync.Mutex
 	known map[doorKey]doorAnswer
+	round int // how often all was forgotten
 }
 
 type doorKey struct {
@@ -55,7 +56,10 @@ type doorAnswer struct {
 	until time.Time
 }
 
-// NewDoor returns a Door to the registry that policies, and h, call host.
+// NewDoor returns a Door to the registry that policies, and h, call host. What h
+// remembers of repositories counts for one decision. Other registries are asked only
+// about what a version was made of, where a policy has conditions on that; one that
+// cannot be asked refuses the version.
 func NewDoor(h *Hub, host string) *Door {
 	return &Door{hub: h, host: host, working: make(chan struct{}, doorWorkers), known: make(map[doorKey]doorAnswer)}
 }
@@ -68,14 +72,15 @@ func NewDoor(h *Hub, host string) *Door {
 // version is decided on once a minute. What is not there is [ErrNothingThere].
 func (d *Door) Admit(ctx context.Context, repository string, dgst digest.Digest) error {
 	key := doorKey{repository, dgst}
-	if said, ok := d.remembered(key); ok {
+	said, round, ok := d.remembered(key)
+	if ok {
 		return said.err
 	}
-	answer := d.flight.DoChan(repository+"@"+dgst.String(), func() (any, error) {
+	answer := d.flight.DoChan(fmt.Sprintf("%d %s@%s", round, repository, dgst), func() (any, error) {
 		// Others wait for it too, whoever goes away.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), doorTimeout)
 		defer cancel()
-		return nil, d.ask(ctx, key)
+		return nil, d.ask(ctx, key, round)
 	})
 	select {
 	case a := <-answer:
@@ -85,16 +90,24 @@ func (d *Door) Admit(ctx context.Context, repository string, dgst digest.Digest)
 	}
 }
 
-// remembered is the answer that still holds.
-func (d *Door) remembered(key doorKey) (doorAnswer, bool) {
+// Forget has each version decided on anew, such as when the policies have changed.
+func (d *Door) Forget() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.round++
+	clear(d.known)
+}
+
+// remembered is the answer that still holds, and how often all was forgotten.
+func (d *Door) remembered(key doorKey) (doorAnswer, int, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	a, ok := d.known[key]
-	return a, ok && time.Now().Before(a.until)
+	return a, d.round, ok && time.Now().Before(a.until)
 }
 
-// ask decides, and remembers the answer.
-func (d *Door) ask(ctx context.Context, key doorKey) error {
+// ask decides, and remembers the answer unless all was forgotten meanwhile.
+func (d *Door) ask(ctx context.Context, key doorKey, round int) error {
 	select {
 	case d.working <- struct{}{}:
 		defer func() { <-d.working }()
@@ -110,8 +123,8 @@ func (d *Door) ask(ctx context.Context, key doorKey) error {
 	if len(d.known) >= doorAnswers {
 		clear(d.known)
 	}
-	if errors.Is(err, ErrNothingThere) {
-		return err // and may be there in a moment
+	if errors.Is(err, ErrNothingThere) || d.round != round {
+		return err // what is not there may be in a moment
 	}
 	if err != nil {
 		d.known[key] = doorAnswer{err, time.Now().Add(refusedFor)}
@@ -126,8 +139,9 @@ func (d *Door) ask(ctx context.Context, key doorKey) error {
 
 // decide asks the policies. What an index lists is allowed with it.
 func (d *Door) decide(ctx context.Context, key doorKey) (listed []digest.Digest, err error) {
+	h := New(d.hub.opts)
 	r := ref.Reference{Host: d.host, Repository: key.repository, Digest: key.digest}
-	repo, err := d.hub.repository(r)
+	repo, err := h.repository(r)
 	if err != nil {
 		return nil, err
 	}
@@ -141,16 +155,16 @@ func (d *Door) decide(ctx context.Context, key doorKey) (listed []digest.Digest,
 	if isAttached(desc, raw) {
 		return nil, nil
 	}
-	t, err := d.hub.lookUp(ctx, repo, repo, r)
+	t, err := h.lookUp(ctx, repo, repo, r)
 	if err != nil {
 		return nil, err
 	}
 	index, _ := t.index()
-	rules, err := d.hub.rules(ctx)
+	rules, err := h.rules(ctx)
 	if err != nil {
 		return nil, err
 	}
-	decisions, err := d.hub.decide(ctx, r, t, rules, admitOptions{checkOnly: true})
+	decisions, err := h.decide(ctx, r, t, rules, admitOptions{checkOnly: true})
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package hub_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -15,6 +16,8 @@ import (
 	"github.com/modelreg/modelreg/pkg/hub"
 	"github.com/modelreg/modelreg/pkg/mediatypes"
 	"github.com/modelreg/modelreg/pkg/record"
+	"github.com/modelreg/modelreg/pkg/remote"
+	"github.com/modelreg/modelreg/pkg/signing"
 	"github.com/modelreg/modelreg/pkg/signing/policy"
 )
 
@@ -149,4 +152,81 @@ func TestDoorFailsClosed(t *testing.T) {
 	if err := hub.NewDoor(g.admits, w.srv.Host).Admit(t.Context(), "org/m", d); err == nil {
 		t.Error("given out")
 	}
+}
+
+// What was decided is forgotten when the policies have changed.
+func TestDoorForgets(t *testing.T) {
+	w := newWorld(t)
+	g := guard(t, w, "")
+	w.push("org/m:v1", "text")
+	g.sign("org/m:v1", g.signer)
+	d := w.named("org/m", "v1")
+	none := guard(t, w, "    policy.modelreg.dev/min-signers: \"2\"\n").policy
+	var mu sync.Mutex
+	now := g.policy
+	h := hub.New(hub.Options{Remote: w.client, Rules: func(context.Context) (hub.Rules, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		return hub.Rules{Policies: []*policy.Policy{now}}, nil
+	}})
+	door := hub.NewDoor(h, w.srv.Host)
+	admit := func(want error) {
+		t.Helper()
+		if err := door.Admit(t.Context(), "org/m", d); !errors.Is(err, want) {
+			t.Errorf("%v, want %v", err, want)
+		}
+	}
+	admit(nil)
+	mu.Lock()
+	now = none
+	mu.Unlock()
+	admit(nil)
+	door.Forget()
+	admit(policy.ErrRefused)
+}
+
+// A base in another registry is looked at where the policy asks about it; one that
+// cannot be is refused with what was made of it.
+func TestDoorAsksElsewhere(t *testing.T) {
+	w, other := newWorld(t), newWorld(t)
+	base := other.ref(other.push("org/base:v1", "base").Reference[len(other.srv.Host)+1:])
+	w.made("org/m:v1", files{"notes.txt": "made of it"}, hub.Input{Reference: base})
+	g := guard(t, w, asksLineage("lineage: {signed: true}"))
+	g.sign("org/m:v1", g.signer)
+	d := w.named("org/m", "v1")
+	doorOf := func(p *policy.Policy) *hub.Door {
+		return hub.NewDoor(hub.New(hub.Options{
+			Remote: other.client, Inside: map[string]*remote.Client{w.srv.Host: w.client}, Rules: rules(hub.Rules{Policies: []*policy.Policy{p}}),
+		}), w.srv.Host)
+	}
+	other.srv.Reset()
+	if err := doorOf(guard(t, w, "").policy).Admit(t.Context(), "org/m", d); err != nil {
+		t.Error(err)
+	}
+	if n := len(other.srv.Requests()); n != 0 {
+		t.Errorf("a policy that does not ask about bases made %d requests elsewhere", n)
+	}
+	door := doorOf(g.policy)
+	admit := func(what string, want error) int {
+		t.Helper()
+		door.Forget()
+		before := len(other.srv.Requests())
+		if err := door.Admit(t.Context(), "org/m", d); !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", what, err, want)
+		}
+		return len(other.srv.Requests()) - before
+	}
+	admit("nobody has signed the base", policy.ErrRefused)
+	if _, err := other.Sign(t.Context(), base, g.signer, signing.SignOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if n := admit("the base is signed", nil); n == 0 || n > 16 {
+		t.Errorf("asking about one base made %d requests", n)
+	}
+	before := len(other.srv.Requests())
+	if err := door.Admit(t.Context(), "org/m", d); err != nil || len(other.srv.Requests()) != before {
+		t.Errorf("asked once more: %v", err)
+	}
+	other.srv.Add(testreg.Rule{Path: "/manifests/", Do: testreg.Status(500, nil, "")})
+	admit("the registry of the base does not answer", policy.ErrRefused)
 }

@@ -57,6 +57,10 @@ type Options struct {
 	// for that. The zero value knows the public ones.
 	Catalog catalog.Options
 
+	// Inside are clients of registries in this process, by the host that
+	// references name: they are not asked by Remote.
+	Inside map[string]*remote.Client
+
 	// Store is local content to reuse and to fill. Nil works without.
 	Store *store.Store
 
@@ -182,11 +186,19 @@ func (h *Hub) repository(r ref.Reference) (*remote.Repository, error) {
 	if r.Variant != "" || r.Path != "" {
 		return nil, fmt.Errorf("%w: open %s: a variant (#) or a path (//) in a reference means nothing here", ErrUsage, r)
 	}
-	repo, err := h.opts.Remote.Repository(r.Name())
+	repo, err := h.client(r.Host).Repository(r.Name())
 	if err == nil && h.opts.Store != nil {
 		repo.SetMemory(uploads{h.opts.Store})
 	}
 	return repo, err
+}
+
+// client reaches the registry on a host.
+func (h *Hub) client(host string) *remote.Client {
+	if c, ok := h.opts.Inside[host]; ok {
+		return c
+	}
+	return h.opts.Remote
 }
 
 // resolve turns r into a digest, once, and reads the manifest with it. A tag
