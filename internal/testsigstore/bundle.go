@@ -22,11 +22,14 @@ import (
 	protorekor "github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1"
 	rekorv2 "github.com/sigstore/rekor-tiles/v2/pkg/generated/protobuf"
 	rekornote "github.com/sigstore/rekor-tiles/v2/pkg/note"
+	"github.com/sigstore/rekor/pkg/generated/models"
 	"github.com/sigstore/rekor/pkg/types"
 	rekordsse "github.com/sigstore/rekor/pkg/types/dsse"
 	_ "github.com/sigstore/rekor/pkg/types/dsse/v0.0.1" // the kinds of entries
 	rekorhashed "github.com/sigstore/rekor/pkg/types/hashedrekord"
 	_ "github.com/sigstore/rekor/pkg/types/hashedrekord/v0.0.1" // that the log takes
+	rekorintoto "github.com/sigstore/rekor/pkg/types/intoto"
+	_ "github.com/sigstore/rekor/pkg/types/intoto/v0.0.2"
 	rekorutil "github.com/sigstore/rekor/pkg/util"
 	"github.com/sigstore/sigstore-go/pkg/tlog"
 	"github.com/sigstore/sigstore/pkg/signature"
@@ -51,6 +54,10 @@ const (
 type BundleOptions struct {
 	Log   Log  // the log that holds the signature
 	Stamp bool // the timestamp authority stamps it
+
+	// Kind is that of the entry in a log of the first version: "dsse", which
+	// empty means, "intoto" or "hashedrekord".
+	Kind string
 
 	// Edit, if not nil, changes the bundle when it is complete.
 	Edit func(*protobundle.Bundle)
@@ -77,7 +84,7 @@ func (d *Deployment) Bundle(identity, issuer string, payload []byte, opts Bundle
 	}
 	switch opts.Log {
 	case RekorV1:
-		b.VerificationMaterial.TlogEntries = []*protorekor.TransparencyLogEntry{d.entryV1(d.dsseBody(cert, payloadType, payload, sig), "dsse")}
+		b.VerificationMaterial.TlogEntries = []*protorekor.TransparencyLogEntry{d.entryOf(opts.Kind, cert, b.GetDsseEnvelope())}
 	case RekorV2:
 		b.VerificationMaterial.TlogEntries = []*protorekor.TransparencyLogEntry{d.entryV2(sum[:], sig, certificateVerifier(cert))}
 	}
@@ -101,24 +108,43 @@ func certificateVerifier(cert *x509.Certificate) *rekorv2.Verifier {
 	}
 }
 
-// dsseBody is what Rekor of the first version keeps of an envelope.
-func (d *Deployment) dsseBody(cert *x509.Certificate, payloadType string, payload, sig []byte) []byte {
+// entryOf is what Rekor of the first version keeps of an envelope, in an entry of
+// the kind.
+func (d *Deployment) entryOf(kind string, cert *x509.Certificate, e *protodsse.Envelope) *protorekor.TransparencyLogEntry {
 	d.t.Helper()
+	sig := e.Signatures[0].Sig
 	envelope, err := json.Marshal(dsse.Envelope{
-		PayloadType: payloadType, Payload: base64.StdEncoding.EncodeToString(payload),
+		PayloadType: e.PayloadType, Payload: base64.StdEncoding.EncodeToString(e.Payload),
 		Signatures: []dsse.Signature{{Sig: base64.StdEncoding.EncodeToString(sig)}},
 	})
 	d.check(err)
 	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})
-	proposed, err := rekordsse.New().CreateProposedEntry(d.t.Context(), "", types.ArtifactProperties{
-		ArtifactBytes: envelope, PublicKeyBytes: [][]byte{certPEM},
-	})
+	about := types.ArtifactProperties{ArtifactBytes: envelope, PublicKeyBytes: [][]byte{certPEM}}
+	var proposed models.ProposedEntry
+	version := "0.0.1"
+	switch kind {
+	case "", "dsse":
+		kind = "dsse"
+		proposed, err = rekordsse.New().CreateProposedEntry(d.t.Context(), version, about)
+	case "intoto":
+		version = "0.0.2"
+		proposed, err = rekorintoto.New().CreateProposedEntry(d.t.Context(), version, about)
+	case "hashedrekord":
+		sum := sha256.Sum256(dsse.PAE(e.PayloadType, e.Payload))
+		proposed, err = rekorhashed.New().CreateProposedEntry(d.t.Context(), version, types.ArtifactProperties{
+			ArtifactHash: hex.EncodeToString(sum[:]), SignatureBytes: sig, PublicKeyBytes: about.PublicKeyBytes, PKIFormat: "x509",
+		})
+	default:
+		d.t.Fatalf("no entry of kind %q", kind)
+	}
 	d.check(err)
 	entry, err := types.CreateVersionedEntry(proposed)
 	d.check(err)
 	body, err := types.CanonicalizeEntry(d.t.Context(), entry)
 	d.check(err)
-	return body
+	made := d.entryV1(body, kind)
+	made.KindVersion.Version = version
+	return made
 }
 
 func (d *Deployment) logSigner() signature.SignerVerifier {

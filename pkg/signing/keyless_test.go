@@ -1,6 +1,7 @@
 package signing_test
 
 import (
+	"bytes"
 	"errors"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
 	protocommon "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
+	protorekor "github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/modelreg/modelreg/internal/testsigstore"
@@ -56,6 +58,7 @@ func TestVerifyCertificate(t *testing.T) {
 		logged     bool
 	}{
 		"log of the first version":           {bundle: v1, logged: true},
+		"first version, as in-toto":          {bundle: testsigstore.BundleOptions{Log: testsigstore.RekorV1, Kind: "intoto"}, logged: true},
 		"first version, and stamped":         {bundle: testsigstore.BundleOptions{Log: testsigstore.RekorV1, Stamp: true}, logged: true},
 		"log of the second version, stamped": {bundle: v2, logged: true},
 		"no log in the deployment":           {deployment: testsigstore.Options{NoLog: true}, bundle: testsigstore.BundleOptions{Stamp: true}},
@@ -133,6 +136,9 @@ func TestVerifyCertificateRejects(t *testing.T) {
 				trust.Roots = rootsOf(t, testsigstore.New(t, testsigstore.Options{NoLog: true}))
 			}, want: "timestamp",
 		},
+		"first version, as a digest": {
+			bundle: testsigstore.BundleOptions{Log: testsigstore.RekorV1, Kind: "hashedrekord"}, want: "not a dsse_v001 or intoto_v002 entry",
+		},
 		"not in the log":                         {bundle: testsigstore.BundleOptions{Stamp: true}, want: "not enough verified log entries"},
 		"second version without a timestamp":     {bundle: testsigstore.BundleOptions{Log: testsigstore.RekorV2}, want: "timestamp"},
 		"no time at all":                         {bundle: testsigstore.BundleOptions{}, trust: func(_ *testing.T, t *signing.Trust) { t.IgnoreLog = true }, want: "timestamp"},
@@ -188,6 +194,44 @@ func TestVerifyCertificateRejects(t *testing.T) {
 				t.Errorf("Verify = %+v, %v; want %q", report, err, tt.want)
 			}
 		})
+	}
+}
+
+// What a log of the first version says is believed whole: its promise, which alone
+// vouches for the time, and its proof, for each kind of entry.
+func TestVerifyFirstLogRejects(t *testing.T) {
+	entry := func(change func(*protorekor.TransparencyLogEntry)) func(*protobundle.Bundle) {
+		return func(b *protobundle.Bundle) { change(b.VerificationMaterial.TlogEntries[0]) }
+	}
+	d := testsigstore.New(t, testsigstore.Options{})
+	for name, edit := range map[string]func(*protobundle.Bundle){
+		"promise":      entry(func(e *protorekor.TransparencyLogEntry) { e.InclusionPromise.SignedEntryTimestamp[8] ^= 1 }),
+		"no promise":   entry(func(e *protorekor.TransparencyLogEntry) { e.InclusionPromise = nil }),
+		"time":         entry(func(e *protorekor.TransparencyLogEntry) { e.IntegratedTime-- }),
+		"number":       entry(func(e *protorekor.TransparencyLogEntry) { e.LogIndex = 1 }),
+		"log":          entry(func(e *protorekor.TransparencyLogEntry) { e.LogId.KeyId[0] ^= 1 }),
+		"no proof":     entry(func(e *protorekor.TransparencyLogEntry) { e.InclusionProof = nil }),
+		"root":         entry(func(e *protorekor.TransparencyLogEntry) { e.InclusionProof.RootHash[0] ^= 1 }),
+		"size of tree": entry(func(e *protorekor.TransparencyLogEntry) { e.InclusionProof.TreeSize = 2 }),
+		"checkpoint": entry(func(e *protorekor.TransparencyLogEntry) {
+			e.InclusionProof.Checkpoint.Envelope = strings.Replace(e.InclusionProof.Checkpoint.Envelope, "\n1\n", "\n2\n", 1)
+		}),
+		"body": entry(func(e *protorekor.TransparencyLogEntry) {
+			e.CanonicalizedBody = bytes.Replace(e.CanonicalizedBody, []byte("sha256"), []byte("sha512"), 1)
+		}),
+	} {
+		for _, kind := range []string{"dsse", "intoto"} {
+			r, model := signedModel(t, d, testsigstore.BundleOptions{Log: testsigstore.RekorV1, Kind: kind, Edit: func(b *protobundle.Bundle) {
+				before := b.VerificationMaterial.TlogEntries[0].String()
+				edit(b)
+				if before == b.VerificationMaterial.TlogEntries[0].String() {
+					t.Errorf("%s of %s: nothing was changed", name, kind)
+				}
+			}})
+			if report, err := signing.Verify(t.Context(), r, model, trustWho(t, d)); !errors.Is(err, signing.ErrUntrusted) {
+				t.Errorf("%s of %s: Verify = %+v, %v", name, kind, report, err)
+			}
+		}
 	}
 }
 
