@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
 	"os"
@@ -30,6 +31,9 @@ type DirFile struct {
 	// over the SHA-256s (32 bytes each) of its parts of that size, in order.
 	Shards digest.Digest
 
+	// Also is what HashOptions.Also makes of the file's bytes; nil without it.
+	Also []byte
+
 	// Known says that the digest is from HashOptions.Digests, and that the
 	// file was not read.
 	Known bool
@@ -52,6 +56,10 @@ type HashOptions struct {
 	// ShardSize, if not zero, has files with more bytes hashed in parts of so many,
 	// too. They are read whatever Digests knows.
 	ShardSize int64
+
+	// Also, if not nil, makes another hash, which each file is hashed with, too. They
+	// are read whatever Digests knows.
+	Also func() hash.Hash
 
 	// Skip, if not nil, tells what is not looked at. What it skips of a
 	// directory, it skips with all that is in it.
@@ -149,7 +157,7 @@ func (h *dirHasher) hashAll(ctx context.Context) error {
 		if f.Other != "" || h.opts.Want != nil && !h.opts.Want(f.Path, f.Size) {
 			continue
 		}
-		if h.opts.Digests != nil && !h.sharded(f) {
+		if h.opts.Digests != nil && !h.sharded(f) && h.opts.Also == nil {
 			if f.Digest, f.Known = h.opts.Digests.Lookup(f.info); f.Known {
 				continue
 			}
@@ -185,6 +193,11 @@ func (h *dirHasher) hash(ctx context.Context, f *DirFile, buf []byte) error {
 		shards = newShardHash(h.opts.ShardSize)
 		both = io.MultiWriter(sum, shards)
 	}
+	var also hash.Hash
+	if h.opts.Also != nil {
+		also = h.opts.Also()
+		both = io.MultiWriter(both, also)
+	}
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -204,6 +217,9 @@ func (h *dirHasher) hash(ctx context.Context, f *DirFile, buf []byte) error {
 	f.Digest = digest.NewDigest(digest.Canonical, sum)
 	if shards != nil {
 		f.Shards = shards.sum()
+	}
+	if also != nil {
+		f.Also = also.Sum(nil)
 	}
 	if h.opts.Digests != nil {
 		h.opts.Digests.Record(f.info, f.Digest)

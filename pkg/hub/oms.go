@@ -161,6 +161,9 @@ func aboutFiles(ctx context.Context, raw []byte, a *artifact.Artifact, trust *si
 		}
 		st, by = v.Statement, &v.Signer
 	}
+	if st.BLAKE2b {
+		return nil, errors.New("its digests are by BLAKE2b, which says nothing of layers: \"modelreg verify DIR\" compares files with it")
+	}
 	listed, ignores := st.Names(), st.Ignores()
 	files := make(map[string]digest.Digest, len(a.Files))
 	for _, f := range a.Files {

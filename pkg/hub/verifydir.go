@@ -288,6 +288,9 @@ func (v *dirVerification) modelFiles(found []artifact.DirFile) map[string]digest
 			if f.Shards != "" {
 				there[f.Path] = oms.Sharded(f.Shards)
 			}
+			if v.model.BLAKE2b && f.Also != nil {
+				there[f.Path] = oms.BLAKE2b(f.Also)
+			}
 		}
 	}
 	return there
@@ -318,6 +321,9 @@ func (v *dirVerification) hash(ctx context.Context) ([]artifact.DirFile, error) 
 	if v.model != nil {
 		listed = v.model.Names()
 		opts.ShardSize = v.model.ShardSize
+		if v.model.BLAKE2b {
+			opts.Also = v.model.NewHash
+		}
 		opts.Links = v.model.AllowSymlinks && v.version == nil
 		if v.version == nil { // else a file that nobody vouches for is one too many
 			ignores = v.model.Ignores()

@@ -16,6 +16,7 @@ import (
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(statement()))
 	f.Add([]byte(strings.Replace(statement(), `"method":"files"`, `"method":"shards","shard_size":10`, 1)))
+	f.Add([]byte(strings.ReplaceAll(statement(), "sha256", "blake2b")))
 	f.Add([]byte(strings.Replace(statement(), `"name":"z"`, `"name":"../z"`, 1)))
 	f.Add([]byte(`{"_type":"https://in-toto.io/Statement/v1","subject":[{}],"predicateType":"https://model_signing/signature/v1.0","predicate":{}}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {

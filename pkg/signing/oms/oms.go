@@ -13,8 +13,9 @@
 // names that were found, and is never a path to go to. Who signs is a key, a keyless
 // identity, or a key with a certificate of a private authority, which
 // signing.Authorities are trusted for. The package reads and writes the
-// method "files" with SHA-256, which every implementation must know, and reads
-// "shards"; statements with other hashes and those of before 1.0 are refused.
+// method "files" with SHA-256, which every implementation must know, and reads that
+// with BLAKE2b and "shards"; statements with other hashes and those of before 1.0
+// are refused.
 package oms
 
 import (

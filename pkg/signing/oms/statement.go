@@ -21,6 +21,7 @@ const (
 	predicateOld    = "https://model_signing/Digests/v0.1" // of releases before 1.0
 	methodFiles     = "files"
 	hashSHA256      = "sha256"
+	hashBLAKE2b     = "blake2b"
 	maxNameBytes    = 4096 // PATH_MAX of Linux
 	maxIgnorePaths  = 10_000
 	maxComplaintLen = 80 // of text from a signature in an error
@@ -31,7 +32,8 @@ type Resource struct {
 	// Name is the file's path below the model's directory, with slashes.
 	Name string
 
-	// Digest is the SHA-256 of its bytes.
+	// Digest is the SHA-256 of its bytes, but in a statement that is
+	// [Statement.BLAKE2b].
 	Digest digest.Digest
 }
 
@@ -48,6 +50,10 @@ type Statement struct {
 	// [Sharded] then. [New] makes no such statement.
 	ShardSize int64
 	Shards    []Resource
+
+	// BLAKE2b says that the digests of files are by BLAKE2b-512. [New] makes no
+	// such statement.
+	BLAKE2b bool
 
 	// IgnorePaths are the files and directories that the signer left out.
 	IgnorePaths []string
@@ -95,7 +101,10 @@ func (st *Statement) check() error {
 			return fmt.Errorf("file %+q is listed twice", r.Name)
 		}
 		seen[r.Name] = true
-		if r.Digest.Algorithm() != digest.SHA256 || r.Digest.Validate() != nil {
+		switch {
+		case st.BLAKE2b && !isBLAKE2b(r.Digest):
+			return fmt.Errorf("file %+q: %.80q is no BLAKE2b-512", r.Name, r.Digest)
+		case !st.BLAKE2b && (r.Digest.Algorithm() != digest.SHA256 || r.Digest.Validate() != nil):
 			return fmt.Errorf("file %+q: %.80q is no SHA-256", r.Name, r.Digest)
 		}
 	}
@@ -167,6 +176,13 @@ type (
 	}
 )
 
+func (st *Statement) hashType() string {
+	if st.BLAKE2b {
+		return hashBLAKE2b
+	}
+	return hashSHA256
+}
+
 // Encode returns the statement as it is signed, the same bytes each time.
 func (st *Statement) Encode() ([]byte, error) {
 	if st.ShardSize > 0 {
@@ -174,12 +190,12 @@ func (st *Statement) Encode() ([]byte, error) {
 	}
 	p := wirePredicate{
 		Serialization: wireSerialization{
-			Method: methodFiles, HashType: hashSHA256, AllowSymlinks: &st.AllowSymlinks, IgnorePaths: st.IgnorePaths,
+			Method: methodFiles, HashType: st.hashType(), AllowSymlinks: &st.AllowSymlinks, IgnorePaths: st.IgnorePaths,
 		},
 		Resources: make([]wireResource, len(st.Resources)),
 	}
 	for i, r := range st.Resources {
-		p.Resources[i] = wireResource{Algorithm: hashSHA256, Digest: r.Digest.Encoded(), Name: r.Name}
+		p.Resources[i] = wireResource{Algorithm: st.hashType(), Digest: r.Digest.Encoded(), Name: r.Name}
 	}
 	predicate, err := json.Marshal(p)
 	if err != nil {
@@ -234,6 +250,7 @@ func parse(raw []byte) (*Statement, error) {
 	}
 	st := &Statement{
 		Name: w.Subject[0].Name, IgnorePaths: p.Serialization.IgnorePaths, AllowSymlinks: *p.Serialization.AllowSymlinks,
+		BLAKE2b:   p.Serialization.HashType == hashBLAKE2b,
 		Resources: make([]Resource, 0, min(len(p.Resources), MaxResources)),
 	}
 	if err := p.list(st); err != nil {
@@ -251,10 +268,10 @@ func (p wirePredicate) list(st *Statement) error {
 		return p.shards(st)
 	}
 	for i, r := range p.Resources[:min(len(p.Resources), MaxResources+1)] {
-		if r.Algorithm != hashSHA256 {
-			return fmt.Errorf("file %d of the list: digest by %s, not %s", i+1, quoted(r.Algorithm), hashSHA256)
+		if r.Algorithm != st.hashType() {
+			return fmt.Errorf("file %d of the list: digest by %s, not %s", i+1, quoted(r.Algorithm), st.hashType())
 		}
-		st.Resources = append(st.Resources, Resource{Name: r.Name, Digest: digest.NewDigestFromEncoded(digest.SHA256, r.Digest)})
+		st.Resources = append(st.Resources, Resource{Name: r.Name, Digest: digest.NewDigestFromEncoded(digest.Algorithm(r.Algorithm), r.Digest)})
 	}
 	return st.check()
 }
@@ -275,7 +292,7 @@ func (s wireSerialization) check() error {
 	switch {
 	case s.Method != methodFiles && s.Method != methodShards:
 		return fmt.Errorf("files are listed by the method %s, not %q or %q", quoted(s.Method), methodFiles, methodShards)
-	case s.HashType != hashSHA256:
+	case s.HashType != hashSHA256 && (s.HashType != hashBLAKE2b || s.Method != methodFiles):
 		return fmt.Errorf("files are hashed by %s, not %s: sign with %[2]s", quoted(s.HashType), hashSHA256)
 	case s.AllowSymlinks == nil:
 		return fmt.Errorf("does not say whether links were followed")
