@@ -62,7 +62,7 @@ e2e: build peers ## real clients, a stock registry and a real model of 90 MB
 	@bash tools/e2e.sh
 
 .PHONY: bench
-bench: build peers ## pushes and pulls side by side with other tools, as ratios (docs/benchmarks.md)
+bench: build ## pushes and pulls side by side with other tools, as ratios (docs/benchmarks.md)
 	@bash tools/bench.sh
 
 .PHONY: clean

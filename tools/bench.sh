@@ -21,6 +21,7 @@ if [[ " ${SCENES:-} " == *" search "* ]]; then
   SCENES=$(echo " $SCENES " | sed 's/ search / /; s/^ *//; s/ *$//')
   [ -n "$SCENES" ] || exit 0
 fi
+bash tools/peers.sh
 PEERS=$(bash tools/peers.sh --dir)
 TSV=$(absolute "${TSV:-}")
 export MODELREG=$PWD/bin/modelreg PEERS TSV
