@@ -75,6 +75,7 @@ func TestJSONKeys(t *testing.T) {
 		"trust", "trust.digest", "trust.files", "trust.files[].kind", "trust.files[].name", "trust.files[].digest",
 	}
 	historyKeys := []string{"digest", "revision", "parents", "message", "author", "changeId", "created", "tags", "size", "signatures", "signers"}
+	stateKeys := []string{"state", "reason", "since", "replacement", "signer", "ignored"}
 	rules := filepath.Join(u.home, "policy.yaml")
 	decided := under("rules[]", []string{"document", "rule", "ok", "effect", "found", "wanted"})
 	steps := []struct {
@@ -275,6 +276,15 @@ func TestJSONKeys(t *testing.T) {
 		{"deprecate", json("deprecate", reg.Host+"/acme/imported:v1", "--reason", "old", "--key", private), []string{
 			"reference", "digest", "state", "reason", "since", "replacement", "signer", "ignored", "changed", "statement",
 		}},
+		{"ls of what is deprecated", json("ls", reg.Host+"/acme/imported"), slices.Concat(
+			under("[]", []string{"tag", "digest", "size", "created", "status"}), under("[].status", stateKeys),
+		)},
+		{"tag list of what is deprecated", json("tag", "list", reg.Host+"/acme/imported"), slices.Concat(
+			under("[]", []string{"tag", "digest", "immutable", "protected", "default", "status"}), under("[].status", stateKeys),
+		)},
+		{"log of what is deprecated", json("log", reg.Host+"/acme/imported:v1"), slices.Concat(
+			under("[]", append(slices.Clip(historyKeys), "status")), under("[].status", stateKeys),
+		)},
 		{"an error with a hint", failing("resolve", name+":v9"), append(
 			under("error", []string{"code", "kind", "message", "hint"}), "error",
 		)},

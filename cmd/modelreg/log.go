@@ -24,6 +24,7 @@ type logFlags struct {
 	hub.LogOptions
 	graph, oneline, patch bool
 	trust                 trustFlags
+	style                 ui.Style
 }
 
 // A logged version may come with what it changed.
@@ -44,7 +45,8 @@ Only manifests are read.
 Each version names its parents, so whoever signed it has signed its history. Message and
 author are what the pusher wrote; whose signature is on a version, --key or
 --certificate-identity tell. A version says when it was made only if it was pushed with
---created or SOURCE_DATE_EPOCH.
+--created or SOURCE_DATE_EPOCH. One that was deprecated or yanked is marked, where that
+counts for those who pull it.
 
 With --all the versions of all branches and tags are listed, and those that no branch
 leads to any more: nothing that was pushed is lost until it is collected.`,
@@ -97,6 +99,7 @@ func (a *app) log(cmd *cobra.Command, arg string, f logFlags) (err error) {
 			return err
 		}
 	}
+	f.style = a.printer.Style()
 	return a.printer.Result(list, func(w io.Writer) { a.printLog(w, list, f) })
 }
 
@@ -197,9 +200,12 @@ func drawEntry(w io.Writer, d lineage.Drawing, text []string) {
 // entryLines is a version for people. What strangers wrote is escaped.
 func entryLines(e hub.HistoryEntry, f logFlags) []string {
 	if f.oneline {
-		return []string{onelineEntry(e)}
+		return []string{onelineEntry(e, f.style)}
 	}
 	lines := []string{"version " + e.Digest + tagList(e.Tags)}
+	if e.Status != nil {
+		lines = append(lines, "status:  "+f.style.Bad(statusLine(e.Status)))
+	}
 	add := func(name, value string) {
 		if value != "" {
 			lines = append(lines, name+" "+ui.Line(value))
@@ -231,10 +237,13 @@ func entryLines(e hub.HistoryEntry, f logFlags) []string {
 	return lines
 }
 
-// onelineEntry is a version in one line: its revision, its names, the first line
-// of the message, and who signed it.
-func onelineEntry(e hub.HistoryEntry) string {
+// onelineEntry is a version in one line: its revision, its names, what became of it,
+// the first line of the message, and who signed it.
+func onelineEntry(e hub.HistoryEntry, style ui.Style) string {
 	line := shortRevision(e.Digest) + tagList(e.Tags)
+	if e.Status != nil {
+		line += " " + style.Bad("["+string(e.Status.State)+"]")
+	}
 	if subject := e.Commit().Subject(); subject != "" {
 		line += " " + ui.Line(subject)
 	}

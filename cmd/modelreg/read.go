@@ -77,7 +77,9 @@ func newLs(a *app) *cobra.Command {
 		Long: `List the repositories of a registry (ls HOST) or of an organisation in it (ls HOST/ORG),
 the versions of a model (ls HOST/ORG/MODEL), or the files of one version
 (ls HOST/ORG/MODEL:TAG). Many hosted registries do not list all that they hold; of an
-organisation in some of them GitHub, GitLab, Harbor, Quay or Docker Hub are asked.`,
+organisation in some of them GitHub, GitLab, Harbor, Quay or Docker Hub are asked.
+Versions that were deprecated or yanked are marked, where that counts for those who pull
+them.`,
 		Args:              exactArgs(1),
 		ValidArgsFunction: positions(a.references),
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.ls(cmd, args[0], all) },
@@ -117,7 +119,7 @@ func (a *app) ls(cmd *cobra.Command, arg string, all bool) error {
 	if err != nil {
 		return err
 	}
-	return a.printer.Result(versions, func(w io.Writer) { printVersions(w, versions) })
+	return a.printer.Result(versions, func(w io.Writer) { a.printVersions(w, versions) })
 }
 
 func (a *app) lsRepositories(cmd *cobra.Command, h *hub.Hub, host, prefix string) error {
@@ -157,11 +159,10 @@ func versionSize(v hub.VersionInfo) string {
 	}
 }
 
-func printVersions(w io.Writer, versions []hub.VersionInfo) {
-	t := ui.Table(w)
-	fmt.Fprintln(t, "TAG\tDIGEST\tSIZE\tCREATED")
+func (a *app) printVersions(w io.Writer, versions []hub.VersionInfo) {
+	list := a.markedTable(w, "TAG\tDIGEST\tSIZE\tCREATED")
 	for _, v := range versions {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", ui.Line(v.Tag), short(v.Digest), versionSize(v), ui.Line(v.Created))
+		list.row(v.Status, ui.Line(v.Tag), short(v.Digest), versionSize(v), ui.Line(v.Created))
 	}
-	_ = t.Flush()
+	list.flush()
 }

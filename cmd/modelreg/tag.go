@@ -131,7 +131,7 @@ record of the repository names them then.`,
 func newTagList(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:               "list REPOSITORY",
-		Short:             "List the tags of a repository, and which of them may move",
+		Short:             "List the tags of a repository, which of them may move, and what was withdrawn",
 		Args:              exactArgs(1),
 		ValidArgsFunction: positions(a.references),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -144,12 +144,11 @@ func newTagList(a *app) *cobra.Command {
 				return err
 			}
 			return a.printer.Result(list, func(w io.Writer) {
-				t := ui.Table(w)
-				fmt.Fprintln(t, "TAG\tDIGEST\tRULES")
+				t := a.markedTable(w, "TAG\tDIGEST\tRULES")
 				for _, info := range list {
-					fmt.Fprintf(t, "%s\t%s\t%s\n", ui.Line(info.Tag), short(info.Digest), strings.Join(tagRules(info), ", "))
+					t.row(info.Status, ui.Line(info.Tag), short(info.Digest), strings.Join(tagRules(info), ", "))
 				}
-				_ = t.Flush()
+				t.flush()
 			})
 		},
 	}

@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strings"
 
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 	"oras.land/oras-go/v2/errdef"
 
@@ -15,8 +18,6 @@ import (
 	"github.com/modelreg/modelreg/pkg/mediatypes"
 	"github.com/modelreg/modelreg/pkg/ref"
 	"github.com/modelreg/modelreg/pkg/remote"
-
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // A VersionInfo is a tag of a repository and what it points to.
@@ -29,6 +30,10 @@ type VersionInfo struct {
 	// Variants names the variants of a version that has several; empty for
 	// others.
 	Variants []string `json:"variants,omitempty"`
+
+	// Status is what became of a version that was deprecated or yanked, as those
+	// find it who use the version; nil for others.
+	Status *State `json:"status,omitempty"`
 }
 
 // A RepositoryInfo is a repository of a registry.
@@ -40,13 +45,15 @@ type RepositoryInfo struct {
 const listWorkers = 8
 
 // Versions lists the tags of a repository that people gave, by name, each with
-// its version. With all it lists bookkeeping tags too.
+// its version and what became of it. With all it lists bookkeeping tags too. It
+// reads a manifest for each tag, and for each version that something is attached
+// to the list of that.
 func (h *Hub) Versions(ctx context.Context, r ref.Reference, all bool) ([]VersionInfo, error) {
 	repo, err := h.repository(r)
 	if err != nil {
 		return nil, err
 	}
-	tags, err := tags(ctx, repo, all)
+	tags, attached, err := tagsAttached(ctx, repo, all)
 	if err != nil {
 		return nil, fmt.Errorf("list %s: %w", r.Name(), err)
 	}
@@ -62,7 +69,19 @@ func (h *Hub) Versions(ctx context.Context, r ref.Reference, all bool) ([]Versio
 	if err := g.Wait(); err != nil {
 		return nil, fmt.Errorf("list %s: %w", r.Name(), err)
 	}
-	return slices.DeleteFunc(out, func(v VersionInfo) bool { return v.Digest == "" }), nil
+	out = slices.DeleteFunc(out, func(v VersionInfo) bool { return v.Digest == "" })
+	digests := make([]digest.Digest, len(out))
+	for i, v := range out {
+		digests[i] = digest.Digest(v.Digest)
+	}
+	found, err := h.marks(ctx, repo, h.markable(ctx, repo, digests, attached), nil)
+	if err != nil {
+		return nil, fmt.Errorf("list %s: %w", r.Name(), err)
+	}
+	for i, d := range digests {
+		out[i].Status = found[d]
+	}
+	return out, nil
 }
 
 // Tags lists the names that people gave to versions of a repository, sorted.
@@ -84,17 +103,27 @@ func (h *Hub) Tags(ctx context.Context, r ref.Reference) ([]string, error) {
 
 // tags lists tags as the registry stores them, sorted.
 func tags(ctx context.Context, repo *remote.Repository, all bool) ([]string, error) {
-	var list []string
+	list, _, err := tagsAttached(ctx, repo, all)
+	return list, err
+}
+
+// tagsAttached is tags, and those besides under which it is listed what is attached to
+// something.
+func tagsAttached(ctx context.Context, repo *remote.Repository, all bool) (list []string, attached map[string]bool, err error) {
+	attached = make(map[string]bool)
 	for tag, err := range repo.Tags(ctx) {
 		if err != nil {
-			return list, err
+			return list, attached, err
 		}
 		if all || !hidden(tag) {
 			list = append(list, tag)
 		}
+		if strings.HasPrefix(tag, "sha") && hidden(tag) && !strings.Contains(tag, ".") {
+			attached[tag] = true
+		}
 	}
 	slices.Sort(list)
-	return list, nil
+	return list, attached, nil
 }
 
 // version reads what tag points to; a tag that is gone by now gives the zero

@@ -33,7 +33,7 @@ type LogOptions struct {
 	// FirstParent follows the first parent of each version and no others.
 	FirstParent bool
 
-	// Unsigned does not look for signatures.
+	// Unsigned looks neither for signatures nor for what became of versions.
 	Unsigned bool
 
 	// Trust, if not nil, says whose signatures are looked for.
@@ -57,11 +57,16 @@ type HistoryEntry struct {
 	Signatures int      `json:"signatures"`
 	Signers    []Signer `json:"signers"`
 
+	// Status is what became of a version that was deprecated or yanked, as those
+	// find it who use the version; nil for others.
+	Status *State `json:"status,omitempty"`
+
 	Missing  []string `json:"missing,omitempty"`  // parents that the registry does not have any more
 	Squashed string   `json:"squashed,omitempty"` // the version in whose place it stands, with a shorter history
 	Problem  string   `json:"problem,omitempty"`  // what of it cannot be read
 
 	commit lineage.Commit
+	stated bool // something is attached that states what became of it
 }
 
 // Commit is the version as package lineage knows it.
@@ -234,15 +239,16 @@ type signatureReader struct {
 	tags  map[string]bool // of the repository
 }
 
-// logSignatures counts the signatures of versions. Where the registry has no
-// referrers API, the list of its tags tells which have none.
+// logSignatures counts the signatures of versions, and tells which versions were
+// withdrawn: what is attached is listed for both at once. Where the registry has no
+// referrers API, the list of its tags tells which have nothing.
 func (h *Hub) logSignatures(ctx context.Context, t *target, entries []HistoryEntry, s signatureReader) error {
 	if len(entries) == 0 {
 		return nil
 	}
 	api, err := t.repo.HasReferrers(ctx, ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: entries[0].commit.Digest, Size: 1})
 	if err != nil {
-		h.warn("signatures of %s are not known: %v", t.ref.Name(), err)
+		h.warn("signatures of %s, and what was withdrawn, are not known: %v", t.ref.Name(), err)
 		return context.Cause(ctx)
 	}
 	g, gctx := errgroup.WithContext(ctx)
@@ -254,12 +260,30 @@ func (h *Hub) logSignatures(ctx context.Context, t *target, entries []HistoryEnt
 		}
 		g.Go(func() error {
 			if err := s.read(gctx, t, e); err != nil && gctx.Err() == nil {
-				h.warn("signatures of %s are not known: %v", e.Digest, err)
+				h.warn("signatures of %s, and whether it was withdrawn, are not known: %v", e.Digest, err)
 			}
 			return context.Cause(gctx)
 		})
 	}
-	return g.Wait()
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return h.logStates(ctx, t, entries, s.trust)
+}
+
+// logStates tells what became of those versions about which something was stated.
+func (h *Hub) logStates(ctx context.Context, t *target, entries []HistoryEntry, trust *signing.Trust) error {
+	var stated []digest.Digest
+	for _, e := range entries {
+		if e.stated {
+			stated = append(stated, e.commit.Digest)
+		}
+	}
+	found, err := h.marks(ctx, t.repo, stated, trust)
+	for i, e := range entries {
+		entries[i].Status = found[e.commit.Digest]
+	}
+	return err
 }
 
 // listed tells whether there is a tag for what refers to a version.
@@ -275,6 +299,7 @@ func (s signatureReader) read(ctx context.Context, t *target, e *HistoryEntry) e
 	if err == nil {
 		e.Signatures, err = signing.Count(ctx, repo, desc, refs)
 	}
+	e.stated = slices.ContainsFunc(refs, statesStatus)
 	if err != nil || s.trust == nil || e.Signatures == 0 {
 		return err
 	}

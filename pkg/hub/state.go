@@ -118,7 +118,12 @@ func statements(ctx context.Context, repo *remote.Repository, desc ocispec.Descr
 			return nil, err
 		}
 	}
-	return slices.DeleteFunc(all, func(d ocispec.Descriptor) bool { return d.Annotations[predicateAnnotation] != record.StatusType }), nil
+	return slices.DeleteFunc(all, func(d ocispec.Descriptor) bool { return !statesStatus(d) }), nil
+}
+
+// statesStatus tells whether a referrer is listed as one that states a status.
+func statesStatus(d ocispec.Descriptor) bool {
+	return d.Annotations[predicateAnnotation] == record.StatusType
 }
 
 // judge decides between the statements that are listed for one manifest. One that

@@ -170,15 +170,20 @@ type TagInfo struct {
 	Immutable bool   `json:"immutable"` // it is never moved
 	Protected bool   `json:"protected"` // its moves are logged
 	Default   bool   `json:"default"`   // a reference without a tag means it
+
+	// Status is what became of a version that was deprecated or yanked, as those
+	// find it who use the version; nil for others.
+	Status *State `json:"status,omitempty"`
 }
 
-// ListTags lists the tags of the repository of r, by name.
+// ListTags lists the tags of the repository of r, by name. It resolves each tag, and
+// reads for each version that something is attached to the list of that.
 func (h *Hub) ListTags(ctx context.Context, r ref.Reference) ([]TagInfo, error) {
 	repo, err := h.repository(r)
 	if err != nil {
 		return nil, err
 	}
-	names, err := tags(ctx, repo, false)
+	names, attached, err := tagsAttached(ctx, repo, false)
 	if err != nil {
 		return nil, fmt.Errorf("list %s: %w", r.Name(), err)
 	}
@@ -186,24 +191,24 @@ func (h *Hub) ListTags(ctx context.Context, r ref.Reference) ([]TagInfo, error) 
 	if err != nil {
 		return nil, err
 	}
-	list := make([]TagInfo, len(names))
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(listWorkers)
-	for i, tag := range names {
-		g.Go(func() error {
-			desc, err := repo.Resolve(ctx, tag)
-			if errors.Is(err, errdef.ErrNotFound) {
-				return nil
-			}
-			list[i] = TagInfo{
-				Tag: ref.DecodeBranch(tag), Digest: desc.Digest.String(), Immutable: rules.IsImmutable(tag), Protected: rules.IsProtected(tag),
-				Default: tag == cmp.Or(rules.DefaultBranch, DefaultTag),
-			}
-			return err
-		})
-	}
-	if err := g.Wait(); err != nil {
+	found, err := resolveAll(ctx, repo, names)
+	if err != nil {
 		return nil, fmt.Errorf("list %s: %w", r.Name(), err)
+	}
+	digests := make([]digest.Digest, len(found))
+	for i, desc := range found {
+		digests[i] = desc.Digest
+	}
+	marks, err := h.marks(ctx, repo, h.markable(ctx, repo, digests, attached), nil)
+	if err != nil {
+		return nil, fmt.Errorf("list %s: %w", r.Name(), err)
+	}
+	list := make([]TagInfo, len(names))
+	for i, tag := range names {
+		list[i] = TagInfo{
+			Tag: ref.DecodeBranch(tag), Digest: digests[i].String(), Immutable: rules.IsImmutable(tag), Protected: rules.IsProtected(tag),
+			Default: tag == cmp.Or(rules.DefaultBranch, DefaultTag), Status: marks[digests[i]],
+		}
 	}
 	return slices.DeleteFunc(list, func(t TagInfo) bool { return t.Digest == "" }), nil
 }
