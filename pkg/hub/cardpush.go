@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -171,10 +172,10 @@ func (h *Hub) CardHistory(ctx context.Context, r ref.Reference, given *signing.T
 		Revisions: []CardRevision{}, Problems: append([]string{}, problems...),
 	}
 	for _, rev := range revisions {
-		if res.Effective == "" && rev.counts() {
-			res.Effective = rev.Digest
-		}
 		res.Revisions = append(res.Revisions, *rev)
+	}
+	if rev := newestCounting(byNumber(revisions)); rev != nil {
+		res.Effective = rev.Digest
 	}
 	released, err := h.releasedCard(ctx, t)
 	if errors.Is(err, errdef.ErrNotFound) {
@@ -260,10 +261,10 @@ func (h *Hub) PushCard(ctx context.Context, r ref.Reference, readme []byte, opts
 
 // sameCard returns the card that is there if a README says the same.
 func (h *Hub) sameCard(ctx context.Context, t *target, revisions []*CardRevision, readme digest.Digest) (*CardRevision, error) {
-	if len(revisions) > 0 {
-		if revisions[0].Readme == readme.String() {
-			return revisions[0], nil
-		}
+	switch {
+	case len(revisions) > 0 && revisions[0].counted && revisions[0].Readme == readme.String():
+		return revisions[0], nil
+	case len(revisions) > 0: // one with an absurd number is not to be signed
 		return nil, nil
 	}
 	released, err := h.releasedCard(ctx, t)
@@ -276,12 +277,9 @@ func (h *Hub) sameCard(ctx context.Context, t *target, revisions []*CardRevision
 // attachCard writes a revision that follows the others, and looks whether
 // another was written meanwhile.
 func (h *Hub) attachCard(ctx context.Context, t *target, revisions []*CardRevision, readme []byte, opts CardPush) (*CardRevision, error) {
-	seq, prev := 1, ""
-	if len(revisions) > 0 {
-		seq, prev = revisions[0].Seq+1, revisions[0].Digest
-	}
-	if seq > card.MaxSeq {
-		return nil, fmt.Errorf("%w: push card of %s: revision %s has the highest number there is", ErrConflict, t.ref, prev)
+	seq, prev, err := h.nextCard(ctx, t, revisions, opts.Signer)
+	if err != nil {
+		return nil, err
 	}
 	doc := document{
 		artifactType: mediatypes.ArtifactCard, layerType: mediatypes.LayerMarkdown, title: cardFile, raw: readme,
@@ -306,6 +304,48 @@ func (h *Hub) attachCard(ctx context.Context, t *target, revisions []*CardRevisi
 		}
 	}
 	return nil, fmt.Errorf("push card of %s: revision %s is not listed: %w", t.ref, desc.Digest, errdef.ErrNotFound)
+}
+
+// nextCard is the number of a revision that comes after others, and the one that it
+// follows: the newest. A number that nobody can have counted to is that of a revision
+// which is passed over, unless it was signed by those whose revisions count, or by the
+// signer.
+func (h *Hub) nextCard(ctx context.Context, t *target, revisions []*CardRevision, s *signing.Signer) (seq int, prev string, err error) {
+	if len(revisions) == 0 {
+		return 1, "", nil
+	}
+	newest := revisions[0]
+	if newest.counted {
+		seq = newest.Seq
+	}
+	absurd := slices.DeleteFunc(byNumber(revisions), func(rev *CardRevision) bool { return rev.counted })
+	if len(absurd) > 0 {
+		who, err := h.publishers(ctx, t)
+		if err != nil {
+			return 0, "", err
+		}
+		for _, trust := range []*signing.Trust{who, ownTrust(s)} {
+			if err := verifyCards(ctx, t, absurd, cardTrust{trust, CardPublisher}); err != nil {
+				return 0, "", err
+			}
+			if rev := newestCounting(absurd); rev != nil && rev.Seq > seq {
+				newest, seq = rev, rev.Seq
+			}
+		}
+	}
+	if seq >= card.MaxSeq {
+		return 0, "", fmt.Errorf("%w: push card of %s: revision %s is signed, and has the highest number there is: delete it", ErrConflict, t.ref, newest.Digest)
+	}
+	return seq + 1, newest.Digest, nil
+}
+
+// ownTrust trusts the key of a signer; nil if there is none, or it is not known before
+// it signs.
+func ownTrust(s *signing.Signer) *signing.Trust {
+	if s == nil || s.Public() == nil {
+		return nil
+	}
+	return &signing.Trust{Keys: []*signing.PublicKey{s.Public()}}
 }
 
 func cardAnnotations(seq int, prev string, opts CardPush) map[string]string {

@@ -27,7 +27,7 @@ import (
 const (
 	// MaxCardRevisions bounds the revisions of one version's card that are
 	// looked at; of more, those come first that something refers to, as a
-	// signature does, and then those with the highest numbers.
+	// signature does, and then those with the highest numbers that can be right.
 	MaxCardRevisions = 256
 
 	// maxAskedRevisions bounds the revisions of which it is asked whether they
@@ -78,6 +78,7 @@ type CardRevision struct {
 	// somebody who is trusted; nil if there is none.
 	Newer *CardRevision `json:"newer,omitempty"`
 
+	counted     bool // somebody can have counted to Seq
 	desc, layer ocispec.Descriptor
 	raw         []byte // the README, once it was read
 	problems    []string
@@ -95,6 +96,11 @@ func (c *CardRevision) Problems() []string { return c.problems }
 
 // counts tells whether somebody who counts has signed the revision.
 func (c *CardRevision) counts() bool { return c.Status == CardVerified || c.Status == CardPublisher }
+
+// link is what the revision says of its place among others.
+func (c *CardRevision) link() card.Link {
+	return card.Link{Digest: c.Digest, Seq: c.Seq, Prev: c.Prev, Created: c.Created}
+}
 
 // A cardTrust are those whose revisions count, and what one of theirs is. Without
 // anybody it is nobody's.
@@ -150,23 +156,40 @@ func (h *Hub) effectiveCard(ctx context.Context, t *target, trust *signing.Trust
 // of all if that is another one. Mostly the first is it; below that several are
 // asked about at once.
 func newestSigned(ctx context.Context, t *target, revisions []*CardRevision, trust cardTrust) (chosen, newer *CardRevision, err error) {
-	for n := 1; len(revisions) > 0; n = cardWorkers {
-		some := revisions[:min(n, len(revisions))]
-		revisions = revisions[len(some):]
+	if len(revisions) == 0 {
+		return nil, nil, nil
+	}
+	if trust.Trust == nil {
+		return nil, revisions[0], verifyCard(ctx, t, revisions[0], trust)
+	}
+	rest := byNumber(revisions)
+	for n := 1; len(rest) > 0 && chosen == nil; n = cardWorkers {
+		some := rest[:min(n, len(rest))]
+		rest = rest[len(some):]
 		if err := verifyCards(ctx, t, some, trust); err != nil {
 			return nil, nil, err
 		}
-		for _, rev := range some {
-			if rev.counts() {
-				return rev, newer, nil
-			}
-			newer = cmp.Or(newer, rev)
-		}
-		if trust.Trust == nil {
-			break
-		}
+		chosen = newestCounting(some)
 	}
-	return nil, newer, nil
+	if first := revisions[0]; first != chosen && (chosen == nil || chosen.counted) {
+		newer = first
+	}
+	return chosen, newer, nil
+}
+
+// byNumber are revisions by the numbers that they have, absurd ones as well. Those
+// whom somebody trusts are believed what they have signed, and only what they have
+// signed cannot be changed by what others attach.
+func byNumber(revisions []*CardRevision) []*CardRevision {
+	return slices.SortedFunc(slices.Values(revisions), func(a, b *CardRevision) int { return card.Newer(a.link(), b.link()) })
+}
+
+// newestCounting is the first of some revisions that somebody who counts has signed.
+func newestCounting(some []*CardRevision) *CardRevision {
+	if i := slices.IndexFunc(some, (*CardRevision).counts); i >= 0 {
+		return some[i]
+	}
+	return nil
 }
 
 // verifyCards looks who has signed each of several revisions.
@@ -221,15 +244,16 @@ func (h *Hub) cardRevisions(ctx context.Context, t *target) ([]*CardRevision, []
 	links := make([]card.Link, 0, len(found))
 	for _, rev := range found {
 		byDigest[rev.Digest] = rev
-		links = append(links, card.Link{Digest: rev.Digest, Seq: rev.Seq, Prev: rev.Prev, Created: rev.Created})
+		links = append(links, rev.link())
 	}
-	order, problems := card.Chain(links)
+	order, problems := card.Chain(links, listed)
 	if listed > MaxCardRevisions { // what was not looked at was not removed
 		problems = []string{fmt.Sprintf("%d card revisions are attached; %d were looked at, those that are signed first", listed, MaxCardRevisions)}
 	}
 	out := make([]*CardRevision, len(order))
 	for i, l := range order {
 		out[i] = byDigest[l.Digest]
+		out[i].counted = card.Counted(l.Seq, listed)
 	}
 	return out, problems, nil
 }
@@ -238,7 +262,13 @@ func (h *Hub) cardRevisions(ctx context.Context, t *target) ([]*CardRevision, []
 // are the word of whoever may push, so that those come first that something refers
 // to, as a signature does.
 func likelyRevisions(ctx context.Context, t *target, refs []ocispec.Descriptor) ([]ocispec.Descriptor, error) {
-	slices.SortStableFunc(refs, func(a, b ocispec.Descriptor) int { return cmp.Compare(seqOf(b.Annotations), seqOf(a.Annotations)) })
+	number := func(d ocispec.Descriptor) int {
+		if seq := seqOf(d.Annotations); card.Counted(seq, len(refs)) {
+			return seq
+		}
+		return 0
+	}
+	slices.SortStableFunc(refs, func(a, b ocispec.Descriptor) int { return cmp.Compare(number(b), number(a)) })
 	api, err := t.repo.HasReferrers(ctx, t.signed)
 	if err != nil {
 		return nil, err

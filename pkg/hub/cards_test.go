@@ -324,3 +324,92 @@ func TestCardRequests(t *testing.T) {
 		t.Errorf("%d requests, want at most %d", n, 9+revisions)
 	}
 }
+
+// numbered attaches a revision of the card of org/m:v1 with a number that its writer
+// made up.
+func (w *world) numbered(seq int, text string) string {
+	w.t.Helper()
+	subject, _ := w.manifest("org/m", "v1")
+	layer := content.NewDescriptorFromBytes(mediatypes.LayerMarkdown, []byte(text))
+	if err := w.repo("org/m").Push(w.t.Context(), layer, strings.NewReader(text)); err != nil {
+		w.t.Fatal(err)
+	}
+	raw, err := json.Marshal(ocispec.Manifest{
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest, ArtifactType: mediatypes.ArtifactCard,
+		Config: ocispec.DescriptorEmptyJSON, Layers: []ocispec.Descriptor{layer}, Subject: &subject,
+		Annotations: map[string]string{mediatypes.AnnotationSeq: fmt.Sprint(seq)},
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := w.repo("org/m").PushReferrer(w.t.Context(), raw, subject); err != nil {
+		w.t.Fatal(err)
+	}
+	return godigest.FromBytes(raw).String()
+}
+
+// Whoever may push can give a revision any number. It stops nobody from editing the
+// card, is not taken for the newest, and can be read.
+func TestAbsurdCardNumbers(t *testing.T) {
+	for _, first := range []int{1_000_000, 999_999, 5_000, 900} {
+		t.Run(fmt.Sprint(first), func(t *testing.T) {
+			w := carded(t, releasedReadme)
+			team := alice()
+			w.revise("# First\n", hub.CardPush{Signer: team.signer})
+			theirs := w.numbered(first, "# Theirs\n")
+			for i := range 2 {
+				second := w.revise(fmt.Sprintf("# Mine %d\n", i), hub.CardPush{Signer: team.signer})
+				if text, res := w.cardText(hub.CardOptions{Trust: team.trust}); res.Revision.Digest != second {
+					t.Errorf("the card is %q", text)
+				}
+				if text, res := w.cardText(hub.CardOptions{Revision: "newest"}); res.Revision.Digest != second {
+					t.Errorf("the newest is %q, number %d", text, res.Revision.Seq)
+				}
+				if text, _ := w.cardText(hub.CardOptions{Revision: theirs[:20]}); text != "# Theirs\n" {
+					t.Errorf("theirs reads %q", text)
+				}
+				h, err := w.CardHistory(t.Context(), w.ref("org/m:v1"), team.trust)
+				if err != nil || h.Effective != second {
+					t.Errorf("effective is %s, %v; want %s", h.Effective, err, second)
+				}
+				w.numbered(1_000_000, "# Theirs again\n")
+			}
+		})
+	}
+}
+
+// Only such numbers, and the words of one of them: they are not signed.
+func TestAbsurdCardNumbersAlone(t *testing.T) {
+	w := carded(t, "")
+	w.numbered(1_000_000, "# Theirs\n")
+	mine := w.revise("# Theirs\n", hub.CardPush{Signer: alice().signer})
+	if _, res := w.cardText(hub.CardOptions{Trust: alice().trust}); res.Revision.Digest != mine || res.Revision.Seq != 1 {
+		t.Errorf("the card is number %d", res.Revision.Seq)
+	}
+	if next := w.revise("# Next\n", hub.CardPush{}); next == mine {
+		t.Error("nothing follows")
+	}
+	if text, _ := w.cardText(hub.CardOptions{}); text != "# Next\n" {
+		t.Errorf("the card is %q", text)
+	}
+}
+
+// What somebody who counts has signed is believed, whatever its number: those who
+// come after him count on from there.
+func TestAbsurdCardNumberSigned(t *testing.T) {
+	w := carded(t, releasedReadme)
+	w.publish(alice())
+	w.revise("# First\n", hub.CardPush{Signer: alice().signer})
+	desc, _ := w.manifest("org/m", w.numbered(400_000, "# Signed\n"))
+	about := signing.Target{Repository: w.srv.Host + "/org/m", Descriptor: desc}
+	if _, err := signing.Sign(t.Context(), w.repo("org/m"), about, alice().signer, signing.SignOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if text, _ := w.cardText(hub.CardOptions{}); text != "# Signed\n" {
+		t.Errorf("the card is %q", text)
+	}
+	w.revise("# Later\n", hub.CardPush{Signer: alice().signer})
+	if text, res := w.cardText(hub.CardOptions{}); text != "# Later\n" || res.Revision.Seq != 400_001 {
+		t.Errorf("the card is %q, number %d", text, res.Revision.Seq)
+	}
+}
