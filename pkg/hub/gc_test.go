@@ -86,6 +86,9 @@ func TestGCRun(t *testing.T) {
 
 	// The first run notes; the grace is counted from there.
 	w.gc("acme/m", hub.GCOptions{Rules: last, Now: start, Run: true})
+	if w.digestOf("acme/m", "_gc") == "" {
+		t.Error("the first run has left no note")
+	}
 	res = w.gc("acme/m", hub.GCOptions{Rules: last, Now: start.Add(6 * 24 * time.Hour), Run: true})
 	if res.Deleted != 0 || w.digestOf("acme/m", v[0]) == "" {
 		t.Errorf("deleted %d before the grace was over", res.Deleted)
@@ -100,10 +103,29 @@ func TestGCRun(t *testing.T) {
 	if w.digestOf("acme/m", v[0]) != "" || w.digestOf("acme/m", v[3]) == "" {
 		t.Error("what was to be deleted is there, or what was to be kept is gone")
 	}
+	if left := w.digestOf("acme/m", "_gc"); left != "" {
+		t.Errorf("the note is left, which names nothing any more: %s", left)
+	}
 	_, err := w.Resolve(t.Context(), w.ref("acme/m@"+v[0]))
 	wantErr(t, err, hub.ErrGone)
 	if res := w.gc("acme/m", hub.GCOptions{Rules: last, Now: start.Add(8 * 24 * time.Hour)}); len(res.Unneeded) > 0 {
 		t.Errorf("afterwards: %v", res.Unneeded)
+	}
+}
+
+// A registry that removes no tags keeps a note that names nothing.
+func TestGCLeavesEmptyNote(t *testing.T) {
+	w := newWorld(t)
+	v := w.pushed("acme/m:main", "one", "two")
+	w.srv.Add(testreg.Rule{Method: http.MethodDelete, Path: "/manifests/_gc$", Do: testreg.Status(http.StatusMethodNotAllowed, nil, "")})
+	opts := hub.GCOptions{Run: true, Rules: gcRules(func(r *hub.GCRules) { r.Last, r.Grace = 1, 0 })}
+	for _, deleted := range []int{1, 0} {
+		if res := w.gc("acme/m", opts); res.Deleted != deleted {
+			t.Errorf("deleted %d, want %d", res.Deleted, deleted)
+		}
+	}
+	if w.digestOf("acme/m", v[0]) != "" || w.digestOf("acme/m", "_gc") == "" {
+		t.Error("the version is there, or the note is gone")
 	}
 }
 

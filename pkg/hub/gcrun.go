@@ -284,9 +284,12 @@ func (c *collection) readNote(ctx context.Context) error {
 }
 
 // writeNote writes down since when nothing needs what, unless it says so already.
+// With nothing to write down there is no note, where the registry removes tags.
 func (c *collection) writeNote(ctx context.Context, unneeded map[digest.Digest]time.Time) error {
-	if len(unneeded) == 0 && c.noteTip == "" {
-		return nil
+	if len(unneeded) == 0 {
+		if gone, err := c.dropNote(ctx); gone || err != nil {
+			return err
+		}
 	}
 	text, err := json.Marshal(gcNote{1, unneeded}, json.Deterministic(true))
 	if err != nil {
@@ -312,4 +315,29 @@ func (c *collection) writeNote(ctx context.Context, unneeded map[digest.Digest]t
 	}
 	c.noteTip = desc.Digest
 	return nil
+}
+
+// dropNote removes the note. False means that the registry does not remove tags.
+func (c *collection) dropNote(ctx context.Context) (bool, error) {
+	if c.noteTip == "" {
+		return true, nil
+	}
+	now, err := c.repo.Resolve(ctx, gcTag)
+	switch {
+	case errors.Is(err, errdef.ErrNotFound):
+	case err != nil:
+		return false, fmt.Errorf("look at tag %s: %w", gcTag, err)
+	case now.Digest != c.noteTip:
+		return false, fmt.Errorf("tag %s: another run has moved it to %s meanwhile: %w", gcTag, now.Digest, ErrConflict)
+	default:
+		err = c.repo.Untag(ctx, gcTag)
+		if e, ok := errors.AsType[*remote.Error](err); ok && e.Status/100 == 4 && !errors.Is(err, errdef.ErrNotFound) || refused(err) {
+			return false, nil
+		}
+		if err != nil && !errors.Is(err, errdef.ErrNotFound) {
+			return false, fmt.Errorf("remove tag %s: %w", gcTag, err)
+		}
+	}
+	c.noteTip = ""
+	return true, nil
 }
