@@ -42,12 +42,17 @@ goes on where it stopped when the same command is run again. A tag that stands f
 another version already is left alone, and the command fails, unless --on-conflict says
 otherwise.
 
+With --history the repository moves as a whole: all tags with all versions before them,
+versions that no tag leads to any more and tombstones of those that were removed, the
+logs of aliases and the record of the repository, which says who publishes there.
+
 With --key a version that is not signed is not copied, and the signature is verified
 at DST too.`,
 		Example: `  modelreg copy ghcr.io/acme/support:v1 harbor.corp.io/ml/support:v1
   modelreg copy ghcr.io/acme/support:v1 support.tar --key cosign.pub
   modelreg copy support.tar harbor.corp.io/ml/support:v1 --key cosign.pub
   modelreg copy ghcr.io/acme/support harbor.corp.io/ml/support --all-tags --on-conflict skip
+  modelreg copy ghcr.io/acme/support harbor.corp.io/ml/support --history
   modelreg copy ghcr.io/acme/support:v1 layout:///srv/models/support`,
 		Args:              exactArgs(2),
 		ValidArgsFunction: positions(a.references, a.references),
@@ -57,6 +62,7 @@ at DST too.`,
 	a.addPolicyFlags(cmd)
 	fl := cmd.Flags()
 	fl.BoolVar(&f.AllTags, "all-tags", false, "copy all tags that people gave, each under its name")
+	fl.BoolVar(&f.History, "history", false, "copy the repository as a whole: --all-tags, with all versions that are held, the logs of aliases and the record")
 	fl.StringSliceVar(&f.Tags, "tags", nil, "copy these tags, each under its name: `TAG,…`; SRC and DST are repositories then")
 	fl.StringArrayVar(&f.MountFrom, "mount-from", nil, "link blobs from `REPOSITORY` of DST's registry instead of uploading (repeatable)")
 	return cmd
@@ -85,8 +91,11 @@ func (a *app) copy(cmd *cobra.Command, args []string, f copyFlags) error {
 	if err := a.copyOptions(cmd.Context(), &f); err != nil {
 		return err
 	}
-	if f.AllTags && len(f.Tags) > 0 {
-		return usagef("--tags and --all-tags do not go together")
+	if (f.AllTags || f.History) && len(f.Tags) > 0 {
+		return usagef("--tags goes with neither --all-tags nor --history")
+	}
+	if f.History && f.Depth > 0 {
+		return usagef("--depth and --history do not go together: --history takes all versions")
 	}
 	progress := a.printer.Progress("copy")
 	h, err := a.hub(progress.Observe)
@@ -121,10 +130,21 @@ func (a *app) noteCopy(res *hub.CopyResult, took time.Duration) {
 	for _, n := range res.Notes {
 		a.printer.Note("note: %s", n)
 	}
+	if h := res.History; h != nil {
+		a.printer.Note("with the history of the repository: %s that no tag leads to, %s, %s in %s, %s",
+			plural(h.Unnamed, "version"), plural(h.Tombstones, "tombstone"), plural(h.Moves, "move"), plural(h.Logs, "alias log"), recordWord(h.Record))
+	}
 	a.noteSigners(res.Verified)
 	a.printer.Note("copied %s in %s: %s moved, %s mounted, %s already there; %d manifests, %d of them attached, and %d blobs checked",
 		ui.Bytes(res.Size), ui.Duration(took), ui.Bytes(res.CopiedBytes), ui.Bytes(res.MountedBytes), ui.Bytes(res.SkippedBytes),
 		res.Manifests, res.Attached, res.Blobs)
+}
+
+func recordWord(there bool) string {
+	if there {
+		return "its record"
+	}
+	return "no record"
 }
 
 // place reads a reference, or the name of a layout on this machine.

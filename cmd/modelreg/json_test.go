@@ -152,6 +152,13 @@ func TestJSONKeys(t *testing.T) {
 			},
 			under("verified", append(signers, "policy", "attestations")),
 		)},
+		{"copy --history", json("copy", name, reg.Host+"/moved/tiny", "--history"), slices.Concat(
+			[]string{
+				"source", "reference", "digest", "tags", "versions", "manifests", "attached", "blobs", "size",
+				"copiedBytes", "mountedBytes", "skippedBytes", "checked", "verified", "history",
+			},
+			under("history", []string{"unnamed", "tombstones", "logs", "moves", "record"}),
+		)},
 		{"bundle save", json("bundle", "save", name+":v1", "-o", filepath.Join(u.home, "b.tar"), "--key", public), slices.Concat(
 			bundleKeys, under("verified", append(signers, "policy", "attestations")),
 		)},

@@ -51,6 +51,11 @@ type CopyOptions struct {
 	Tags    []string
 	AllTags bool
 
+	// History copies the repository as a whole: all tags, as AllTags does, with all
+	// versions before them; those that no tag leads to any more, and the tombstones of
+	// those that were removed; the logs of aliases, and the record.
+	History bool
+
 	// OnConflict is the rule for tags that are taken. "" is ConflictFail.
 	OnConflict Conflict
 
@@ -83,6 +88,10 @@ type CopyResult struct {
 	Checked      int       `json:"checked"`      // manifests and blobs that were asked for again at the destination
 	Verified     *Verified `json:"verified"`     // at the destination; null when no signature was asked for
 	Notes        []string  `json:"notes,omitempty"`
+
+	// History is what was copied with the repository as a whole; nil if that was not
+	// asked for.
+	History *CopiedHistory `json:"history,omitempty"`
 }
 
 // A copying is one call of Copy.
@@ -100,7 +109,10 @@ type shipment struct {
 	roots    []copyStep
 	tags     map[string]ocispec.Descriptor // to set at the destination
 	before   map[string]digest.Digest      // what they stand for there now
+	stays    map[string]bool               // tags that are not set, since they stand for something else there
+	kept     map[string]ocispec.Descriptor // tags to set that modelreg keeps for itself
 	closure  *closure
+	done     bool // an archive that is there already stays
 	trust    *signing.Trust
 	stated   bool      // the name that the layout has for it is what policies are about
 	verified *Verified // at the source; nil when nobody asked for that
@@ -138,7 +150,7 @@ func (h *Hub) Copy(ctx context.Context, src, dst ref.Reference, opts CopyOptions
 	}
 	c.res.Reference = arrival(s, dst)
 	switch {
-	case len(s.roots) == 0: // all were skipped
+	case len(s.roots)+len(s.kept) == 0: // all were skipped
 	case isFile(dst):
 		err = c.toArchive(ctx, dst, all, nil)
 	default:
@@ -159,7 +171,7 @@ func arrival(s *shipment, dst ref.Reference) string {
 	if isFile(dst) {
 		return dst.WithTag("").String()
 	}
-	if len(s.roots) != 1 {
+	if len(s.roots) != 1 || len(s.kept) > 0 {
 		return s.to.String()
 	}
 	r := s.to
@@ -177,6 +189,10 @@ func (h *Hub) copying(opts CopyOptions) (*copying, error) {
 	default:
 		return nil, fmt.Errorf("%w: on conflict %q: use fail, skip or overwrite", ErrUsage, opts.OnConflict)
 	}
+	if opts.History && (len(opts.Tags) > 0 || opts.Depth > 0) {
+		return nil, fmt.Errorf("%w: a repository is copied as a whole, or some tags or a depth of it", ErrUsage)
+	}
+	opts.AllTags = opts.AllTags || opts.History
 	with, err := parseWants(opts.With)
 	if err != nil {
 		return nil, err
@@ -204,7 +220,10 @@ func (c *copying) load(ctx context.Context, from *copyEnd, src, dst ref.Referenc
 }
 
 func (c *copying) shipment(from *copyEnd, dst ref.Reference) *shipment {
-	s := &shipment{from: from, trust: c.opts.Trust, tags: make(map[string]ocispec.Descriptor), before: make(map[string]digest.Digest)}
+	s := &shipment{
+		from: from, trust: c.opts.Trust, tags: make(map[string]ocispec.Descriptor), before: make(map[string]digest.Digest),
+		stays: make(map[string]bool), kept: make(map[string]ocispec.Descriptor),
+	}
 	s.to = dst
 	s.to.Tag = ""
 	return s
@@ -218,11 +237,19 @@ func (c *copying) prepare(ctx context.Context, s *shipment, src ref.Reference) e
 	}
 	for i := range s.roots {
 		s.roots[i].history = c.opts.Depth
+		if c.opts.History {
+			s.roots[i].history = maxClosure
+		}
 	}
 	var err error
 	s.closure, err = gather(ctx, s.from.at, s.roots, c.with)
 	if err != nil {
 		return err
+	}
+	if c.opts.History && !s.done {
+		if err := c.whole(ctx, s); err != nil {
+			return err
+		}
 	}
 	c.res.Notes = append(c.res.Notes, s.closure.notes...)
 	return nil
@@ -237,14 +264,14 @@ func (c *copying) resolve(ctx context.Context, s *shipment, src, dst ref.Referen
 		if tags, about, err = peopleTags(ctx, s.from.at); err != nil {
 			return err
 		}
-		if len(tags) == 0 {
+		if len(tags) == 0 && !c.opts.History {
 			return fmt.Errorf("no tags in %s: %w", src, errdef.ErrNotFound)
 		}
-		if len(about) > 0 {
-			c.res.Notes = append(c.res.Notes, "not copied, since it is about "+src.Name()+" as a whole: "+strings.Join(about, ", ")+": tags of the copy are not protected by it")
+		if len(about) > 0 && !c.opts.History {
+			c.res.Notes = append(c.res.Notes, "not copied, since it is about "+src.Name()+" as a whole: "+strings.Join(about, ", ")+": tags of the copy are not protected by it (--history takes it along)")
 		}
 	}
-	if len(tags) == 0 {
+	if len(tags) == 0 && !c.opts.History {
 		at, step, err := c.h.lookUpSource(ctx, s.from, src)
 		if err != nil {
 			return err
@@ -280,7 +307,10 @@ func (c *copying) resolve(ctx context.Context, s *shipment, src, dst ref.Referen
 		s.roots = append(s.roots, step)
 		s.tags[tag] = step.desc
 	}
-	c.res.Source, c.res.Digest = src.String(), s.roots[0].desc.Digest.String()
+	c.res.Source = src.String()
+	if len(s.roots) > 0 {
+		c.res.Digest = s.roots[0].desc.Digest.String()
+	}
 	return nil
 }
 
@@ -415,7 +445,7 @@ func (c *copying) loadBase(ctx context.Context, first *shipment, r ref.Reference
 	}
 	// The manifest of the model, which was verified, names the bytes of the base.
 	opts := c.opts
-	opts.Tags, opts.AllTags, opts.Trust = nil, false, nil
+	opts.Tags, opts.AllTags, opts.History, opts.Trust = nil, false, false, nil
 	other := &copying{h: c.h, opts: opts, with: c.with, res: &CopyResult{}}
 	s, err := other.load(ctx, from, r, dst)
 	c.res.Notes = append(c.res.Notes, other.res.Notes...)

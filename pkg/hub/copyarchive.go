@@ -60,6 +60,10 @@ func (m *manuscript) add(s *shipment) error {
 		m.list(s.closure.entry(s.tags[tag].Digest), name, tag)
 		tagged[s.tags[tag].Digest] = true
 	}
+	for _, tag := range slices.Sorted(maps.Keys(s.kept)) {
+		m.list(s.closure.entry(s.kept[tag].Digest), name, tag)
+		tagged[s.kept[tag].Digest] = true
+	}
 	attached := make(map[digest.Digest][]ocispec.Descriptor)
 	for _, n := range s.closure.order {
 		m.write(n.desc, n.raw)

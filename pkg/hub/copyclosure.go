@@ -182,6 +182,11 @@ type closure struct {
 // and taken over in its order, so that the same source gives the same closure.
 func gather(ctx context.Context, from copySource, roots []copyStep, with wants) (*closure, error) {
 	c := &closure{from: from, with: with, nodes: make(map[digest.Digest]*copyNode)}
+	return c, c.grow(ctx, roots)
+}
+
+// grow adds what belongs to more roots.
+func (c *closure) grow(ctx context.Context, roots []copyStep) error {
 	for level := roots; len(level) > 0; {
 		nodes := make([]*copyNode, len(level))
 		g, gctx := errgroup.WithContext(ctx)
@@ -197,15 +202,15 @@ func gather(ctx context.Context, from copySource, roots []copyStep, with wants) 
 			})
 		}
 		if err := g.Wait(); err != nil {
-			return nil, err
+			return err
 		}
 		next, err := c.take(ctx, level, nodes)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		level = next
 	}
-	return c, nil
+	return nil
 }
 
 // take takes a level over, and returns the next.

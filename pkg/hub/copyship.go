@@ -15,6 +15,7 @@ import (
 	"oras.land/oras-go/v2/content"
 	"oras.land/oras-go/v2/errdef"
 
+	"github.com/modelreg/modelreg/pkg/record"
 	"github.com/modelreg/modelreg/pkg/ref"
 	"github.com/modelreg/modelreg/pkg/transfer"
 )
@@ -75,7 +76,7 @@ func (c *copying) taken(s *shipment) error {
 		return fmt.Errorf("%s is there already: %w", s.to.Repository, ErrTaken)
 	case ConflictSkip:
 		c.res.Notes = append(c.res.Notes, "skipped: "+s.to.Repository+" is there already")
-		s.roots = nil
+		s.roots, s.done = nil, true
 		clear(s.tags)
 	}
 	return nil
@@ -85,6 +86,7 @@ func (c *copying) taken(s *shipment) error {
 func (c *copying) skip(s *shipment, tag string) {
 	dgst := s.tags[tag].Digest
 	delete(s.tags, tag)
+	s.stays[tag] = true
 	for _, other := range s.tags {
 		if other.Digest == dgst {
 			return
@@ -308,15 +310,13 @@ func (c *copying) checkManifest(ctx context.Context, n *copyNode, to *copyEnd) e
 // against garbage collection.
 func (c *copying) name(ctx context.Context, s *shipment, to *copyEnd) error {
 	if to.remote != nil {
-		for _, n := range s.closure.order {
-			if !n.version {
-				continue
-			}
-			if _, err := moveTag(ctx, to.at, n.desc, keepTag(n.desc.Digest)); err != nil {
-				return err
-			}
+		if err := c.hold(ctx, s, to); err != nil {
+			return err
 		}
 		c.remember(s, to)
+	}
+	if err := c.nameBooks(ctx, s, to); err != nil {
+		return err
 	}
 	for _, tag := range slices.Sorted(maps.Keys(s.tags)) {
 		if err := c.setTag(ctx, s, to, tag); err != nil {
@@ -324,7 +324,22 @@ func (c *copying) name(ctx context.Context, s *shipment, to *copyEnd) error {
 		}
 		c.res.Tags = append(c.res.Tags, tag)
 	}
-	return nil
+	return c.nameRecord(ctx, s, to)
+}
+
+// hold sets the keep-tags of versions.
+func (c *copying) hold(ctx context.Context, s *shipment, to *copyEnd) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(checkWorkers)
+	for _, n := range s.closure.order {
+		if n.version {
+			g.Go(func() error {
+				_, err := moveTag(ctx, to.at, n.desc, keepTag(n.desc.Digest))
+				return err
+			})
+		}
+	}
+	return g.Wait()
 }
 
 // setTag moves a tag, unless somebody else has since it was looked at.
@@ -341,7 +356,8 @@ func (c *copying) setTag(ctx context.Context, s *shipment, to *copyEnd, tag stri
 		_, err = moveTag(ctx, to.at, desc, tag)
 		return err
 	}
-	_, err = c.h.move(ctx, &target{repo: to.remote, ref: s.to.WithTag(tag), desc: desc, signed: desc}, tag, moving{})
+	_, logged := s.kept[record.TipTag(tag)]
+	_, err = c.h.move(ctx, &target{repo: to.remote, ref: s.to.WithTag(tag), desc: desc, signed: desc}, tag, moving{logged: logged})
 	return err
 }
 

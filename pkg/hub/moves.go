@@ -55,6 +55,9 @@ type moving struct {
 
 	// now is the time that the log gets. Zero means time.Now.
 	now time.Time
+
+	// logged says that the log has the move already.
+	logged bool
 }
 
 // A Move is one tag that was set.
@@ -107,7 +110,7 @@ func (h *Hub) moveTo(ctx context.Context, t *target, tag string, m moving) (*Mov
 			return nil, err
 		}
 	}
-	if rules.IsProtected(tag) {
+	if rules.IsProtected(tag) && !m.logged {
 		if err := h.moveAlias(ctx, t, m, done); err != nil {
 			return nil, err
 		}
