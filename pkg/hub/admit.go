@@ -205,6 +205,9 @@ func (a asking) about(ctx context.Context, t *target, docs []*policy.Document) (
 			a.counted(s.Descriptor)
 		}
 	}
+	if f.Differences, err = a.differences(ctx, t, docs, f.Evidence); err != nil {
+		return f, err
+	}
 	if f.Lineage, err = a.lineage(ctx, t, docs); err != nil {
 		return f, err
 	}

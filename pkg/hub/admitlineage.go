@@ -8,8 +8,10 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/modelreg/modelreg/pkg/card"
 	"github.com/modelreg/modelreg/pkg/lineage"
 	"github.com/modelreg/modelreg/pkg/mediatypes"
+	"github.com/modelreg/modelreg/pkg/provenance"
 	"github.com/modelreg/modelreg/pkg/signing"
 	"github.com/modelreg/modelreg/pkg/signing/policy"
 )
@@ -54,6 +56,49 @@ func (a asking) lineage(ctx context.Context, t *target, docs []*policy.Document)
 	return &facts, nil
 }
 
+// differences compares the provenances that authorities have attested with what the
+// version says that it was made of, and the index that it was chosen from; nil if
+// no document asks. A provenance that cannot be read is left out.
+func (a asking) differences(ctx context.Context, t *target, docs []*policy.Document, found map[policy.Source]policy.Evidence) (map[digest.Digest][]string, error) {
+	if !slices.ContainsFunc(docs, func(d *policy.Document) bool { return d.Model.ProvenanceInputs }) {
+		return nil, nil
+	}
+	all, err := annotationsOfAll(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	var edges []lineage.Edge
+	for _, an := range all {
+		edges = append(edges, lineage.Edges(an, card.Metadata{})...)
+	}
+	out := map[digest.Digest][]string{}
+	for _, e := range found {
+		for _, at := range e.Attestations {
+			if at.Type != provenance.PredicateType {
+				continue
+			}
+			if differences, err := disagreement(at.Raw, edges); err == nil {
+				out[digest.FromBytes(at.Raw)] = differences
+			}
+		}
+	}
+	return out, nil
+}
+
+// annotationsOfAll are the annotations of a version, and of the index that it was
+// chosen from.
+func annotationsOfAll(ctx context.Context, t *target) ([]map[string]string, error) {
+	all := []map[string]string{annotationsOf(t.raw)}
+	if t.signed.Digest != t.desc.Digest {
+		_, raw, err := t.reader().Manifest(ctx, t.signed.Digest.String())
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, annotationsOf(raw))
+	}
+	return all, nil
+}
+
 // ancestry goes up from a version whose use is being decided on. It asks no
 // policy, since it is one that asks, and of the version itself it believes
 // nothing but its manifest and the files that this names.
@@ -74,13 +119,9 @@ func (h *Hub) ancestry(ctx context.Context, t *target, key familyKey) (*genealog
 // that it was chosen from.
 func (g *genealogy) namedBy(ctx context.Context, root *relative) error {
 	t := root.target
-	all := []map[string]string{annotationsOf(t.raw)}
-	if t.signed.Digest != t.desc.Digest {
-		_, raw, err := t.reader().Manifest(ctx, t.signed.Digest.String())
-		if err != nil {
-			return err
-		}
-		all = append(all, annotationsOf(raw))
+	all, err := annotationsOfAll(ctx, t)
+	if err != nil {
+		return err
 	}
 	meta, err := g.said(ctx, t, all[0], root)
 	if err != nil {

@@ -153,3 +153,51 @@ func TestPolicyLineageOfIndexes(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A policy can ask that the provenance and the version name the same.
+func TestPolicyProvenanceInputs(t *testing.T) {
+	w := newWorld(t)
+	w.made("acme/base:v1", files{"notes.txt": "base"})
+	push := func(name string, p *hub.Provenance) {
+		t.Helper()
+		_, err := w.Push(t.Context(), dir(t, files{"notes.txt": "tuned", "README.md": readme("base_model: org/from-the-card")}), w.ref(name), hub.PushOptions{
+			Inputs: []hub.Input{{Reference: w.ref("acme/base:v1")}, {Relation: lineage.Dataset, Elsewhere: "hf:datasets/org/d@" + strings.Repeat("a", 40)}},
+			Signer: teamSigner(), Provenance: p,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	attest := func(name, raw string) {
+		t.Helper()
+		if _, err := w.Attest(t.Context(), w.ref(name), teamSigner(), signing.Predicate{Type: policy.TypeProvenance, Raw: []byte(raw)}, signing.AttestOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	push("acme/silent:v1", nil)
+	push("acme/honest:v1", &hub.Provenance{})
+	push("acme/odd:v1", &hub.Provenance{})
+	attest("acme/odd:v1", `{"buildDefinition":{"resolvedDependencies":[{"name":"base-model","uri":"oci://other.example/base","digest":{"sha256":"00"}}]}}`)
+	push("acme/broken:v1", &hub.Provenance{})
+	attest("acme/broken:v1", `{"buildDefinition":7}`)
+
+	g := guard(t, w, asksLineage("provenance: {inputs: agree}"))
+	for name, want := range map[string]string{
+		"acme/silent:v1": "no provenance that counts is visible", "acme/honest:v1": "",
+		"acme/odd:v1": "oci://other.example/base, it does not say so itself", "acme/broken:v1": "a provenance that cannot be read",
+	} {
+		before := len(w.srv.Requests())
+		err := g.plan(name, hub.PullOptions{})
+		if got := refusedFor(t, err); got != map[bool]string{true: "", false: policy.RuleInputs}[want == ""] {
+			t.Errorf("%s: refused for %q", name, got)
+		}
+		if err != nil && (!strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "wanted provenance that names what the version says")) {
+			t.Errorf("%s: %v; want it to tell %s", name, err, want)
+		}
+		for _, r := range w.srv.Requests()[before:] {
+			if strings.Contains(r.Path, "/acme/base/") {
+				t.Errorf("%s: %s: the base is asked for", name, r.Path)
+			}
+		}
+	}
+}

@@ -115,7 +115,8 @@ func (g *genealogy) judged(ctx context.Context, r *relative) error {
 				r.node.Scan, newest = verdict, at
 			}
 		case provenance.PredicateType:
-			for _, d := range disagreement(a.Raw, r.edges) {
+			differences, _ := disagreement(a.Raw, r.edges) // what cannot be read tells of none
+			for _, d := range differences {
 				g.hubWarn(r, "provenance", d)
 			}
 		}
@@ -142,15 +143,15 @@ func scanVerdict(raw []byte) (verdict string, at time.Time) {
 }
 
 // disagreement compares what a provenance says that a version was made of with
-// what the version says.
-func disagreement(raw []byte, edges []lineage.Edge) []string {
+// what the version says. The error is about a provenance that cannot be read.
+func disagreement(raw []byte, edges []lineage.Edge) ([]string, error) {
 	var p struct {
 		BuildDefinition struct {
 			ResolvedDependencies []provenance.Resource `json:"resolvedDependencies"`
 		} `json:"buildDefinition"`
 	}
 	if err := json.Unmarshal(raw, &p); err != nil {
-		return nil
+		return nil, fmt.Errorf("read provenance: %w", err)
 	}
 	var out []string
 	said, has := map[string]bool{}, map[string]bool{}
@@ -171,7 +172,7 @@ func disagreement(raw []byte, edges []lineage.Edge) []string {
 			out = append(out, fmt.Sprintf("its provenance says that it was made of %.200s, it does not say so itself", cmp.Or(d.URI, resourceKey(d))))
 		}
 	}
-	return out[:min(len(out), maxDisagreements)]
+	return out[:min(len(out), maxDisagreements)], nil
 }
 
 // maxDisagreements bounds what is told of one provenance.

@@ -97,6 +97,7 @@ type fileModel struct {
 	Tests       string           `yaml:"tests"`
 	Provenance  *struct {
 		Builders []string `yaml:"builders"`
+		Inputs   string   `yaml:"inputs"`
 	} `yaml:"provenance"`
 	Lineage *fileLineage `yaml:"lineage"`
 }
@@ -213,8 +214,14 @@ func (f *fileModel) provenance(m *Model) (err error) {
 	if f.Provenance == nil {
 		return nil
 	}
-	if len(f.Provenance.Builders) == 0 {
-		return errors.New("builders: missing")
+	if err := readWord(&m.ProvenanceInputs, f.Provenance.Inputs, "agree"); err != nil {
+		return fmt.Errorf("inputs: %w", err)
+	}
+	if f.Provenance.Builders == nil {
+		if !m.ProvenanceInputs {
+			return errors.New("it asks nothing: give builders or inputs")
+		}
+		return nil
 	}
 	if err := checkList(f.Provenance.Builders); err != nil {
 		return fmt.Errorf("builders: %w", err)

@@ -28,6 +28,7 @@ const (
 	RuleEvaluation   = "evaluation"
 	RuleTests        = "tests"
 	RuleProvenance   = "provenance"
+	RuleInputs       = "provenance-inputs"
 	RuleYanked       = "yanked"
 	RuleDeprecated   = "deprecated"
 	RuleRollback     = "rollback"

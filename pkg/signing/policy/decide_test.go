@@ -94,6 +94,12 @@ func TestDecideConditions(t *testing.T) {
 		return `{"metric":{"name":"` + metric + `"},"dataset":{"id":"` + dataset + `"},"value":` + value + `}`
 	}
 	built := withModel(`provenance: {builders: ["https://ci.example/*"]}`)
+	inputs := withModel("provenance: {inputs: agree}")
+	differs := func(predicate string, how ...string) change {
+		return func(f *policy.Facts, _ *policy.Evidence) {
+			f.Differences = map[digest.Digest][]string{digest.FromString(predicate): how}
+		}
+	}
 	yanked := withModel("yanked: refuse")
 	tests := map[string]struct {
 		policy string
@@ -192,6 +198,12 @@ func TestDecideConditions(t *testing.T) {
 		"built elsewhere":       {built, says(policy.TypeProvenance, `{"runDetails":{"builder":{"id":"https://ci.example/x/y"}}}`), "provenance"},
 		"built as before":       {built, says(policy.TypeProvenance, `{"builder":{"id":"https://ci.example/x"}}`), "provenance"},
 		"built by nobody":       {built, nil, "provenance"},
+		"inputs agree":          {inputs, both(says(policy.TypeProvenance, "{}"), differs("{}")), ""},
+		"inputs differ":         {inputs, both(says(policy.TypeProvenance, "{}"), differs("{}", "another base")), "provenance-inputs"},
+		"inputs of one differ":  {inputs, both(both(says(policy.TypeProvenance, `{"a":1}`), says(policy.TypeProvenance, "{}")), differs("{}")), "provenance-inputs"},
+		"inputs of older":       {inputs, says("https://slsa.dev/provenance/v0.2", "{}"), "provenance-inputs"},
+		"inputs without":        {inputs, nil, "provenance-inputs"},
+		"inputs, and built":     {withModel(`provenance: {builders: ["https://ci.example/*"], inputs: agree}`), both(says(policy.TypeProvenance, "{}"), differs("{}")), "provenance"},
 		"yanked":                {yanked, says(policy.TypeStatus, `{"state":"yanked","reason":"wrong","since":"2026-11-01T00:00:00Z"}`), "yanked"},
 		"yanked and restored":   {yanked, both(says(policy.TypeStatus, `{"state":"yanked","since":"2026-11-01T00:00:00Z"}`), says(policy.TypeStatus, `{"state":"active","since":"2026-11-02T00:00:00Z"}`)), ""},
 		"child yanked":          {yanked, both(chosen(says(policy.TypeStatus, `{"state":"yanked","since":"2026-11-01T00:00:00Z"}`)), says(policy.TypeStatus, `{"state":"active","since":"2026-11-02T00:00:00Z"}`)), "yanked"},

@@ -34,6 +34,12 @@ type Facts struct {
 	// that, and nil is not known.
 	Lineage *LineageFacts
 
+	// Differences tell, by the digest of the predicate of a provenance, where it and
+	// the version differ in what this was made of: nothing for one that agrees. They
+	// are asked for where a document has [Model.ProvenanceInputs], and a provenance
+	// that is not among them could not be read.
+	Differences map[digest.Digest][]string
+
 	// Rollback tells how the tag went back to an older version than this
 	// user has seen there; empty if it did not, or may.
 	Rollback string

@@ -102,7 +102,7 @@ func (c Conditions) countsSigners() bool { return c.MinSigners > 0 || c.MaxSigna
 // needSigner tells whether a condition can only hold of what was signed.
 func (c Conditions) needSigner() bool {
 	m := c.Model
-	return c.countsSigners() || c.MatchRepository || c.RequireOMS || m.Scan != nil || len(m.Evaluation) > 0 || m.Tests || len(m.Builders) > 0 ||
+	return c.countsSigners() || c.MatchRepository || c.RequireOMS || m.Scan != nil || len(m.Evaluation) > 0 || m.Tests || len(m.Builders) > 0 || m.ProvenanceInputs ||
 		m.Lineage != nil && m.Lineage.Signed
 }
 
@@ -125,7 +125,7 @@ func (d *Document) AsksStatements() bool {
 			return true
 		}
 	}
-	return d.AsksChosen() || len(d.Model.Builders) > 0
+	return d.AsksChosen() || len(d.Model.Builders) > 0 || d.Model.ProvenanceInputs
 }
 
 // AsksChosen tells whether attestations can count against a version, so that it

@@ -232,7 +232,9 @@ func TestParseRefuses(t *testing.T) {
 		"model: scan":            {withModel("scan: {}"), "maxAge"},
 		"model: evaluation":      {withModel("evaluations: [{metric: a}]"), "min and max"},
 		"model: infinite":        {withModel("evaluations: [{metric: a, min: .inf}]"), "no number"},
-		"model: builders":        {withModel("provenance: {}"), "builders"},
+		"model: builders":        {withModel("provenance: {builders: []}"), "builders: an empty list"},
+		"model: provenance":      {withModel("provenance: {}"), "give builders or inputs"},
+		"model: inputs":          {withModel("provenance: {inputs: differ}"), `inputs: "differ" is not "agree"`},
 		"model: tests":           {withModel("tests: maybe"), "tests"},
 	}
 	for name, tt := range tests {

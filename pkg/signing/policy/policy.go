@@ -174,20 +174,25 @@ type Conditions struct {
 
 // Model is what the annotation policy.modelreg.dev/model asks of a version.
 type Model struct {
-	Licenses   []string      // all that the version names must be among these; lower case
-	Formats    []string      // all formats of its weights must be among these
-	CustomCode bool          // loading it may run no code that comes with it
-	MaxSize    int64         // of its files, in bytes; zero is no bound
-	BaseModels []string      // globs, of which each base model that it names must match one
-	MinVersion string        // semantic version that it must at least be
-	Yanked     Reaction      // to a version that was withdrawn
-	Deprecated Reaction      // to a version that should no longer be used
-	Scan       *Scan         // nil asks for none
-	Evaluation []Evaluation  // each must be met
-	Tests      bool          // a test result that says PASSED
-	Builders   []string      // globs, of which the builder of its provenance must match one
-	Lineage    *Lineage      // nil asks nothing of what it was made of
-	globs      compiledModel // of BaseModels and Builders
+	Licenses   []string     // all that the version names must be among these; lower case
+	Formats    []string     // all formats of its weights must be among these
+	CustomCode bool         // loading it may run no code that comes with it
+	MaxSize    int64        // of its files, in bytes; zero is no bound
+	BaseModels []string     // globs, of which each base model that it names must match one
+	MinVersion string       // semantic version that it must at least be
+	Yanked     Reaction     // to a version that was withdrawn
+	Deprecated Reaction     // to a version that should no longer be used
+	Scan       *Scan        // nil asks for none
+	Evaluation []Evaluation // each must be met
+	Tests      bool         // a test result that says PASSED
+	Builders   []string     // globs, of which the builder of its provenance must match one
+	Lineage    *Lineage     // nil asks nothing of what it was made of
+
+	// ProvenanceInputs asks that its provenances name what the version says that it
+	// was made of, and nothing else, and that there is one.
+	ProvenanceInputs bool
+
+	globs compiledModel // of BaseModels and Builders
 }
 
 type compiledModel struct{ bases, builders []glob }

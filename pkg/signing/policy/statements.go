@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/modelreg/modelreg/pkg/signing"
 )
@@ -49,6 +50,9 @@ func (j *judge) statementsOf(m Model) {
 	}
 	if len(m.Builders) > 0 {
 		j.provenance(m)
+	}
+	if m.ProvenanceInputs {
+		j.provenanceInputs()
 	}
 }
 
@@ -284,6 +288,27 @@ func (j *judge) provenance(m Model) {
 		}
 	}
 	j.add(RuleProvenance, ok, or(listed(found), "no provenance that counts is visible"), "provenance of the builder "+listed(m.Builders)+", attested by one of the authorities")
+}
+
+// provenanceInputs asks that all provenances, of which there must be one, name the
+// same as the version does. One that nobody has compared is not known to.
+func (j *judge) provenanceInputs() {
+	all := j.stated(TypeProvenance)
+	j.statements = append(j.statements, all...)
+	var bad []string
+	for _, at := range all {
+		differences, compared := j.facts.Differences[digest.FromBytes(at.Raw)]
+		if !compared {
+			differences = []string{"a provenance that cannot be read"}
+		}
+		bad = append(bad, differences...)
+	}
+	found := "nothing that differs"
+	if len(all) == 0 {
+		found = "no provenance that counts is visible"
+	}
+	j.add(RuleInputs, len(all) > 0 && len(bad) == 0, or(listed(bad), found),
+		"provenance that names what the version says that it was made of and nothing else, attested by one of the authorities")
 }
 
 func builder(at signing.Attestation) string {
