@@ -106,6 +106,7 @@ func (a *app) importModel(cmd *cobra.Command, args []string, f importFlags) erro
 	for _, n := range res.Notes {
 		a.printer.Note("note: %s", n)
 	}
+	a.noteAnnounced(&res.PushResult)
 	a.printer.Note("%s", importSummary(res, f.DryRun, time.Since(started)))
 	return a.printer.Result(res, func(w io.Writer) {
 		if res.Reference != "" { // of a dry run it may not be known
@@ -120,7 +121,7 @@ func (a *app) importOptions(ctx context.Context, f *importFlags) error {
 	if err := a.pushOptions(ctx, &f.push); err != nil {
 		return err
 	}
-	f.Annotations, f.Created, f.Signer, f.Inputs = f.push.Annotations, f.push.Created, f.push.Signer, f.push.Inputs
+	f.Annotations, f.Created, f.Signer, f.Inputs, f.Announce = f.push.Annotations, f.push.Created, f.push.Signer, f.push.Inputs, f.push.Announce
 	var err error
 	if f.Provenance, err = a.provenance(ctx, f.push.provenance, "", f.parameters()); err != nil {
 		return err

@@ -229,6 +229,14 @@ func TestJSONKeys(t *testing.T) {
 			under("edges[]", []string{"input", "output", "relation", "inferred", "said", "pinned", "claim", "claim.verdict", "claim.reason"}),
 			under("warnings[]", []string{"kind", "node", "message"}),
 		)},
+		{"lineage --down", json("lineage", name+":v1", "--down", "--no-check"), slices.Concat(
+			[]string{"reference", "digest", "nodes", "edges", "warnings", "truncated"},
+			under("nodes[]", []string{
+				"id", "reference", "digest", "kind", "read", "licenses", "architecture", "parameters", "signatures",
+			}),
+			under("edges[]", []string{"input", "output", "relation", "said", "pinned", "learnt", "claim", "claim.verdict", "claim.reason"}),
+			under("warnings[]", []string{"kind", "node", "message"}),
+		)},
 		{"lineage announce", func() string {
 			u.ok("push", model, reg.Host+"/acme/derived:v1", "--base", name+":v1")
 			return json("lineage", "announce", reg.Host+"/acme/derived:v1")()

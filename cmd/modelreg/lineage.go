@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -16,7 +17,7 @@ func newLineage(a *app) *cobra.Command {
 	var opts hub.LineageOptions
 	var trust trustFlags
 	var up bool
-	var format string
+	var format, index string
 	cmd := &cobra.Command{
 		Use:   "lineage REF",
 		Short: "Show what a version was made of, and what was made of it",
@@ -29,21 +30,30 @@ are in the base and fit, a fine-tune is shaped alike. Then it is "checked", else
 "claimed", or "contradicted". Weights are not fetched.
 
 Warnings tell what is passed on: a licence that promises more than the base's, a
-base that was yanked, has no signature, or was found unsafe by a scan.`,
+base that was yanked, has no signature, or was found unsafe by a scan.
+
+With --down an index is asked too, if there is one ("modelreg index build" and
+"index pull" make it). What it tells of is marked and shown as the index has it;
+--confirm reads it where it lies, and leaves out what is not so. With --offline the
+index alone is asked.`,
 		Example: `  modelreg lineage ghcr.io/acme/support-gguf:v1
   modelreg lineage ghcr.io/acme/base:v3 --down --in ghcr.io/acme --in ghcr.io/labs
+  modelreg lineage ghcr.io/acme/base:v3 --down --offline
   modelreg lineage ghcr.io/acme/support:v1 --format dot | dot -Tsvg -o lineage.svg`,
 		Args:              exactArgs(1),
 		ValidArgsFunction: positions(a.references),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opts.Both = up && opts.Down
-			return a.lineage(cmd, args[0], lineageRun{opts, trust, format})
+			return a.lineage(cmd, args[0], lineageRun{opts, trust, format, index})
 		},
 	}
 	fl := cmd.Flags()
 	fl.BoolVar(&up, "up", false, "show what it was made of (the default; with --down, both)")
 	fl.BoolVar(&opts.Down, "down", false, "show what was made of it")
 	fl.StringArrayVar(&opts.In, "in", nil, "look for what was made of it in the repositories of `HOST/PREFIX` (repeatable; default: the version's own organisation)")
+	fl.StringVar(&index, "index", "", "with --down ask the index in `FILE` too (default: index.db in the cache directory, if there is one)")
+	fl.BoolVar(&opts.Confirm, "confirm", false, "read what the index tells of in its registry, and leave out what is not so")
+	fl.BoolVar(&opts.Offline, "offline", false, "with --down ask the index alone, and no registry")
 	fl.IntVar(&opts.Depth, "depth", hub.DefaultLineageDepth, "take `N` steps each way")
 	fl.BoolVar(&opts.NoCheck, "no-check", false, "do not compare weights")
 	choose(cmd, choiceFlag{value: &format, name: "format", usage: "shape of the result on standard output: `text|json|dot`; dot is for Graphviz"}, "text", "json", "dot")
@@ -96,7 +106,20 @@ func printAnnounced(w io.Writer, res *hub.AnnounceResult) {
 		case b.Made:
 			what = "told"
 		}
-		fmt.Fprintf(w, "%s  %s  %s\n", b.Relation, ui.Line(b.Reference+shortHex(b.Digest)), ui.Line(what))
+		fmt.Fprintf(w, "%s  %s  %s\n", b.Relation, ui.Line(spoken(b.Reference)+shortHex(b.Digest)), ui.Line(spoken(what)))
+	}
+}
+
+// noteAnnounced tells what was told of a version that was pushed.
+func (a *app) noteAnnounced(res *hub.PushResult) {
+	for _, b := range res.Announced {
+		what := ui.Line(spoken(b.Reference) + shortHex(b.Digest))
+		switch {
+		case b.Problem != "":
+			a.printer.Warn("not announced at %s: %s; \"modelreg lineage announce %s\" does it", what, ui.Line(spoken(b.Problem)), spoken(res.Reference))
+		case b.Made:
+			a.printer.Note("announced at %s", what)
+		}
 	}
 }
 
@@ -105,18 +128,30 @@ type lineageRun struct {
 	opts   hub.LineageOptions
 	trust  trustFlags
 	format string
+	index  string // its file
 }
 
-func (a *app) lineage(cmd *cobra.Command, arg string, run lineageRun) error {
+func (a *app) lineage(cmd *cobra.Command, arg string, run lineageRun) (err error) {
 	if run.opts.Depth < 1 || run.opts.Depth > 64 {
 		return usagef("--depth %d: use 1 to 64", run.opts.Depth)
 	}
 	if len(run.opts.In) > 0 && !run.opts.Down {
 		return usagef("--in is used with --down")
 	}
+	if err := run.checkIndexFlags(); err != nil {
+		return err
+	}
 	h, r, err := a.open(arg)
 	if err != nil {
 		return err
+	}
+	if run.opts.Down {
+		if run.opts.Index, err = a.lineageIndex(cmd.Context(), run); err != nil {
+			return err
+		}
+	}
+	if ix := run.opts.Index; ix != nil {
+		defer func() { err = errors.Join(err, ix.Close()) }()
 	}
 	if run.trust.used() {
 		if run.opts.Trust, err = a.trusted(cmd.Context(), run.trust); err != nil {
@@ -173,7 +208,7 @@ func printPassedOn(w io.Writer, res *hub.Lineage) {
 		fmt.Fprintln(w)
 	}
 	for _, warning := range res.Warnings {
-		fmt.Fprintf(w, "! %s: %s\n", warning.Kind, ui.Line(warning.Message))
+		fmt.Fprintf(w, "! %s: %s\n", warning.Kind, ui.Line(spoken(warning.Message)))
 	}
 }
 
@@ -189,7 +224,7 @@ func inputRows(row func(name string, value any), inputs []hub.InputInfo) {
 			return
 		}
 		words := relationWords(hub.LineageEdge{Relation: in.Relation, Inferred: in.Inferred, Weight: in.Weight})
-		row(name, words+"  "+in.Reference+shortHex(in.Digest))
+		row(name, words+"  "+spoken(in.Reference)+shortHex(in.Digest))
 		name = ""
 	}
 }
@@ -234,7 +269,7 @@ func (d *drawing) branches(id, before string) bool {
 		if d.drawn[next] {
 			again = "  (as above)"
 		}
-		fmt.Fprintf(d.w, "%s%s%s  %s%s\n", before, branch, relationWords(e), nodeLine(d.nodes[next]), again)
+		fmt.Fprintf(d.w, "%s%s%s  %s%s%s\n", before, branch, relationWords(e), nodeLine(d.nodes[next]), learntWords(e, d.nodes[next]), again)
 		if e.Relation.OfModels() {
 			fmt.Fprintf(d.w, "%s%s%s %s: %s\n", before, further, verdictMark(e.Claim.Verdict), e.Claim.Verdict, ui.Line(e.Claim.Reason))
 		}
@@ -263,7 +298,7 @@ func relationWords(e hub.LineageEdge) string {
 
 // nodeLine is a node in one line.
 func nodeLine(n hub.LineageNode) string {
-	s := ui.Line(n.Reference + shortHex(n.Digest))
+	s := ui.Line(spoken(n.Reference) + shortHex(n.Digest))
 	var words []string
 	if len(n.Licenses) > 0 {
 		words = append(words, ui.Line(strings.Join(n.Licenses, ", ")))
@@ -301,7 +336,7 @@ func lineageDOT(res *hub.Lineage) string {
 	var b strings.Builder
 	b.WriteString("digraph lineage {\n  rankdir=LR;\n  node [shape=box, fontname=\"sans-serif\"];\n  edge [fontname=\"sans-serif\", fontsize=10];\n")
 	for i, n := range res.Nodes {
-		label := []string{n.Reference}
+		label := []string{spoken(n.Reference)}
 		if hex := shortHex(n.Digest); hex != "" {
 			label = append(label, hex[1:])
 		}

@@ -15,6 +15,7 @@ import (
 type lineageFlags struct {
 	bases, datasets, code []string
 	relation              string
+	announce              bool
 }
 
 func (f *lineageFlags) add(cmd *cobra.Command) {
@@ -23,6 +24,7 @@ func (f *lineageFlags) add(cmd *cobra.Command) {
 	choose(cmd, choiceFlag{value: &f.relation, name: "relation", usage: "what --base is for: `auto|finetune|adapter|merge|quantized|distilled|converted`; auto goes by what the files look like"},
 		"auto", "finetune", "adapter", "merge", "quantized", "distilled", "converted")
 	fl.StringArrayVar(&f.datasets, "dataset", nil, "say what it was trained on: `REF`, or hf:datasets/ORG/NAME@COMMIT (repeatable)")
+	fl.BoolVar(&f.announce, "announce", false, "tell what the version was made of that it was, as \"modelreg lineage announce\" does; what cannot be told is a warning")
 	fl.StringArrayVar(&f.code, "code", nil, "say what code made it: `REF`, or an address as https://HOST/ORG/REPO@COMMIT (repeatable)")
 }
 

@@ -126,6 +126,7 @@ func (a *app) push(cmd *cobra.Command, args []string, f pushFlags) error {
 		a.printer.Note("note: %s", n)
 	}
 	a.notePushed(res)
+	a.noteAnnounced(res)
 	a.printer.Note("%s", pushSummary(res, f.DryRun, time.Since(started)))
 	return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, spoken(res.Reference)) })
 }
@@ -155,6 +156,7 @@ func (a *app) pushOptions(ctx context.Context, f *pushFlags) (err error) {
 	if f.Inputs, err = a.inputs(f.lineage); err != nil {
 		return err
 	}
+	f.Announce = f.lineage.announce
 	if f.Created, err = createdTime(f.created); err != nil {
 		return err
 	}

@@ -205,10 +205,13 @@ func (f *versionFacts) addCard(r *index.Record) {
 		}
 	}
 	for _, e := range lineage.Edges(f.annotations, meta) {
-		switch e.Relation {
-		case lineage.Dataset, lineage.Code:
-		default:
-			r.Bases = append(r.Bases, index.Base{Name: e.Reference, Relation: string(e.Relation), Digest: e.Digest.String()})
+		b := index.Base{Name: e.Reference, Relation: string(e.Relation), Digest: e.Digest.String()}
+		_, inRegistry := e.Registry()
+		switch {
+		case e.Relation.OfModels():
+			r.Bases = append(r.Bases, b)
+		case inRegistry:
+			r.Inputs = append(r.Inputs, b)
 		}
 	}
 	f.addMetrics(r, meta)

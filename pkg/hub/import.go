@@ -123,7 +123,10 @@ func (h *Hub) Import(ctx context.Context, name string, r ref.Reference, opts Imp
 	}
 	h.remember(r, packed)
 	how := releasing{tags: tags, signer: opts.Signer, made: made, commit: opts.commit}
-	return res, h.release(ctx, pushed(repo, r, packed), how, &res.PushResult)
+	if err = h.release(ctx, pushed(repo, r, packed), how, &res.PushResult); err == nil {
+		h.announcePushed(ctx, &res.PushResult, opts.PushOptions)
+	}
+	return res, err
 }
 
 // An importing is an opened model elsewhere.

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/modelreg/modelreg/pkg/card"
+	"github.com/modelreg/modelreg/pkg/index"
 	"github.com/modelreg/modelreg/pkg/lineage"
 	"github.com/modelreg/modelreg/pkg/mediatypes"
 	"github.com/modelreg/modelreg/pkg/ref"
@@ -51,81 +52,20 @@ type LineageOptions struct {
 	// NoCheck compares no weights: everything is claimed.
 	NoCheck bool
 
+	// Index, if not nil, is asked for what was made of it too. What it tells of is
+	// shown as the index has it, and not looked at.
+	Index *index.Index
+
+	// Confirm reads what Index tells of where that lies, and leaves out what does
+	// not say itself that it was made of the version.
+	Confirm bool
+
+	// Offline goes down by Index alone, which must be given, and asks no registry.
+	Offline bool
+
 	// MaxVersions bounds the versions that are looked at for what was made of
 	// it; 0 means [MaxLineageVersions].
 	MaxVersions int
-}
-
-// A Lineage is what a version was made of, and what was made of it.
-type Lineage struct {
-	Reference string `json:"reference"`
-	Digest    string `json:"digest"`
-
-	// Nodes are the versions and whatever else is named, each once, the
-	// version itself first.
-	Nodes []LineageNode `json:"nodes"`
-
-	// Edges lead from what went in to what was made of it.
-	Edges []LineageEdge `json:"edges"`
-
-	// Warnings are what is passed on along the edges.
-	Warnings []LineageWarning `json:"warnings"`
-
-	// Truncated says that there is more than the limits let us look at.
-	Truncated bool `json:"truncated"`
-}
-
-// A LineageNode is a version in a registry, or something that is only named.
-type LineageNode struct {
-	// ID is the name in this lineage: repository@digest of a version, else the
-	// reference.
-	ID        string `json:"id"`
-	Reference string `json:"reference"`
-	Digest    string `json:"digest"` // "" if it is not known
-	Kind      string `json:"kind"`   // "model", "dataset" or "code"
-
-	// Read says that the version was found; the rest is known only then.
-	Read         bool     `json:"read"`
-	Licenses     []string `json:"licenses"`
-	Architecture string   `json:"architecture,omitempty"`
-	Parameters   int64    `json:"parameters,omitzero"`
-	Quantization string   `json:"quantization,omitempty"`
-
-	Signatures int      `json:"signatures"`        // attached, judged by nobody
-	Signers    []Signer `json:"signers,omitempty"` // those that are trusted
-
-	// State is "yanked" or "deprecated" with the reason that was given, and
-	// empty otherwise.
-	State  string `json:"state,omitempty"`
-	Reason string `json:"reason,omitempty"`
-
-	// Scan is the verdict of the newest scan that a trusted party has attested.
-	Scan string `json:"scan,omitempty"`
-
-	// Problem is why it could not be read.
-	Problem string `json:"problem,omitempty"`
-}
-
-// A LineageEdge leads from what went into a version to the version.
-type LineageEdge struct {
-	Input    string           `json:"input"`  // the ID of a node
-	Output   string           `json:"output"` // likewise
-	Relation lineage.Relation `json:"relation"`
-	Inferred bool             `json:"inferred,omitempty"` // nobody has named the relation
-	Weight   float64          `json:"weight,omitzero"`    // its part in a merge
-	Said     string           `json:"said"`               // where it is said: inputs, base, annotation, card, origin
-	Pinned   bool             `json:"pinned"`             // by a digest or a commit
-	Claim    lineage.Claim    `json:"claim"`
-}
-
-// A LineageWarning is something about a version that matters to what was made of
-// it.
-type LineageWarning struct {
-	// Kind is "licence", "yanked", "deprecated", "unsigned", "unsafe",
-	// "contradicted", "unpinned", "unread" or "provenance".
-	Kind    string `json:"kind"`
-	Node    string `json:"node"` // the ID of the node that it is about
-	Message string `json:"message"`
 }
 
 // Lineage finds out what the version that r resolves to was made of, through
@@ -135,6 +75,9 @@ type LineageWarning struct {
 // What cannot be read is in the result, with the reason; the error is about the
 // version itself.
 func (h *Hub) Lineage(ctx context.Context, r ref.Reference, opts LineageOptions) (*Lineage, error) {
+	if opts.Offline {
+		return h.lineageOffline(ctx, r, opts)
+	}
 	t, err := h.find(ctx, r)
 	if err != nil {
 		return nil, err
@@ -160,7 +103,7 @@ func (h *Hub) Lineage(ctx context.Context, r ref.Reference, opts LineageOptions)
 		return nil, err
 	}
 	g.warnings(ctx, root)
-	return g.result(t), nil
+	return g.result(t.ref), nil
 }
 
 // nameOf is a version as people name it: with its tag, and without its digest.
@@ -201,6 +144,9 @@ type relative struct {
 	repo       *memory // what is attached to it, while policies are asked
 
 	notes []ocispec.Descriptor // at it, that something was made of it
+
+	// indexed is what it is known by where it was not read: what an index has of it.
+	indexed *destination
 }
 
 // add returns the node of this name.
@@ -420,11 +366,15 @@ func (g *genealogy) check(ctx context.Context) error {
 		switch {
 		case !e.Relation.OfModels() || e.Relation == lineage.Distilled:
 			e.Claim = lineage.Check(e.Relation, lineage.Weights{}, lineage.Weights{})
+		case input.target == nil && input.indexed != nil:
+			e.Claim.Reason = "known by the index alone"
 		case input.target == nil:
 			e.Claim.Reason = "what it was made of could not be read"
 			if input.node.Problem == "" {
 				e.Claim.Reason = "what it was made of is in no registry"
 			}
+		case output.target == nil && output.indexed != nil:
+			e.Claim.Reason = "known by the index alone"
 		case output.target == nil:
 			e.Claim.Reason = "it could not be read"
 		default:
@@ -440,9 +390,10 @@ func (g *genealogy) check(ctx context.Context) error {
 	return group.Wait()
 }
 
-func (g *genealogy) result(t *target) *Lineage {
+// result is what was found out about the version that a reference stands for.
+func (g *genealogy) result(r ref.Reference) *Lineage {
 	res := &Lineage{
-		Reference: t.ref.String(), Digest: t.desc.Digest.String(), Nodes: make([]LineageNode, len(g.order)),
+		Reference: r.String(), Digest: g.order[0].node.Digest, Nodes: make([]LineageNode, len(g.order)),
 		Edges: g.edges, Warnings: g.warned, Truncated: g.truncated,
 	}
 	if res.Edges == nil {

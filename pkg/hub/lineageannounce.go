@@ -9,6 +9,7 @@ import (
 	"github.com/go-json-experiment/json"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
+	"oras.land/oras-go/v2/errdef"
 
 	"github.com/modelreg/modelreg/pkg/card"
 	"github.com/modelreg/modelreg/pkg/lineage"
@@ -75,6 +76,27 @@ func (h *Hub) Announce(ctx context.Context, r ref.Reference) (*AnnounceResult, e
 	return res, nil
 }
 
+// announcePushed announces what was pushed, if that is asked for. The version is
+// where it belongs by then: what goes wrong is told, and can be done again.
+func (h *Hub) announcePushed(ctx context.Context, res *PushResult, opts PushOptions) {
+	if !opts.Announce || opts.DryRun {
+		return
+	}
+	r, err := ref.Parse(res.Reference)
+	if err != nil {
+		return // it is our own
+	}
+	told, err := h.Announce(ctx, r)
+	switch {
+	case told != nil:
+		res.Announced = told.Bases
+	case errors.Is(err, ErrUsage):
+		res.Notes = append(res.Notes, "nothing to announce: it names nothing in a registry by its digest; --base REF does")
+	case err != nil:
+		h.warn("%v; it is pushed, and can be announced by itself", err)
+	}
+}
+
 // announce tells one version what was made of it.
 func (h *Hub) announce(ctx context.Context, t *target, base ref.Reference) (made bool, err error) {
 	if !mayAsk(t.ref.Host, base.Host) {
@@ -108,18 +130,27 @@ func (g *genealogy) announced(ctx context.Context, r *relative) ([]descendant, e
 	if err != nil {
 		return nil, err
 	}
-	found := make([]*descendant, len(named))
+	return g.pointedAt(ctx, r, named, func(ref.Reference, error) {})
+}
+
+// pointedAt reads versions of which something else than a version says that they
+// were made of r. Those that are there come in their order; unread is told why
+// others could not be looked at.
+func (g *genealogy) pointedAt(ctx context.Context, r *relative, named []ref.Reference, unread func(ref.Reference, error)) ([]descendant, error) {
+	found, problems := make([]*descendant, len(named)), make([]error, len(named))
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(lineageWorkers)
 	for i, said := range named {
-		if said.Digest == "" || g.mayAsk(r, said.Host) != nil {
+		if said.Digest == "" {
+			continue
+		}
+		if problems[i] = g.mayAsk(r, said.Host); problems[i] != nil {
 			continue
 		}
 		strange := g.strange(r, said.Host)
 		group.Go(func() error {
-			if d := g.derived(strangers(gctx, strange), said); d != nil {
-				d.stranger = strange
-				found[i] = d
+			if found[i], problems[i] = g.derived(strangers(gctx, strange), said); found[i] != nil {
+				found[i].stranger = strange
 			}
 			return gctx.Err()
 		})
@@ -128,9 +159,11 @@ func (g *genealogy) announced(ctx context.Context, r *relative) ([]descendant, e
 		return nil, context.Cause(ctx)
 	}
 	var out []descendant
-	for _, d := range found {
+	for i, d := range found {
 		if d != nil {
 			out = append(out, *d)
+		} else if err := problems[i]; err != nil && !errors.Is(err, errdef.ErrNotFound) {
+			unread(named[i], err)
 		}
 	}
 	return out, nil
@@ -164,15 +197,17 @@ func (g *genealogy) named(ctx context.Context, t *target, notes []ocispec.Descri
 	return out, nil
 }
 
-// derived reads a version that a note names; nil if it is not there.
-func (g *genealogy) derived(ctx context.Context, r ref.Reference) *descendant {
+// derived reads a version that was made of another, as something else says.
+func (g *genealogy) derived(ctx context.Context, r ref.Reference) (*descendant, error) {
 	repo, err := g.hub.repository(r)
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	desc, raw, err := repo.Manifest(ctx, r.Digest.String())
 	if err != nil {
-		return nil
+		return nil, err
 	}
-	return &descendant{repo: repo, ref: r, desc: desc, raw: raw, edges: lineage.Edges(annotationsOf(raw), card.Metadata{})}
+	return &descendant{
+		repo: repo, ref: r, desc: desc, raw: raw, edges: lineage.Edges(annotationsOf(raw), card.Metadata{}), learnt: LearntAnnounced,
+	}, nil
 }

@@ -82,6 +82,38 @@ func TestAnnounce(t *testing.T) {
 	}
 }
 
+// A push can announce what it made; that it cannot be told fails no push.
+func TestPushAnnounces(t *testing.T) {
+	w := newWorld(t)
+	w.made("acme/base:v1", files{"notes.txt": "base"})
+	push := func(name string, inputs ...hub.Input) *hub.PushResult {
+		t.Helper()
+		res, err := w.Push(t.Context(), dir(t, files{"notes.txt": name}), w.ref(name), hub.PushOptions{Inputs: inputs, Announce: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res
+	}
+	base := hub.Input{Relation: lineage.Finetune, Reference: w.ref("acme/base:v1")}
+	for _, made := range []bool{true, false} {
+		res := push("far/tuned:v1", base)
+		want := []hub.AnnouncedBase{{Reference: w.srv.Host + "/acme/base:v1", Digest: w.digestOf("acme/base", "v1"), Relation: lineage.Finetune, Made: made}}
+		if diff := cmp.Diff(want, res.Announced); diff != "" {
+			t.Error(diff)
+		}
+	}
+	if res := w.lineage("acme/base:v1", hub.LineageOptions{Down: true, NoCheck: true}); len(res.Edges) != 1 || res.Edges[0].Learnt != hub.LearntAnnounced {
+		t.Errorf("found: %+v", res.Edges)
+	}
+	if res := push("far/alone:v1"); len(res.Announced) != 0 || !slices.ContainsFunc(res.Notes, func(n string) bool { return strings.HasPrefix(n, "nothing to announce") }) {
+		t.Errorf("without a base: %+v", res)
+	}
+	w.srv.Add(testreg.Rule{Method: "POST,PUT,PATCH", Path: "/acme/base/", Do: testreg.Status(http.StatusForbidden, nil, "")})
+	if res := push("far/second:v1", base); len(res.Announced) != 1 || res.Announced[0].Problem == "" || w.digestOf("far/second", "v1") != res.Digest {
+		t.Errorf("where nobody may write: %+v", res)
+	}
+}
+
 func TestAnnounceRefused(t *testing.T) {
 	w := newWorld(t)
 	relatives(w)

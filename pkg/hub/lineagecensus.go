@@ -14,6 +14,7 @@ import (
 	"oras.land/oras-go/v2/errdef"
 
 	"github.com/modelreg/modelreg/pkg/card"
+	"github.com/modelreg/modelreg/pkg/index"
 	"github.com/modelreg/modelreg/pkg/lineage"
 	"github.com/modelreg/modelreg/pkg/ref"
 	"github.com/modelreg/modelreg/pkg/remote"
@@ -70,6 +71,9 @@ type descendant struct {
 	raw   []byte // the manifest; nil if it is not kept
 
 	stranger bool // nobody but strangers names its registry
+
+	learnt string        // how it was found; see [LineageEdge]
+	record *index.Record // what an index has of it, if it is to be taken for that
 }
 
 // target is the version with its manifest.
@@ -275,7 +279,7 @@ func (c *census) versionAt(ctx context.Context, repo *remote.Repository, r ref.R
 	if len(edges) == 0 {
 		return nil, nil
 	}
-	return c.remember(&descendant{repo: repo, ref: r.WithDigest(desc.Digest), desc: desc, edges: edges}, raw), nil
+	return c.remember(&descendant{repo: repo, ref: r.WithDigest(desc.Digest), desc: desc, edges: edges, learnt: LearntRegistry}, raw), nil
 }
 
 // remember returns d if there is room for it, with its manifest if there is room

@@ -15,41 +15,21 @@ import (
 )
 
 // down goes to what was made of a version: it reads what the versions of the
-// repositories say, once, and follows that back.
+// repositories say, once, and follows that back; and what notes and an index tell of.
 func (g *genealogy) down(ctx context.Context, root *relative) error {
-	in := g.opts.In
-	if len(in) == 0 {
-		in = []string{root.target.ref.Host}
-		if org := path.Dir(root.target.ref.Repository); org != "." {
-			in[0] += "/" + org
-		}
-	}
-	c := newCensus(g.hub, g.opts.MaxVersions)
-	if err := c.take(ctx, in); err != nil {
-		err = fmt.Errorf("look for what was made of %s: %w", root.target.ref, err)
-		if len(root.notes) == 0 || ctx.Err() != nil {
-			return err
-		}
-		c.problems = nil
-		g.hubWarn(root, "unread", err.Error()+"; what has been announced is shown")
-	}
-	g.truncated = g.truncated || c.truncated
-	for _, problem := range c.told() {
-		g.hubWarn(root, "unread", problem)
+	found, err := g.surveyed(ctx, root)
+	if err != nil {
+		return err
 	}
 	level := []*relative{root}
 	for depth := 0; depth < g.depth() && len(level) > 0; depth++ {
 		var fresh []birth
 		for _, r := range level {
-			if r.target == nil {
-				continue
-			}
-			told, err := g.announced(ctx, r)
+			more, err := g.children(ctx, r, found)
 			if err != nil {
 				return err
 			}
-			fresh = append(fresh, g.offspring(r, c.found)...)
-			fresh = append(fresh, g.offspring(r, told)...)
+			fresh = append(fresh, more...)
 		}
 		if err := g.readAll(ctx, fresh); err != nil {
 			return err
@@ -62,6 +42,60 @@ func (g *genealogy) down(ctx context.Context, root *relative) error {
 	return nil
 }
 
+// surveyed are the versions of the repositories that are looked into. Where these
+// cannot be listed it is an error only if nothing else tells of anything.
+func (g *genealogy) surveyed(ctx context.Context, root *relative) ([]descendant, error) {
+	in := g.opts.In
+	if len(in) == 0 {
+		in = []string{root.target.ref.Host}
+		if org := path.Dir(root.target.ref.Repository); org != "." {
+			in[0] += "/" + org
+		}
+	}
+	c := newCensus(g.hub, g.opts.MaxVersions)
+	if err := c.take(ctx, in); err != nil {
+		err = fmt.Errorf("look for what was made of %s: %w", root.target.ref, err)
+		known, unknown := g.recorded(ctx, root)
+		if len(root.notes) == 0 && len(known) == 0 || ctx.Err() != nil || unknown != nil {
+			return nil, cmp.Or(unknown, err)
+		}
+		c.problems = nil
+		from := "what has been announced is shown"
+		if len(known) > 0 {
+			from = "what has been announced, or is in the index, is shown"
+		}
+		g.hubWarn(root, "unread", err.Error()+"; "+from)
+	}
+	g.truncated = g.truncated || c.truncated
+	for _, problem := range c.told() {
+		g.hubWarn(root, "unread", problem)
+	}
+	return c.found, nil
+}
+
+// children are the versions that were made of r and were not known before, by the
+// repositories that were looked into, by notes at r, and by the index, in this order:
+// what was read needs nobody else to tell of it.
+func (g *genealogy) children(ctx context.Context, r *relative, found []descendant) ([]birth, error) {
+	to, ok := r.destination()
+	if !ok {
+		return nil, nil
+	}
+	fresh := g.offspring(r, to, found)
+	if r.target != nil {
+		told, err := g.announced(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		fresh = append(fresh, g.offspring(r, to, told)...)
+	}
+	told, err := g.indexed(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	return append(fresh, g.offspring(r, to, told)...), nil
+}
+
 // A birth is a version that was found to be made of another.
 type birth struct {
 	made *relative
@@ -70,13 +104,12 @@ type birth struct {
 
 // offspring notes the versions that were made of one, and returns those that
 // were not known before.
-func (g *genealogy) offspring(r *relative, versions []descendant) []birth {
+func (g *genealogy) offspring(r *relative, to destination, versions []descendant) []birth {
 	var fresh []birth
-	to := destinationOf(r.target)
 	for i := range versions {
 		d := &versions[i]
 		for _, e := range d.edges {
-			if !to.reachedBy(e) {
+			if !to.reachedBy(e) || d.record != nil && g.linkedTo(r, d) {
 				continue
 			}
 			id := d.ref.Name() + "@" + d.ref.Digest.String()
@@ -91,7 +124,9 @@ func (g *genealogy) offspring(r *relative, versions []descendant) []birth {
 				made.node.Reference, made.node.Digest = nameOf(&target{ref: d.ref}), d.ref.Digest.String()
 				fresh = append(fresh, birth{made, d})
 			}
-			g.link(edgeBetween(r, made, e))
+			edge := edgeBetween(r, made, e)
+			edge.Learnt = d.learnt
+			g.link(edge)
 		}
 	}
 	return fresh
@@ -102,6 +137,10 @@ func (g *genealogy) readAll(ctx context.Context, list []birth) error {
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(lineageWorkers)
 	for _, b := range list {
+		if b.from.record != nil {
+			b.made.know(*b.from.record)
+			continue
+		}
 		group.Go(func() error {
 			t, err := b.from.target(strangers(gctx, b.from.stranger))
 			if err == nil {
@@ -139,13 +178,14 @@ func (g *genealogy) link(e LineageEdge) {
 
 // A destination is a version by all that edges name it by.
 type destination struct {
-	name, tag string
-	digests   []digest.Digest // its own, and of what it lists
-	origin    string
+	name    string
+	tags    []string        // as they are stored
+	digests []digest.Digest // its own, and of what it lists
+	origin  string
 }
 
 func destinationOf(t *target) destination {
-	d := destination{name: t.ref.Name(), tag: t.ref.Tag, digests: []digest.Digest{t.desc.Digest}, origin: annotationsOf(t.raw)[mediatypes.AnnotationOrigin]}
+	d := destination{name: t.ref.Name(), tags: []string{t.ref.Tag}, digests: []digest.Digest{t.desc.Digest}, origin: annotationsOf(t.raw)[mediatypes.AnnotationOrigin]}
 	if isIndex(t.desc) {
 		d.digests = append(d.digests, membersOf(t.raw)...)
 	}
@@ -160,7 +200,7 @@ func (d destination) reachedBy(e lineage.Edge) bool {
 		return slices.Contains(d.digests, e.Digest)
 	}
 	if r, ok := e.Registry(); ok {
-		return r.Name() == d.name && (r.Tag == "" || r.Tag == d.tag)
+		return r.Name() == d.name && (r.Tag == "" || slices.Contains(d.tags, r.Tag))
 	}
 	return d.origin != "" && lineage.Edge{Reference: d.origin}.Same(e)
 }

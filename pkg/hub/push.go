@@ -64,6 +64,10 @@ type PushOptions struct {
 	// are part of its identity. A provenance names them too.
 	Inputs []Input
 
+	// Announce tells what the version was made of that it was, as [Hub.Announce]
+	// does, once it has its tag. What cannot be told fails no push.
+	Announce bool
+
 	// Strict refuses, with [ErrStrict], base models that are not named by
 	// digest.
 	Strict bool
@@ -116,6 +120,9 @@ type PushResult struct {
 
 	// Variants are those of a version that has several; see [Hub.PushVariants].
 	Variants []PushedVariant `json:"variants,omitempty"`
+
+	// Announced is what was to be told that the version was made of it.
+	Announced []AnnouncedBase `json:"announced,omitempty"`
 
 	// Scan is what the files could do to who loads them; nil if nobody looked.
 	Scan *PushScan `json:"scan,omitempty"`
@@ -174,10 +181,14 @@ func (h *Hub) Push(ctx context.Context, dir string, r ref.Reference, opts PushOp
 		return nil, err
 	}
 	err = h.release(ctx, t, releasing{tags: tags, signer: opts.Signer, made: made, commit: opts.commit}, res)
-	if err == nil && opts.only == nil {
+	if err != nil {
+		return res, err
+	}
+	if opts.only == nil {
 		h.noteBase(dir, r, opts.commit, packed)
 	}
-	return res, err
+	h.announcePushed(ctx, res, opts)
+	return res, nil
 }
 
 // pushed is what was packed, as a target.

@@ -67,7 +67,11 @@ func (h *Hub) PushVariants(ctx context.Context, forms []PushedForm, r ref.Refere
 	if err := p.packAll(ctx, forms); err != nil {
 		return nil, err
 	}
-	return p.finish(ctx)
+	res, err := p.finish(ctx)
+	if err == nil {
+		h.announcePushed(ctx, res, opts)
+	}
+	return res, err
 }
 
 // A variantPush is a version of several variants in the making.

@@ -93,6 +93,9 @@ type Record struct {
 	// Bases are the models that it was made from: references or names.
 	Bases []Base `json:"bases,omitempty"`
 
+	// Inputs are the datasets and the code in registries that it was made of.
+	Inputs []Base `json:"inputs,omitempty"`
+
 	Metrics []Metric `json:"metrics,omitempty"`
 
 	// Signed tells that there is a signature, Verified that one of them is
@@ -107,13 +110,14 @@ type Record struct {
 	Attached string `json:"attached,omitempty"`
 }
 
-// A Base is a model that another was made from.
+// A Base is something that a version was made from.
 type Base struct {
 	// Name is a reference ("ghcr.io/acme/base") or a name on another hub
 	// ("hf:meta-llama/Llama-3.1-8B").
 	Name string `json:"name"`
 
-	// Relation is "finetune", "quantized", "adapter", "merge" …
+	// Relation is "finetune", "quantized", "adapter", "merge" …, and "dataset" or
+	// "code" of what is no model.
 	Relation string `json:"relation,omitempty"`
 
 	// Digest is that of the version, if known.
@@ -163,10 +167,12 @@ func (r *Record) Bound() {
 	} {
 		*l = cutList(*l)
 	}
-	r.Bases = r.Bases[:min(len(r.Bases), MaxList)]
-	for i := range r.Bases {
-		b := &r.Bases[i]
-		b.Name, b.Relation, b.Digest = cut(b.Name, MaxText), cut(b.Relation, MaxText), cut(b.Digest, MaxText)
+	for _, l := range []*[]Base{&r.Bases, &r.Inputs} {
+		*l = (*l)[:min(len(*l), MaxList)]
+		for i := range *l {
+			b := &(*l)[i]
+			b.Name, b.Relation, b.Digest = cut(b.Name, MaxText), cut(b.Relation, MaxText), cut(b.Digest, MaxText)
+		}
 	}
 	r.Metrics = r.Metrics[:min(len(r.Metrics), MaxList)]
 	for i := range r.Metrics {

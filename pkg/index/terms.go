@@ -191,6 +191,9 @@ func texts(r *Record) []string {
 	return append(tagTexts(r), lastPart(r.Repository), r.Title, r.Summary, r.Card)
 }
 
+// factInput is the fact that [Record.Inputs] are found by. No query names it.
+const factInput = "input"
+
 // describeFacts gives the values that filters ask for.
 func describeFacts(r *Record, s sink) {
 	for key, values := range facts(r) {
@@ -223,6 +226,9 @@ func facts(r *Record) map[string][]string {
 	}
 	for _, b := range r.Bases {
 		f["base"] = append(f["base"], baseNames(b)...)
+	}
+	for _, b := range r.Inputs {
+		f[factInput] = append(f[factInput], inputNames(b)...)
 	}
 	for key, on := range map[string]bool{"latest": r.Latest, "code": r.Code, "anysigned": r.Signed || r.Verified, "verified": r.Verified} {
 		if on {
