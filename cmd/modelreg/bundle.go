@@ -332,7 +332,7 @@ func (a *app) bundle(cmd *cobra.Command, what string, run func(context.Context, 
 		ui.Bytes(res.Size), ui.Duration(time.Since(started)), moved, res.Manifests, res.Attached, res.Blobs)
 	return a.printer.Result(res, func(w io.Writer) {
 		for _, v := range res.Versions {
-			fmt.Fprintln(w, v.Reference)
+			fmt.Fprintln(w, spoken(v.Reference))
 		}
 	})
 }

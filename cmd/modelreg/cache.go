@@ -61,7 +61,7 @@ func newCacheLs(a *app) *cobra.Command {
 			return a.printer.Result(list, func(w io.Writer) {
 				t := ui.Table(w)
 				for _, c := range list {
-					fmt.Fprintf(t, "%s\t%s\n", short(c.Digest), ui.Clean(c.Reference))
+					fmt.Fprintf(t, "%s\t%s\n", short(c.Digest), ui.Clean(spoken(c.Reference)))
 				}
 				_ = t.Flush()
 			})

@@ -123,7 +123,7 @@ func (a *app) cardDiff(ctx context.Context, args []string, f cardFlags, exitCode
 	for _, side := range []*shownCard{old, now} {
 		if n := side.Revision.Newer; n != nil {
 			a.printer.Note("%s has an update that nobody who is trusted has signed, revision %d%s: --revision newest compares it, --key names whom to trust",
-				side.Reference, n.Seq, when(n.Created))
+				spoken(side.Reference), n.Seq, when(n.Created))
 		}
 	}
 	l := lookOf(a.out)

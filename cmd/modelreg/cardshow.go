@@ -164,7 +164,7 @@ func printCardHead(w io.Writer, s *shownCard, res cardShown, l look) {
 		}
 	}
 	licence := cmp.Or(res.SPDX, strings.Join(m.Licenses, ", "))
-	row("version", s.Reference)
+	row("version", spoken(s.Reference))
 	row("licence", cmp.Or(licence, "none is named"))
 	row("language", brieflyList(m.Languages))
 	relation := ""
@@ -187,7 +187,7 @@ func titleOf(s *shownCard) string {
 	if s.path != "" {
 		return s.path
 	}
-	name, _, _ := strings.Cut(s.Reference, "@")
+	name, _, _ := strings.Cut(spoken(s.Reference), "@")
 	return name
 }
 

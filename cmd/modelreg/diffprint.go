@@ -24,7 +24,7 @@ type diffPrinter struct {
 }
 
 func (d *diffPrinter) print(res *hub.DiffResult) {
-	fmt.Fprintf(d.w, "%s %s\n  %s %s\n", d.style.Bold("from"), ui.Line(res.From), d.style.Bold("to"), ui.Line(res.To))
+	fmt.Fprintf(d.w, "%s %s\n  %s %s\n", d.style.Bold("from"), ui.Line(spoken(res.From)), d.style.Bold("to"), ui.Line(spoken(res.To)))
 	if v := res.Variants; v != nil {
 		d.variants(v)
 		return

@@ -110,7 +110,7 @@ func (a *app) evaluate(cmd *cobra.Command, arg string, reports []*eval.Report, f
 	}
 	return a.printer.Result(done, func(w io.Writer) {
 		for _, res := range done {
-			fmt.Fprintln(w, strings.TrimSpace(res.Reference+" "+res.Statement))
+			fmt.Fprintln(w, strings.TrimSpace(spoken(res.Reference)+" "+res.Statement))
 		}
 	})
 }

@@ -72,7 +72,7 @@ func printInspection(w io.Writer, res *hub.Inspection, explain bool) {
 		}
 	}
 	m := res.Model
-	row("reference", res.Reference)
+	row("reference", spoken(res.Reference))
 	row("digest", res.Digest)
 	row("artifact", res.Format)
 	row("size", inspectedSize(res))

@@ -299,7 +299,7 @@ func (a *app) lockUpdate(ctx context.Context, f *lockFlags, names []string) erro
 // lockWritten tells what was locked.
 func (a *app) lockWritten(res lockResult) error {
 	for _, m := range res.Models {
-		what := cmp.Or(m.Tag, "digest")
+		what := cmp.Or(spoken(m.Tag), "digest")
 		switch {
 		case !m.Changed:
 			a.printer.Note("%s: unchanged at %s", m.Name, what)
@@ -364,7 +364,7 @@ func (a *app) lockStatus(f *lockFlags, names []string, ask func(*hub.Hub, []hub.
 			if s.Newer != "" {
 				state += ", newer: " + s.Newer
 			}
-			fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", s.Name, cmp.Or(s.Tag, "-"), s.Digest, ui.Clean(state))
+			fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", s.Name, cmp.Or(spoken(s.Tag), "-"), s.Digest, ui.Clean(state))
 		}
 		_ = tw.Flush()
 	})

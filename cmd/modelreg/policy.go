@@ -167,7 +167,7 @@ fetched is the manifest, what is attached to it, and small files that the policy
 			}
 			err = a.printer.Result(e, func(w io.Writer) {
 				if e.Allowed {
-					fmt.Fprintln(w, e.Reference)
+					fmt.Fprintln(w, spoken(e.Reference))
 				}
 			})
 			return cmp.Or(err, e.Err())
@@ -213,7 +213,7 @@ func (a *app) explainPolicy(cmd *cobra.Command, args []string) (*hub.Explanation
 }
 
 func printExplanation(w io.Writer, e *hub.Explanation) {
-	fmt.Fprintln(w, e.Reference)
+	fmt.Fprintln(w, spoken(e.Reference))
 	t := ui.Table(w)
 	fmt.Fprintln(t, "\tDOCUMENT\tRULE\tFOUND\tWANTED")
 	for _, d := range e.Policies {
@@ -250,7 +250,7 @@ push it again for another tag or repository.`,
 			if res.Signatures == 0 {
 				a.printer.Note("not signed now: it is used by its digest, or after \"modelreg sign\"")
 			}
-			return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, res.Reference) })
+			return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, spoken(res.Reference)) })
 		},
 	}
 	sign.add(cmd)

@@ -119,7 +119,7 @@ func (a *app) alias(src ref.Reference, to string) (ref.Reference, error) {
 
 func (a *app) tellPromotion(res *hub.PromoteResult) {
 	if c := res.Copied; c != nil {
-		a.printer.Note("copied to %s: %d manifests, %d blobs, all checked there", c.Reference, c.Manifests, c.Blobs)
+		a.printer.Note("copied to %s: %d manifests, %d blobs, all checked there", spoken(c.Reference), c.Manifests, c.Blobs)
 	}
 	switch {
 	case res.Summary != "":

@@ -293,7 +293,7 @@ func (a *app) planPull(cmd *cobra.Command, r ref.Reference, dir string, opts hub
 	a.noteSigners(plan.Verified)
 	return a.printer.Result(plan, func(w io.Writer) {
 		tw := ui.Table(w)
-		fmt.Fprintf(tw, "reference\t%s\n", plan.Reference)
+		fmt.Fprintf(tw, "reference\t%s\n", spoken(plan.Reference))
 		fmt.Fprintf(tw, "directory\t%s\n", ui.Clean(plan.Directory))
 		fmt.Fprintf(tw, "files\t%s\n", chosenFiles(plan.Files, plan.SkippedFiles)+", "+ui.Bytes(plan.Size))
 		fmt.Fprintf(tw, "to fetch\t%s\n", fetchSummary(plan))

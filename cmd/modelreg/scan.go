@@ -166,7 +166,7 @@ func (a *app) printScan(res *hub.ScanResult) error {
 		return err
 	}
 	if res.Digest != "" && !res.Verified {
-		a.printer.Warn("parts of %s were read that only the whole file could verify; --whole looks at all of it", res.Reference)
+		a.printer.Warn("parts of %s were read that only the whole file could verify; --whole looks at all of it", spoken(res.Reference))
 	}
 	if res.Attestation != "" {
 		a.printer.Note("attached the signed report as %s", res.Attestation)

@@ -96,9 +96,9 @@ func (a *app) setState(cmd *cobra.Command, arg string, f signerFlags, change hub
 		return err
 	}
 	if res.Changed {
-		a.printer.Note("%s is %s", res.Reference, res.State.State)
+		a.printer.Note("%s is %s", spoken(res.Reference), res.State.State)
 	} else {
-		a.printer.Note("%s is %s already", res.Reference, res.State.State)
+		a.printer.Note("%s is %s already", spoken(res.Reference), res.State.State)
 	}
 	return a.printer.Result(res, func(w io.Writer) { fmt.Fprintln(w, spoken(res.Reference)) })
 }
