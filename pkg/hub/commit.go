@@ -61,7 +61,9 @@ type commit struct {
 	tip    ocispec.Descriptor
 	raw    []byte // nil without a tip
 	base   base   // of the files, if they come from the repository
-	ahead  []byte // the manifest of base, if the branch was moved back from there; else nil
+	ahead  []byte // the manifest of base, if the branch was moved back from there, or is new; else nil
+
+	upstream *upstream // nil unless the files were pulled from another repository
 
 	record   lineage.Commit
 	explicit bool // the parents are others than the tip: there is something to record
@@ -112,6 +114,7 @@ func (h *Hub) look(ctx context.Context, repo *remote.Repository, r ref.Reference
 	case err == nil, errors.Is(err, errdef.ErrNotFound):
 	case opts.DryRun && opts.IfParent == "" && ctx.Err() == nil:
 		h.warn("%s is not known, so this is what a first version would be: %v", r, err)
+		c.base = base{}
 	default:
 		return fmt.Errorf("look at %s: %w", r, err)
 	}
@@ -165,7 +168,7 @@ func (h *Hub) setParents(ctx context.Context, repo *remote.Repository, r ref.Ref
 		c.explicit, c.restart = true, true
 		return nil
 	case len(named) == 0 && c.raw == nil:
-		return nil
+		return h.beginBranch(ctx, repo, c)
 	case len(named) == 0 && opts.IfParent == "" && h.isBehind(ctx, repo, c): // who names the tip has seen it
 		c.record.Parents = []digest.Digest{c.base.digest}
 		c.ahead = h.ahead(ctx, repo, c)
@@ -240,11 +243,14 @@ func isDigits(name string) bool {
 // equals are the manifests in whose place no version of the same content is made.
 func (c *commit) equals() [][]byte {
 	var list [][]byte
-	if !c.explicit && c.raw != nil && !isIndex(c.tip) {
+	if c.explicit {
+		return nil
+	}
+	if c.raw != nil && !isIndex(c.tip) {
 		list = append(list, c.raw)
-		if c.ahead != nil {
-			list = append(list, c.ahead)
-		}
+	}
+	if c.ahead != nil {
+		list = append(list, c.ahead)
 	}
 	return list
 }
@@ -253,8 +259,14 @@ func (c *commit) equals() [][]byte {
 // files before, where the version would be no other; see [artifact.PackOptions]. A new date alone makes
 // none: where it comes from the environment it is another one each time.
 func (c *commit) hook(m *ocispec.Manifest, dated func(at time.Time) (ocispec.Manifest, error)) ([]byte, error) {
+	if err := c.upstream.own(m); err != nil {
+		return nil, err
+	}
 	for _, raw := range c.equals() {
 		then, err := dated(created(raw))
+		if err == nil {
+			err = c.upstream.own(&then)
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -14,13 +14,18 @@ type sizedFile struct {
 
 // likely tells which files the registry may have already, so that it pays to
 // hash them before anything is sent: all, when the user names repositories to
-// mount from; else those of which the version that the branch points to now has
-// one of that name and size.
+// mount from; else those of which the version that the branch points to now, or
+// begins from, has one of that name and size.
 func likely(mountFrom []string, c *commit) func(string, int64) bool {
 	if len(mountFrom) > 0 {
 		return func(string, int64) bool { return true }
 	}
-	tip := sync.OnceValue(func() map[sizedFile]bool { return filesOf(c.raw) })
+	tip := sync.OnceValue(func() map[sizedFile]bool {
+		if c.raw == nil {
+			return filesOf(c.ahead)
+		}
+		return filesOf(c.raw)
+	})
 	return func(path string, size int64) bool { return tip()[sizedFile{path, size}] }
 }
 

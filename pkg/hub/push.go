@@ -161,13 +161,14 @@ func (h *Hub) Push(ctx context.Context, dir string, r ref.Reference, opts PushOp
 	if opts.commit, err = h.beginCommit(repo.Origin(), r.WithTag(tags[0]), opts); err != nil {
 		return nil, err
 	}
-	opts.commit.base = h.baseIn(dir, r)
+	opts.commit.base, opts.commit.upstream = h.baseIn(dir, r), upstreamIn(dir, r, opts)
 	opts.gate = h.newGate("push", dir, opts)
 	packed, err := h.pack(ctx, dir, r, repo, opts)
 	if err != nil {
 		return nil, opts.commit.cause(err)
 	}
 	res := pushResult(packed, r, opts.gate)
+	opts.commit.owned(packed.Manifest, made, res)
 	if note := suggestVariants(packed.Files); note != "" {
 		res.Notes = append(res.Notes, note)
 	}

@@ -3,10 +3,12 @@ package hub
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
+	"oras.land/oras-go/v2/errdef"
 
 	"github.com/modelreg/modelreg/pkg/artifact"
 	"github.com/modelreg/modelreg/pkg/ref"
@@ -18,6 +20,7 @@ import (
 type base struct {
 	ref    ref.Reference
 	digest digest.Digest // empty if it is not known
+	pulled bool          // it is known by what a pull has kept in the directory
 }
 
 // baseIn tells which version of the repository of r the files of a directory
@@ -29,14 +32,14 @@ func (h *Hub) baseIn(dir string, r ref.Reference) base {
 		if err != nil || at.Name() != r.Name() {
 			return base{}
 		}
-		return base{at, o.Descriptor.Digest}
+		return base{ref: at, digest: o.Descriptor.Digest, pulled: true}
 	}
 	if !errors.Is(err, fs.ErrNotExist) || h.opts.Store == nil {
 		return base{}
 	}
 	for _, pushed := range h.opts.Store.Pushes(dir) {
 		if at, err := ref.Parse(pushed); err == nil && at.Name() == r.Name() {
-			return base{at, at.Digest}
+			return base{ref: at, digest: at.Digest}
 		}
 	}
 	return base{}
@@ -63,6 +66,27 @@ func (h *Hub) isBehind(ctx context.Context, repo *remote.Repository, c *commit) 
 		return false
 	}
 	return c.base.ref.Tag == c.branch || h.descends(ctx, &target{repo: repo}, c.tip.Digest, c.base.digest)
+}
+
+// beginBranch makes a branch that does not exist yet go on from the version that its
+// files were pulled as, if that is in the repository.
+func (h *Hub) beginBranch(ctx context.Context, repo *remote.Repository, c *commit) error {
+	if !c.base.pulled || c.base.digest == "" {
+		return nil
+	}
+	desc, raw, err := repo.Manifest(ctx, c.base.digest.String())
+	switch {
+	case errors.Is(err, errdef.ErrNotFound):
+		h.warn("%s, which the files were pulled as, is not there any more: %s begins a new history", c.base.ref, ref.DecodeBranch(c.branch))
+		return nil
+	case err != nil:
+		return fmt.Errorf("look at what the files were pulled as: %w", err)
+	}
+	c.record.Parents = []digest.Digest{c.base.digest}
+	if !isIndex(desc) {
+		c.ahead = raw
+	}
+	return nil
 }
 
 // ahead is the manifest of the version that the files were, if what the branch

@@ -2,14 +2,19 @@ package hub_test
 
 import (
 	"errors"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/modelreg/modelreg/internal/testreg"
 	"github.com/modelreg/modelreg/pkg/artifact"
 	"github.com/modelreg/modelreg/pkg/hub"
+	"github.com/modelreg/modelreg/pkg/lineage"
+	"github.com/modelreg/modelreg/pkg/mediatypes"
 )
 
 // pull brings a version into a new directory.
@@ -192,14 +197,135 @@ func TestStatusAfterPush(t *testing.T) {
 	w.edit(made, "three")
 	w.refused(made, "org/m:main", first.Digest, hub.Committing{})
 
-	// Another branch is another matter; and a pull goes on from what was pushed.
+	// A branch that goes on from it has its next version; and a pull goes on from
+	// what was pushed.
 	w.edit(pulled, "four")
-	w.pushFrom(pulled, "org/m:side", hub.Committing{})
-	if o, err := artifact.ReadOrigin(pulled); err != nil || o.Descriptor.Digest.String() != second.Digest {
+	side := w.pushFrom(pulled, "org/m:side", hub.Committing{})
+	if o, err := artifact.ReadOrigin(pulled); err != nil || o.Descriptor.Digest.String() != side.Digest {
 		t.Errorf("after a push to another branch: %+v, %v", o, err)
 	}
 	third := w.commit("org/m:main", "five", hub.Committing{})
 	if res, err := w.Pull(ctx, w.ref("org/m:main"), pulled, hub.PullOptions{Force: true}); err != nil || res.Digest != third.Digest {
 		t.Errorf("pull = %+v, %v", res, err)
+	}
+}
+
+// A branch that is begun from a pulled directory goes on from what was pulled, and
+// from then on it is the directory's.
+func TestPushNewBranchFromPulledDirectory(t *testing.T) {
+	w := newWorld(t)
+	first := w.commit("org/m:main", "one", hub.Committing{Message: "the first"})
+	pulled := w.pullNew("org/m:main")
+	same := w.pushFrom(pulled, "org/m:same", hub.Committing{Message: "nothing new"})
+	if same.Digest != first.Digest || !same.Created {
+		t.Errorf("the same files as another branch = %+v; want %s", same, first.Digest)
+	}
+	w.edit(pulled, "two")
+	w.srv.Reset()
+	w.pushFrom(dir(t, files{"notes.txt": "of no pull"}), "org/m:first", hub.Committing{})
+	fresh := len(w.srv.Requests())
+	w.srv.Reset()
+	second := w.pushFrom(pulled, "org/m:feature/x", hub.Committing{})
+	if n := len(w.srv.Requests()); n > fresh+1 {
+		t.Errorf("%d requests, %d from another directory", n, fresh)
+	}
+	if diff := cmp.Diff([]string{first.Digest}, w.parents("org/m", "_b.feature__x")); diff != "" {
+		t.Errorf("parents: -want +got\n%s", diff)
+	}
+	if res := w.pushFrom(pulled, "org/m:feature/x", hub.Committing{}); res.Created || res.Digest != second.Digest {
+		t.Errorf("the same again = %+v", res)
+	}
+	w.edit(pulled, "three")
+	w.pushFrom(pulled, "org/m:feature/x", hub.Committing{})
+	if diff := cmp.Diff([]string{second.Digest}, w.parents("org/m", "_b.feature__x")); diff != "" {
+		t.Errorf("parents of the next: -want +got\n%s", diff)
+	}
+	w.pushFrom(pulled, "org/m:main", hub.Committing{})
+	if diff := cmp.Diff([]string{first.Digest}, w.parents("org/m", "main")); diff != "" {
+		t.Errorf("parents of what went to main: -want +got\n%s", diff)
+	}
+
+	// Nothing goes on where that is said, from what is gone, and in other directories.
+	w.edit(pulled, "four")
+	w.pushFrom(pulled, "org/m:anew", hub.Committing{Parents: []string{hub.NoParent}})
+	other := w.pullNew("org/m:same")
+	w.edit(other, "five")
+	w.srv.Add(testreg.Rule{Path: "/org/m/manifests/" + first.Digest, Do: testreg.Status(http.StatusNotFound, nil, "")})
+	w.pushFrom(other, "org/m:gone", hub.Committing{})
+	made := dir(t, files{"notes.txt": "six"})
+	w.pushFrom(made, "org/m:v1", hub.Committing{})
+	w.edit(made, "seven")
+	w.pushFrom(made, "org/m:v2", hub.Committing{})
+	for _, tag := range []string{"anew", "gone", "v1", "v2"} {
+		if p := w.parents("org/m", tag); len(p) > 0 {
+			t.Errorf("%s has parents: %q", tag, p)
+		}
+	}
+}
+
+// What is pushed of a version of another repository was made of it; its history is
+// not that of this one.
+func TestPushFork(t *testing.T) {
+	w := newWorld(t)
+	text := files{"notes.txt": "one", "model.safetensors": tensorFile(8, 1)}
+	first := w.made("org/other:main", text)
+	forked := w.pullNew("org/other:main")
+	if res := w.pushFrom(forked, "me/copy:main", hub.Committing{}); res.Digest != first.Digest || len(res.Notes) > 0 {
+		t.Errorf("the same files = %+v; want %s", res, first.Digest)
+	}
+	inputs := func(tag string) []string {
+		t.Helper()
+		_, raw := w.manifest("me/m", tag)
+		m, err := mediatypes.ParseManifest(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list, err := lineage.ParseInputs(m.Annotations[mediatypes.AnnotationInputs])
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := []string{}
+		for _, e := range list {
+			out = append(out, string(e.Relation)+" "+strings.TrimPrefix(e.Reference, w.srv.Host+"/")+" "+e.Digest.String())
+		}
+		return out
+	}
+	of := "org/other:main " + first.Digest
+	w.edit(forked, "two")
+	second := w.pushFrom(forked, "me/m:main", hub.Committing{})
+	if diff := cmp.Diff([]string{"origin " + of}, inputs("main")); diff != "" || len(w.parents("me/m", "main")) > 0 {
+		t.Errorf("-want +got\n%s", diff)
+	}
+	if len(second.Notes) != 1 || !strings.Contains(second.Notes[0], "--parent none") {
+		t.Errorf("notes: %q", second.Notes)
+	}
+	if res := w.pushFrom(forked, "me/m:main", hub.Committing{}); res.Created || res.Digest != second.Digest {
+		t.Errorf("the same again = %+v", res)
+	}
+	write(t, filepath.Join(forked, "model.safetensors"), tensorFile(8, 2))
+	w.pushFrom(forked, "me/m:main", hub.Committing{})
+	if diff := cmp.Diff([]string{"finetune " + of}, inputs("main")); diff != "" {
+		t.Errorf("other weights: -want +got\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{second.Digest}, w.parents("me/m", "main")); diff != "" {
+		t.Errorf("parents: -want +got\n%s", diff)
+	}
+
+	// Who says what it was made of has said it, and so has who begins anew.
+	push := func(tag string, opts hub.PushOptions) {
+		t.Helper()
+		if _, err := w.Push(t.Context(), forked, w.ref("me/m:"+tag), opts); err != nil {
+			t.Fatal(err)
+		}
+	}
+	push("said", hub.PushOptions{Inputs: []hub.Input{{Reference: w.ref("me/copy:main")}}})
+	push("data", hub.PushOptions{Inputs: []hub.Input{{Relation: lineage.Dataset, Elsewhere: "hf:datasets/org/d"}}})
+	push("anew", hub.PushOptions{Committing: hub.Committing{Parents: []string{hub.NoParent}}})
+	for tag, want := range map[string][]string{
+		"said": {"finetune me/copy:main " + first.Digest}, "data": {"finetune " + of, "dataset hf:datasets/org/d "}, "anew": {},
+	} {
+		if diff := cmp.Diff(want, inputs(tag)); diff != "" {
+			t.Errorf("%s: -want +got\n%s", tag, diff)
+		}
 	}
 }
