@@ -127,6 +127,7 @@ func (f *pullFlags) add(cmd *cobra.Command) {
 	fl.IntVarP(&f.Workers, "jobs", "j", 0, "fetch `N` blobs at once (default 4)")
 	fl.IntVar(&f.Connections, "concurrency", 0, "have at most `N` requests under way, of all blobs (default 32)")
 	fl.Var(rateValue{&f.Bandwidth}, "bandwidth", "fetch at most `RATE` bytes per second, such as 200M or 50MiB")
+	fl.BoolVar(&f.PageCache, "page-cache", false, "leave large files in memory, for who loads them at once; writing past it is faster, and leaves room")
 	fl.BoolVar(&f.Raw, "raw", false, "take any artifact, such as a chart or a signature, as it is: manifest, config and layers")
 	fl.BoolVar(&f.OMS, "oms", false, "put the signature of OpenSSF Model Signing that is attached to the version into DIR/model.sig")
 	fl.BoolVar(&f.AllowDotfiles, "allow-dotfiles", false, "take dot files that are not known to be harmless, such as .bashrc")

@@ -47,6 +47,10 @@ type UnpackOptions struct {
 	Connections int
 	Bandwidth   int64
 
+	// PageCache leaves large files in the system's memory for files, for who
+	// loads them at once. See [transfer.PullOptions].
+	PageCache bool
+
 	// Store, if not nil, is asked for blobs first, and given those that were
 	// fetched where that costs no disk space.
 	Store *store.Store

@@ -21,8 +21,9 @@ type disk interface {
 
 type osDisk struct{}
 
-func (osDisk) Sync(f *os.File) error                       { return f.Sync() }
-func (osDisk) Rename(root *os.Root, from, to string) error { return root.Rename(from, to) }
+func (osDisk) WriteAt(f *os.File, b []byte, off int64) (int, error) { return f.WriteAt(b, off) }
+func (osDisk) Sync(f *os.File) error                                { return f.Sync() }
+func (osDisk) Rename(root *os.Root, from, to string) error          { return root.Rename(from, to) }
 
 // writePiece is the most that is written at once, in bytes. For larger writes
 // Linux takes memory in pieces as large as they come; on a virtual machine those
@@ -30,10 +31,11 @@ func (osDisk) Rename(root *os.Root, from, to string) error { return root.Rename(
 // twice the time of all the rest.
 const writePiece = 256 << 10
 
-func (osDisk) WriteAt(f *os.File, b []byte, off int64) (done int, err error) {
+// writeCached writes through the page cache.
+func writeCached(d disk, f *os.File, b []byte, off int64) (done int, err error) {
 	for len(b) > 0 && err == nil {
 		var n int
-		n, err = f.WriteAt(b[:min(writePiece, len(b))], off)
+		n, err = d.WriteAt(f, b[:min(writePiece, len(b))], off)
 		b, off, done = b[n:], off+int64(n), done+n
 	}
 	return done, err

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"sync"
 	"sync/atomic"
 )
 
@@ -38,7 +39,11 @@ type medium interface {
 // A single is a medium of one file.
 type single struct {
 	*os.File
-	unwritten atomic.Int64 // bytes since the last writeback
+	unwritten atomic.Int64 // bytes in the page cache since the last writeback
+
+	mu      sync.Mutex
+	direct  *os.File // the same file, past the page cache; nil before it was opened
+	refused bool     // it cannot be opened or written so
 }
 
 // openSingle opens the file of a partial.
@@ -51,8 +56,20 @@ func (p *Partial) openSingle(flag int, perm fs.FileMode) error {
 	return nil
 }
 
+// Close may be called twice.
+func (s *single) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := s.File.Close()
+	if s.direct != nil {
+		err = errors.Join(err, s.direct.Close())
+		s.direct = nil
+	}
+	return err
+}
+
 func (s *single) write(d disk, b []byte, off int64) (int, error) {
-	n, err := d.WriteAt(s.File, b, off)
+	n, err := writeCached(d, s.File, b, off)
 	if s.unwritten.Add(int64(n)) >= writebackStep && s.unwritten.Swap(0) >= writebackStep {
 		startWriteback(s.File)
 	}

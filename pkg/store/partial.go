@@ -21,7 +21,7 @@ const copyBuffer = 1 << 20
 // writes to it, and what it holds survives the process. It is what package
 // transfer calls a Partial.
 //
-// WriteAt and ReadAt may be called at the same time as any other method but
+// WriteAt, WriteDirect and ReadAt may be called at the same time as any other method but
 // Reset, Commit and Close.
 type Partial struct {
 	root  *os.Root
@@ -53,10 +53,30 @@ type partialPaths struct {
 
 // WriteAt writes a piece of the blob. Pieces past its size are refused.
 func (p *Partial) WriteAt(b []byte, off int64) (int, error) {
-	if off < 0 || off > p.desc.Size-int64(len(b)) {
-		return 0, fmt.Errorf("write blob %s: %d bytes at %d are not within its size %d", p.desc.Digest, len(b), off, p.desc.Size)
+	if err := p.within(b, off); err != nil {
+		return 0, err
 	}
 	return p.data.write(p.disk, b, off)
+}
+
+// WriteDirect is WriteAt for bytes that are not soon read again: where the disk
+// takes them without it, they leave no trace in the page cache.
+func (p *Partial) WriteDirect(b []byte, off int64) (int, error) {
+	s, ok := p.data.(*single)
+	if !ok || p.desc.Size < leastDirect {
+		return p.WriteAt(b, off)
+	}
+	if err := p.within(b, off); err != nil {
+		return 0, err
+	}
+	return s.writeDirect(p, b, off)
+}
+
+func (p *Partial) within(b []byte, off int64) error {
+	if off < 0 || off > p.desc.Size-int64(len(b)) {
+		return fmt.Errorf("write blob %s: %d bytes at %d are not within its size %d", p.desc.Digest, len(b), off, p.desc.Size)
+	}
+	return nil
 }
 
 // ReadAt reads what was written.

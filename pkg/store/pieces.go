@@ -182,7 +182,7 @@ func (s *pieces) write(d disk, b []byte, off int64) (done int, err error) {
 		part := b[:min(to.n, int64(len(b)))]
 		var n int
 		if to.piece < 0 {
-			n, err = d.WriteAt(s.rest, part, to.at)
+			n, err = writeCached(d, s.rest, part, to.at)
 		} else {
 			n, err = s.writePiece(d, part, to)
 		}
@@ -196,7 +196,7 @@ func (s *pieces) writePiece(d disk, b []byte, to place) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	n, err := d.WriteAt(f, b, to.at)
+	n, err := writeCached(d, f, b, to.at)
 	return n, errors.Join(err, f.Close())
 }
 

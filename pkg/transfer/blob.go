@@ -22,6 +22,10 @@ const (
 	// blob and every client, so that caches on the way see equal ranges.
 	partBytes = 16 << 20
 
+	// checkpointBytes is how much is hashed between two checkpoints: what a kill
+	// loses of a stream.
+	checkpointBytes = 2 << 20
+
 	// leadBytes is how far before a stream that runs another one begins.
 	leadBytes = partBytes
 
@@ -52,6 +56,8 @@ type blob struct {
 
 	local  iter.Seq[Segment] // what can be copied
 	copies spans             // what of it is to be
+
+	direct DirectWriter // for what a stream that is alone writes; nil for none
 
 	mu      sync.Mutex
 	missing spans // neither written nor on its way
@@ -93,6 +99,9 @@ func (l *link) fetch(ctx context.Context, p Partial, j Job, tell teller) error {
 	tell.event(Event{Action: Start, Bytes: b.told})
 	if parts && len(b.missing) > 0 {
 		b.plan(localSegments(ctx, j))
+	}
+	if d, ok := p.(DirectWriter); ok && !l.pageCache && len(b.copies) == 0 {
+		b.direct = d // what is copied is in the page cache, as its source is
 	}
 	for again := true; ; {
 		err := b.attempt(ctx)

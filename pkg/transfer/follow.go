@@ -157,7 +157,7 @@ func (f *follower) advance(hashed []byte) error {
 		}
 		f.claim, f.claims = nil, f.claims[1:]
 	}
-	if f.hashed%partBytes != 0 {
+	if f.hashed-f.saved < checkpointBytes && f.hashed%partBytes != 0 {
 		return nil
 	}
 	return f.finish()

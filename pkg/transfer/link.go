@@ -23,12 +23,13 @@ const (
 // fetched, and helpers that take parts of the blobs off those, as many as the
 // governor finds worth while.
 type link struct {
-	src      content.Fetcher
-	limit    *Limit
-	received atomic.Int64 // bytes, over all connections
-	helping  atomic.Int32 // helpers
-	buffers  buffers
-	helpers  sync.WaitGroup
+	src       content.Fetcher
+	limit     *Limit
+	pageCache bool         // nothing is written past it
+	received  atomic.Int64 // bytes, over all connections
+	helping   atomic.Int32 // helpers
+	buffers   buffers
+	helpers   sync.WaitGroup
 
 	mu    sync.Mutex
 	blobs []*blob

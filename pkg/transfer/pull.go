@@ -50,6 +50,10 @@ type PullOptions struct {
 	// connections. Zero means no limit.
 	Bandwidth int64
 
+	// PageCache leaves all that is fetched in memory that the system keeps for
+	// files, for who reads it at once. Otherwise a [DirectWriter] is asked not to.
+	PageCache bool
+
 	// Limit, if not nil, is shared with others who fetch at the same time, and
 	// stands for Connections and Bandwidth, which are not looked at then.
 	Limit *Limit
@@ -113,6 +117,7 @@ func Pull(ctx context.Context, src content.Fetcher, jobs []Job, opts PullOptions
 	}
 	workers := min(cmp.Or(max(opts.Workers, 0), defaultWorkers), cap(limit.slots), len(jobs))
 	l := newLink(src, limit)
+	l.pageCache = opts.PageCache
 	running, cancel := context.WithCancel(ctx)
 	var governing sync.WaitGroup
 	governing.Go(func() { l.run(running) })

@@ -21,15 +21,18 @@ type claim = tally
 // takes the buffer.
 func (b *blob) put(ctx context.Context, off int64, buf []byte, t *tally) error {
 	s := span{off, off + int64(len(buf))}
-	if _, err := b.p.WriteAt(buf, off); err != nil {
+	room, alone := b.roomFor(ctx, off)
+	write := b.p.WriteAt
+	if b.direct != nil && room && alone {
+		write = b.direct.WriteDirect
+	}
+	if _, err := write(buf, off); err != nil {
 		b.link.buffers.give(buf)
+		if room {
+			<-b.room
+		}
 		return err
 	}
-	if t.end != off {
-		*t = tally{span: span{off, off}}
-	}
-	t.end, t.sum = s.end, crc32.Update(t.sum, castagnoli, buf)
-	room := b.roomFor(ctx, off)
 	b.mu.Lock()
 	b.written = b.written.add(s)
 	handed := room && b.handed == off // or a claim before it has turned out false
@@ -39,50 +42,58 @@ func (b *blob) put(ctx context.Context, off int64, buf []byte, t *tally) error {
 	}
 	b.mu.Unlock()
 	signal(b.wake)
-	if !handed {
-		b.link.buffers.give(buf)
-		if room {
-			<-b.room
-		}
+	if handed {
+		*t = tally{} // a checkpoint will tell of it
+		return nil
 	}
-	b.record(*t)
-	if s.end%partBytes == 0 || t.bytes() >= partBytes {
-		*t = tally{}
+	b.keepPart(t, off, buf)
+	b.link.buffers.give(buf)
+	if room {
+		<-b.room
 	}
 	return nil
+}
+
+// keepPart adds what is written out of order to the part that it is in, and has the
+// partial remember that, if it can. That it cannot now costs only time later.
+func (b *blob) keepPart(t *tally, off int64, buf []byte) {
+	k, ok := b.p.(PartKeeper)
+	if !ok || !b.parts || len(buf) == 0 {
+		return
+	}
+	if t.end != off {
+		*t = tally{span: span{off, off}}
+	}
+	t.end, t.sum = off+int64(len(buf)), crc32.Update(t.sum, castagnoli, buf)
+	_ = k.KeepPart(t.off, t.bytes(), t.sum)
+	if t.end%partBytes == 0 || t.bytes() >= partBytes {
+		*t = tally{}
+	}
 }
 
 // roomFor tells whether the bytes at off can be hashed from their buffer: if
 // the hash is there, and not too busy. A stream that is alone waits for it,
 // because reading all again is dearer.
-func (b *blob) roomFor(ctx context.Context, off int64) bool {
+func (b *blob) roomFor(ctx context.Context, off int64) (room, alone bool) {
 	b.mu.Lock()
-	next, single := b.handed == off, len(b.runs) <= 1
+	next, alone := b.handed == off, len(b.runs) <= 1
 	b.mu.Unlock()
 	if !next {
-		return false
+		return false, alone
 	}
-	if single {
+	if alone {
 		select {
 		case b.room <- struct{}{}:
-			return true
+			return true, true
 		case <-ctx.Done():
-			return false
+			return false, true
 		}
 	}
 	select {
 	case b.room <- struct{}{}:
-		return true
+		return true, false
 	default:
-		return false
-	}
-}
-
-// record has the partial remember what is written, if it can. That it cannot
-// now costs only time later.
-func (b *blob) record(t tally) {
-	if k, ok := b.p.(PartKeeper); ok && b.parts && t.bytes() > 0 {
-		_ = k.KeepPart(t.off, t.bytes(), t.sum)
+		return false, false
 	}
 }
 

@@ -177,11 +177,12 @@ func (b *blob) wanted(r *run) span {
 	return span{r.pos, r.end}
 }
 
-// share returns how much of the run is to be read at once.
+// share returns how much of the run is to be read at once: up to the next whole
+// buffer, so that after a short one disks get whole blocks again.
 func (b *blob) share(r *run) int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return min(bufferBytes, r.left(), nextPart(r.pos)-r.pos)
+	return min(bufferBytes-r.pos%bufferBytes, r.left())
 }
 
 // opened notes that the source gives all of the run.

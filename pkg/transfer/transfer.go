@@ -124,6 +124,13 @@ type PartKeeper interface {
 	KeptParts() iter.Seq2[[2]int64, uint32]
 }
 
+// A DirectWriter is a [Partial] that can write bytes so that they leave no trace
+// in the page cache, because they are not soon read again. It decides itself
+// which of them: WriteDirect is WriteAt in all else.
+type DirectWriter interface {
+	WriteDirect(b []byte, off int64) (n int, err error)
+}
+
 // An Action says what an [Event] is about.
 type Action int
 
