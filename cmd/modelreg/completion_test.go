@@ -63,7 +63,7 @@ func TestCompletion(t *testing.T) {
 		"progress":           {[]string{"pull", "--progress", ""}, []string{"auto", "plain", "none"}, noFileComp},
 		"layout":             {[]string{"push", "--layout", ""}, []string{"auto", "raw"}, noFileComp},
 		"signature layout":   {[]string{"sign", "--signature-layout", ""}, []string{"bundle", "classic", "both"}, noFileComp},
-		"setting":            {[]string{"config", "set", ""}, []string{"default.registry", "registries.alias.", "cache", "realms.", "mirrors.", "scanners.", "certs.d", "trusted-root", "trust-repository", "policy", "policy-keys", "policy-identity", "policy-issuer", "trust-roots.", "evaluations"}, noFileComp},
+		"setting":            {[]string{"config", "set", ""}, []string{"default.registry", "registries.alias.", "cache", "realms.", "mirrors.", "apis.", "scanners.", "certs.d", "trusted-root", "trust-repository", "policy", "policy-keys", "policy-identity", "policy-issuer", "trust-roots.", "evaluations"}, noFileComp},
 		"command":            {[]string{"ins"}, []string{"inspect"}, noFileComp},
 	}
 	for name, tt := range tests {
