@@ -127,17 +127,24 @@ func (s *suite) versions(ctx context.Context) error {
 	return nil
 }
 
-// version pulls the model, pushes another over it and pulls that.
+// version pulls the model and, when another has been pushed over it, pulls that.
+// Both come from elsewhere: a tool may remember what it has pushed, and where that
+// lies.
 func (b *bout) version(ctx context.Context, m *model, changed int64) {
-	if !b.pushed(ctx) {
+	if !b.pushed(ctx) || b.forget() != nil {
 		return
 	}
 	if _, err := b.run(ctx, b.tool.pull(b.task)); err != nil {
 		b.s.say("changes: %s: %v", b.tool.name, err)
 		return
 	}
+	here := b.task.state
 	b.task.model = m
-	if b.pushed(ctx) && b.pullAgain(ctx, "pull-changed") {
+	if b.forget() != nil || !b.pushed(ctx) {
+		return
+	}
+	b.task.state = here
+	if b.pullAgain(ctx, "pull-changed") {
 		b.s.samples[len(b.s.samples)-1].Note = changed
 	}
 }
