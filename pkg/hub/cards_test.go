@@ -351,8 +351,9 @@ func (w *world) numbered(seq int, text string) string {
 // Whoever may push can give a revision any number. It stops nobody from editing the
 // card, is not taken for the newest, and can be read.
 func TestAbsurdCardNumbers(t *testing.T) {
-	for _, first := range []int{1_000_000, 999_999, 5_000, 900} {
+	for _, first := range []int{1_000_000, 999_999, 900} {
 		t.Run(fmt.Sprint(first), func(t *testing.T) {
+			t.Parallel()
 			w := carded(t, releasedReadme)
 			team := alice()
 			w.revise("# First\n", hub.CardPush{Signer: team.signer})

@@ -143,7 +143,7 @@ func (w *world) deadOf() string {
 // A repository that moved as a whole answers as it did.
 func TestCopyHistory(t *testing.T) {
 	for name, opts := range map[string][2]testreg.Options{
-		"with the API": {}, "without": {{NoReferrers: true}, {NoReferrers: true}}, "to one without": {{}, {NoReferrers: true}},
+		"with the API": {}, "to one without": {{}, {NoReferrers: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -176,6 +176,7 @@ func TestCopyHistory(t *testing.T) {
 // A copy that was stopped anywhere goes on, and moves of an alias are not logged
 // once more by the record that has arrived.
 func TestCopyHistoryGoesOn(t *testing.T) {
+	t.Parallel()
 	p := newPair(t, testreg.Options{}, testreg.Options{})
 	p.lived()
 	dead := p.deadOf()
@@ -205,6 +206,7 @@ func TestCopyHistoryGoesOn(t *testing.T) {
 
 // An archive holds a repository as a whole, and gives it back.
 func TestCopyHistoryByArchive(t *testing.T) {
+	t.Parallel()
 	p := newPair(t, testreg.Options{}, testreg.Options{})
 	p.lived()
 	dead := p.deadOf()
@@ -222,6 +224,7 @@ func TestCopyHistoryByArchive(t *testing.T) {
 
 // A record and a log that are there already are not lost.
 func TestCopyHistoryConflicts(t *testing.T) {
+	t.Parallel()
 	p := newPair(t, testreg.Options{}, testreg.Options{})
 	p.lived()
 	if _, err := p.SetRecord(t.Context(), p.to("new/m"), nil, func(r *record.Record) error { r.Notice = "ours"; return nil }); err != nil {

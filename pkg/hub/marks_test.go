@@ -68,6 +68,7 @@ func (w *world) marked(h *hub.Hub) map[string]map[string]record.State {
 func TestMarks(t *testing.T) {
 	for name, opts := range map[string]testreg.Options{"with the API": {}, "without the API": {NoReferrers: true}} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := withdrawn(t, opts)
 			anybody := map[string]record.State{"yanked": record.Yanked, "spited": record.Deprecated}
 			want := map[string]map[string]record.State{"ls": anybody, "tag list": anybody, "log": anybody}
