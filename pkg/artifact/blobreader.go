@@ -94,13 +94,7 @@ func (b *blobReader) read(bufs [][]byte, off int64) error {
 		}
 	}
 	if b.file != nil {
-		for _, p := range bufs {
-			if _, err := b.file.ReadAt(p, off); err != nil {
-				return unexpected(err)
-			}
-			off += int64(len(p))
-		}
-		return nil
+		return b.readFile(bufs, off)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -209,23 +209,23 @@ func (r *Reader) fetch(f *flight) ([][]byte, error) {
 		return nil, fmt.Errorf("read %s: %w", printable(r.name), err)
 	}
 	for k := range data {
-		if err := r.check(f.first+k, data[k]); err != nil {
+		if err := r.check(f.first+k, data[k], r.blob.read); err != nil {
 			return nil, err
 		}
 	}
 	return data, nil
 }
 
-// check looks whether data is piece i. Wrong bytes are fetched once more,
+// check looks whether data is piece i. Wrong bytes are read once more,
 // and once more for each other place that has them.
-func (r *Reader) check(i int, data []byte) error {
+func (r *Reader) check(i int, data []byte, read func(bufs [][]byte, off int64) error) error {
 	again := true
 	for p := r.pieces.at(i); !r.pieces.right(i, data); {
 		if !r.distrust() && !again {
 			return &ChunkError{Name: r.name, Blob: r.blob.desc.Digest, Offset: p.offset, Length: p.length}
 		}
 		again = false
-		if err := r.blob.read([][]byte{data}, p.offset); err != nil {
+		if err := read([][]byte{data}, p.offset); err != nil {
 			return fmt.Errorf("read %s: %w", printable(r.name), err)
 		}
 	}

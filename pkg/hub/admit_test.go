@@ -93,6 +93,10 @@ func (g *guarded) uses(name string) map[string]func() error {
 			_, err := g.admits.Pull(ctx, g.ref(name), filepath.Join(g.t.TempDir(), "out"), hub.PullOptions{})
 			return err
 		},
+		"view": func() error {
+			_, err := g.admits.View(ctx, g.ref(name), hub.ViewOptions{})
+			return err
+		},
 		"pull --raw": func() error {
 			_, err := g.admits.Pull(ctx, g.ref(name), filepath.Join(g.t.TempDir(), "out"), hub.PullOptions{Raw: true})
 			return err

@@ -136,21 +136,29 @@ func (r Range) of(size int64) (first, n int64, err error) {
 
 // openModel opens the version that r resolves to, if it may be used.
 func (h *Hub) openModel(ctx context.Context, r ref.Reference) (*target, *artifact.Artifact, error) {
+	t, a, _, err := h.openAdmitted(ctx, r, admitOptions{})
+	return t, a, err
+}
+
+// openAdmitted is openModel for those who ask for more, or want to know why it may
+// be used.
+func (h *Hub) openAdmitted(ctx context.Context, r ref.Reference, opts admitOptions) (*target, *artifact.Artifact, *Verified, error) {
 	t, err := h.model(ctx, r)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	if err := h.heed(ctx, r, t, nil); err != nil {
-		return nil, nil, err
+	if err := h.heed(ctx, r, t, opts.trust); err != nil {
+		return nil, nil, nil, err
 	}
-	if _, err := h.admit(ctx, r, t, admitOptions{}); err != nil {
-		return nil, nil, err
+	verified, err := h.admit(ctx, r, t, opts)
+	if err != nil {
+		return nil, nil, nil, err
 	}
 	a, err := artifact.Open(ctx, t.repo, t.desc)
 	if err != nil {
-		return nil, nil, fmt.Errorf("read %s: %w", t.ref, err)
+		return nil, nil, nil, fmt.Errorf("read %s: %w", t.ref, err)
 	}
-	return t, a, nil
+	return t, a, verified, nil
 }
 
 func copyTo(w io.Writer, r io.Reader) error {
