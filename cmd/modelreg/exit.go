@@ -28,6 +28,7 @@ import (
 	"github.com/modelreg/modelreg/pkg/lineage"
 	"github.com/modelreg/modelreg/pkg/lock"
 	"github.com/modelreg/modelreg/pkg/mediatypes"
+	"github.com/modelreg/modelreg/pkg/mount"
 	"github.com/modelreg/modelreg/pkg/ref"
 	"github.com/modelreg/modelreg/pkg/registry"
 	"github.com/modelreg/modelreg/pkg/remote"
@@ -133,6 +134,8 @@ var classes = []class{
 	{exitConflict, "conflict", "what was to be changed has changed underneath", "look at both versions, then decide which tag should stay", []error{hub.ErrConflict, lock.ErrChanged, artifact.ErrEdited}},
 	{exitUsage, "usage", "", "\"modelreg policy validate FILE\" checks a policy", []error{policy.ErrInvalid}},
 	{exitNoVariant, "no-variant", "no variant is what was asked for, or fits", "\"modelreg inspect REF\" lists the variants of a version; REF#NAME takes one whatever this machine has, and --fit SIZE is for another machine", []error{hub.ErrNoVariant}},
+	{exitLocal, "local", "", "on Linux it takes /dev/fuse (in a container: --device /dev/fuse --cap-add SYS_ADMIN) and, unless you are root, fusermount3 of the package fuse3; on macOS macFUSE; \"modelreg pull\" needs none of them", []error{mount.ErrUnavailable}},
+	{exitLocal, "local", "", "\"umount DIR\", or \"fusermount3 -u DIR\" for those who are not root, removes what it left; then run this again", []error{mount.ErrDead}},
 	{exitAuth, "auth", "authentication required, or refused", "log in with \"modelreg login HOST\"", []error{remote.ErrUnauthorized}},
 	{exitForbidden, "forbidden", "", "look at what the service says; tokens are good for minutes, and a service may know another issuer or want another audience", []error{signing.ErrRefused}},
 	{exitForbidden, "forbidden", "the registry refuses this user", "ask the owner of the repository for access", []error{remote.ErrForbidden}},

@@ -19,6 +19,7 @@ import (
 	"github.com/modelreg/modelreg/pkg/hub"
 	"github.com/modelreg/modelreg/pkg/lock"
 	"github.com/modelreg/modelreg/pkg/mediatypes"
+	"github.com/modelreg/modelreg/pkg/mount"
 	"github.com/modelreg/modelreg/pkg/ref"
 	"github.com/modelreg/modelreg/pkg/registry"
 	"github.com/modelreg/modelreg/pkg/remote"
@@ -43,6 +44,8 @@ func TestExitCodes(t *testing.T) {
 		"hub usage":          {hub.ErrUsage, exitUsage, "usage"},
 		"not a model":        {artifact.ErrNotModel, exitUsage, "usage"},
 		"target":             {artifact.ErrTarget, exitUsage, "usage"},
+		"no mounts":          {fmt.Errorf("%w: %w", mount.ErrUnavailable, fs.ErrNotExist), exitLocal, "local"},
+		"a dead mount":       {mount.ErrDead, exitLocal, "local"},
 		"not ours":           {artifact.ErrNotOurs, exitUsage, "usage"},
 		"empty":              {artifact.ErrEmpty, exitUsage, "usage"},
 		"not found":          {errdef.ErrNotFound, exitNotFound, "not-found"},

@@ -24,10 +24,10 @@ func newPolicy(a *app) *cobra.Command {
 must be attested, which licences, formats and sizes are allowed. It is a file that
 sigstore's policy-controller takes too; docs/policy.md describes it.
 
-"pull", "cat", "tensors" and "lock" hold each version against the policies of the
-configuration ("modelreg config set policy /etc/modelreg/policy.yaml"), of MODELREG_POLICY
-and of --policy, before they use a byte of it. Where a policy is, what no rule allows is
-refused (exit 10).
+"pull", "cat", "mount", "tensors" and "lock" hold each version against the policies of
+the configuration ("modelreg config set policy /etc/modelreg/policy.yaml"), of
+MODELREG_POLICY and of --policy, before they use a byte of it. Where a policy is, what
+no rule allows is refused (exit 10).
 
 POLICY is a file, or oci://REF for one that was published with "policy push".`,
 		Args: subcommand,

@@ -96,7 +96,7 @@ in the default registry of the configuration ("modelreg config").`,
 	a.globalFlags(root)
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(
-		newInit(a), newPush(a), newPull(a), newCopy(a), newBundle(a), newImport(a), newInspect(a), newLs(a), newResolve(a), newTag(a), newCat(a), newTensors(a),
+		newInit(a), newPush(a), newPull(a), newCopy(a), newBundle(a), newImport(a), newInspect(a), newLs(a), newResolve(a), newTag(a), newCat(a), newMount(a), newTensors(a),
 		newLogin(a), newLogout(a), newKeygen(a), newSign(a), newVerify(a), newLock(a), newLineage(a), newAttest(a), newScan(a), newTree(a), newTrust(a),
 		newCard(a), newBOM(a),
 		newDiff(a), newLog(a), newShow(a), newStatus(a), newBranch(a), newRevert(a), newMerge(a),

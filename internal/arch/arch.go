@@ -50,6 +50,7 @@ var Packages = []Package{
 	{Path: "pkg/record", May: "pkg/glob pkg/mediatypes pkg/ref"},
 	{Path: "pkg/index"},
 	{Path: "pkg/artifact", May: "pkg/transfer pkg/chunk pkg/coding pkg/store pkg/format pkg/format/shard pkg/card pkg/glob pkg/secrets pkg/mediatypes", Why: "unpacking takes files from a store, and uses its partial files for those that are not in it"},
+	{Path: "pkg/mount", May: "pkg/artifact", Why: "it asks the one judge of names; what it shows is given to it"},
 	{Path: "pkg/registry", May: "pkg/mediatypes"},
 
 	{Path: "pkg/source", May: "pkg/remote pkg/glob", Why: "other hubs are reached by remote's transport, and fail in its classes"},
@@ -118,6 +119,7 @@ var Owners = []Owner{
 	{"database/sql", "pkg/index"},
 	{"github.com/jackc/pgx", "pkg/index"},
 	{"github.com/go-git/", "pkg/artifact"}, // gitignore patterns
+	{"github.com/hanwen/go-fuse", "pkg/mount"},
 	{"github.com/spf13/cobra", "cmd/modelreg"},
 	{"github.com/spf13/pflag", "cmd/modelreg"},
 

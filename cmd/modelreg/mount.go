@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/modelreg/modelreg/internal/ui"
+	"github.com/modelreg/modelreg/pkg/hub"
+	"github.com/modelreg/modelreg/pkg/mount"
+)
+
+type mountFlags struct {
+	hub.ViewOptions
+	verify bool
+	trust  trustFlags
+}
+
+// A mountResult is what is printed when the files are there.
+type mountResult struct {
+	Reference string        `json:"reference"`
+	Digest    string        `json:"digest"`
+	Directory string        `json:"directory"` // the whole path
+	Files     int           `json:"files"`
+	Size      int64         `json:"size"`
+	Verified  *hub.Verified `json:"verified"` // null when nothing was asked for, or it was skipped
+
+	// VerificationSkipped says that policies were told to let it pass.
+	VerificationSkipped bool               `json:"verificationSkipped,omitempty"`
+	Variant             *hub.ChosenVariant `json:"variant,omitempty"`
+}
+
+func newMount(a *app) *cobra.Command {
+	var f mountFlags
+	cmd := &cobra.Command{
+		Use:   "mount REF DIR",
+		Short: "Show the files of a version in a directory, and fetch what is read",
+		Long: `Show the files of a version in DIR, an empty directory, at once, and fetch what is
+read of them when it is read. It goes on until it is interrupted (Ctrl-C, SIGTERM) or
+DIR is unmounted. The files can be read and mapped, and not written to.
+
+REF is resolved once. What decides whether a pull may go on decides here too, on the
+digest that is then shown. Bytes are given out only if they are right: parts of large
+weights by the index of their chunks, small files by their own digest. A large file
+without an index is fetched whole, into the local store, when it is first read. Wrong
+bytes are an I/O error for whoever reads them, and a warning here.
+
+Reading on from a file fetches ahead, several parts at once; in all 22 MiB of files
+are held in memory. Whoever will read everything anyway, and more than once, is better off
+with a pull.
+
+Linux needs /dev/fuse and, unless you are root, fusermount3 (package fuse3); macOS needs
+macFUSE. What was killed with SIGKILL leaves a mount behind that "umount DIR" removes.`,
+		Example: `  mkdir model && modelreg mount ghcr.io/acme/support:v1 model
+  modelreg mount ghcr.io/acme/support:v1 /mnt/model --verify --key cosign.pub`,
+		Args:              exactArgs(2),
+		ValidArgsFunction: positions(a.references, directories),
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			if f.Trust, err = a.trust(cmd.Context(), f.verify, f.trust); err != nil {
+				return err
+			}
+			if f.AllowDowngrade && !f.verify && !a.hasPolicy() {
+				return usagef("--allow-downgrade goes with --verify --key FILE, or a policy")
+			}
+			return a.mount(cmd.Context(), args, f)
+		},
+	}
+	fl := cmd.Flags()
+	fl.BoolVar(&f.verify, "verify", false, "refuse a version that is not signed by --key or --certificate-identity")
+	f.trust.add(fl)
+	fl.BoolVar(&f.AllowDowngrade, "allow-downgrade", false, downgradeUsage)
+	a.addVariantFlags(cmd)
+	a.addPolicyFlags(cmd)
+	a.addAsFlag(cmd, "layout://DIR")
+	a.addStrictFlag(cmd)
+	return cmd
+}
+
+func (a *app) mount(ctx context.Context, args []string, f mountFlags) error {
+	if err := mount.CheckDir(args[1]); err != nil {
+		return err
+	}
+	h, r, err := a.open(args[0])
+	if err != nil {
+		return err
+	}
+	v, err := h.View(ctx, r, f.ViewOptions)
+	if err != nil {
+		return err
+	}
+	dir, err := filepath.Abs(args[1])
+	if err != nil {
+		return err
+	}
+	a.noteSigners(v.Verified)
+	// Whoever reads when it is interrupted is told by Serve.
+	shown, err := mount.New(context.WithoutCancel(ctx), mountFiles(v.Files), mount.Options{
+		Name: spoken(v.Reference), Time: v.Made,
+		Warn: func(m string) { a.printer.Warn("%s", spoken(m)) },
+	})
+	if err != nil {
+		return err
+	}
+	defer shown.Close() //nolint:errcheck // only read
+	res := mountResult{
+		Reference: v.Reference, Digest: v.Digest, Directory: dir, Files: len(v.Files), Size: v.Size,
+		Verified: v.Verified, VerificationSkipped: v.VerificationSkipped, Variant: v.Variant,
+	}
+	failed := error(nil)
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	err = shown.Serve(ctx, args[1], func() {
+		failed = a.printer.Result(res, func(w io.Writer) {
+			fmt.Fprintf(w, "mounted %s, %s, of %s on %s; Ctrl-C unmounts\n", ui.Files(res.Files), ui.Bytes(res.Size), spoken(res.Reference), ui.Clean(dir))
+		})
+		if failed != nil {
+			stop() // nobody would know that it is there
+		}
+	})
+	if err == nil {
+		err = failed
+	}
+	return err
+}
+
+// mountFiles are the files of a version as those of a mount.
+func mountFiles(files []hub.ViewFile) []mount.File {
+	shown := make([]mount.File, len(files))
+	for i, f := range files {
+		shown[i] = mount.File{Path: f.Path, Size: f.Size, Open: func(ctx context.Context) (mount.Content, error) {
+			r, err := f.Open(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return r, nil
+		}}
+	}
+	return shown
+}
