@@ -6,6 +6,7 @@ import (
 	"io"
 	"iter"
 	"math"
+	"runtime"
 	"slices"
 
 	"github.com/modelreg/modelreg/pkg/format"
@@ -67,6 +68,7 @@ func (g *gate) examine(ctx context.Context, files []format.File) error {
 	if g.far {
 		opts.Fetch = maxFarFetch
 	} else {
+		opts.Workers = runtime.GOMAXPROCS(0)
 		m = remember(scanScope{g.store, dirScope(g.name), g.anew}, &opts)
 	}
 	report, err := scan.Scan(ctx, g.open(ctx, files, m), opts)
@@ -139,9 +141,8 @@ func (g *gate) open(ctx context.Context, files []format.File, m *scanMemory) ite
 			if g.far {
 				at = &pieceReader{at: r, size: f.Size}
 			}
-			more := yield(m.file(scan.File{Path: f.Path, Size: f.Size, At: at}), nil)
-			_ = r.Close() // only read
-			if !more {
+			done := func() { _ = r.Close() } // only read
+			if !yield(m.file(scan.File{Path: f.Path, Size: f.Size, At: at, Close: done}), nil) {
 				return
 			}
 		}

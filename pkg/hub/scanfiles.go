@@ -170,7 +170,7 @@ func openAhead(ctx context.Context, parts []artifact.Part, m *scanMemory, opened
 			f := scan.File{Path: p.Path, Size: p.Size, At: o.reader, Known: o.known}
 			if o.reader != nil && o.err == nil {
 				opened(o.reader)
-				m.turn(bytesOfPart(p, o.reader.Proof()))
+				f.Key = bytesOfPart(p, o.reader.Proof())
 			}
 			more := yield(f, o.err)
 			o.close()

@@ -10,9 +10,8 @@ import (
 	"github.com/modelreg/modelreg/pkg/store"
 )
 
-// A scanMemory knows what was found in bytes that were looked at before. It goes
-// through the files of one scan, in the order in which that looks at them. Nil
-// knows nothing.
+// A scanMemory knows what was found in bytes that were looked at before, by those
+// whose [scan.File] has them named as its Key. Nil knows nothing.
 //
 // A result is kept by all that decides it: what names the bytes, the name of the
 // file, which rules look at, how it is looked at, and the rules themselves.
@@ -22,8 +21,7 @@ type scanMemory struct {
 	results *store.Results
 	anew    bool
 	how     string
-	bytes   string // what names those of the file whose turn it is; "" if nothing does
-	used    int    // results that were taken
+	used    int // results that were taken
 }
 
 // A scanScope is where results are kept, and for what.
@@ -65,17 +63,10 @@ func (m *scanMemory) known(f scan.File, bytes string) *scan.Result {
 	return &r
 }
 
-// turn tells whose turn it is, and what names its bytes.
-func (m *scanMemory) turn(bytes string) {
-	if m != nil {
-		m.bytes = bytes
-	}
-}
-
-// record keeps what was found in the file whose turn it is.
+// record keeps what was found in a file whose bytes are named.
 func (m *scanMemory) record(f scan.File, r scan.Result) {
-	if m.bytes != "" && r.Lasting() {
-		m.results.Record(m.key(f, m.bytes), r)
+	if f.Key != "" && r.Lasting() {
+		m.results.Record(m.key(f, f.Key), r)
 	}
 }
 
@@ -90,9 +81,8 @@ func (m *scanMemory) end() int {
 
 // file makes a file on this machine ready to be looked at, unless it is known.
 func (m *scanMemory) file(f scan.File) scan.File {
-	bytes := bytesOf(f.At)
-	m.turn(bytes)
-	f.Known = m.known(f, bytes)
+	f.Key = bytesOf(f.At)
+	f.Known = m.known(f, f.Key)
 	return f
 }
 

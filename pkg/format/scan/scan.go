@@ -20,13 +20,17 @@
 package scan
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"slices"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // A Verdict is what a scan comes to.
@@ -74,8 +78,16 @@ type File struct {
 	Size int64
 
 	// At reads it. It is used by one goroutine, and not after the scan has
-	// gone on to the next file. Over a network, each ReadAt is a request.
+	// gone on to the next file, or has called Close. Over a network, each
+	// ReadAt is a request.
 	At io.ReaderAt
+
+	// Close, if not nil, is called once, when the file has been looked at. Such
+	// a small file may be looked at while the next ones are.
+	Close func()
+
+	// Key is for who is told by [Options.Each]. It is not looked at.
+	Key string
 
 	// Known, if not nil, is what an earlier look at the same bytes has come to,
 	// under the same path, with the same options and [Analysis]. The file is
@@ -123,39 +135,100 @@ type Options struct {
 	// second more for every 64 MiB of the file.
 	Timeout time.Duration
 
-	// Each, if not nil, is told what each file that was looked at has come to.
-	// What only all files together show is in the report alone.
+	// Workers is how many small files that have a Close may be looked at at once.
+	// Zero means one.
+	Workers int
+
+	// Each, if not nil, is told what each file that was looked at has come to,
+	// of one after the other. What only all files together show is in the report
+	// alone.
 	Each func(f File, r Result)
 }
 
 // DefaultTimeout is how long a small file may take before it is unscannable.
 const DefaultTimeout = time.Minute
 
-// Scan looks at files and reports on all of them. A file is done with when the
-// next one is asked for, so that it can be closed then.
+// smallFile is the size of the largest file that is looked at beside others, in
+// bytes: what is held of a large one is enough for once.
+const smallFile = 1 << 20
+
+// Scan looks at files and reports on all of them. A file without a Close is done
+// with when the next one is asked for, so that it can be closed then.
 //
 // The error is one of reading: from files, from a [File], or that of ctx. What
 // is wrong with the bytes is in the report.
 func Scan(ctx context.Context, files iter.Seq2[File, error], opts Options) (*Report, error) {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(max(opts.Workers, 1))
+	sc := scanner{opts: opts}
+	failed := sc.all(ctx, g, files)
+	if err := cmp.Or(failed, g.Wait()); err != nil {
+		return nil, err
+	}
 	var sum Summary
-	for f, err := range files {
-		if err != nil {
-			return nil, err
-		}
-		if f.Known != nil {
-			sum.Add(f.Path, *f.Known)
-			continue
-		}
-		r, err := scanFile(ctx, f, opts)
-		if err != nil {
-			return nil, fmt.Errorf("scan %s: %w", f.Path, err)
-		}
-		sum.Add(f.Path, r)
-		if opts.Each != nil {
-			opts.Each(f, r)
-		}
+	for _, o := range sc.outcomes {
+		sum.Add(o.path, o.result)
 	}
 	return sum.Report(), nil
+}
+
+// A scanner looks at files.
+type scanner struct {
+	opts     Options
+	outcomes []*outcome // in the order of the files
+
+	mu sync.Mutex // of Each
+}
+
+// An outcome is what a file has come to.
+type outcome struct {
+	path   string
+	result Result
+}
+
+// all looks at all files, at small ones in the group.
+func (sc *scanner) all(ctx context.Context, g *errgroup.Group, files iter.Seq2[File, error]) error {
+	for f, err := range files {
+		if err != nil {
+			return err
+		}
+		if ctx.Err() != nil {
+			if f.Close != nil {
+				f.Close()
+			}
+			return context.Cause(ctx)
+		}
+		o := &outcome{path: f.Path}
+		sc.outcomes = append(sc.outcomes, o)
+		if sc.opts.Workers > 1 && f.Close != nil && f.Size <= smallFile && f.Known == nil {
+			g.Go(func() error { return sc.look(ctx, f, o) })
+			continue
+		}
+		if err := sc.look(ctx, f, o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// look looks at a file, unless it is known, and closes it.
+func (sc *scanner) look(ctx context.Context, f File, o *outcome) (err error) {
+	if f.Close != nil {
+		defer f.Close()
+	}
+	if f.Known != nil {
+		o.result = *f.Known
+		return nil
+	}
+	if o.result, err = scanFile(ctx, f, sc.opts); err != nil {
+		return fmt.Errorf("scan %s: %w", f.Path, err)
+	}
+	if sc.opts.Each != nil {
+		sc.mu.Lock()
+		defer sc.mu.Unlock()
+		sc.opts.Each(f, o.result)
+	}
+	return nil
 }
 
 // Files is the argument of [Scan] for files that are all at hand.
