@@ -24,7 +24,7 @@ const (
 
 	// checkpointBytes is how much is hashed between two checkpoints: what a kill
 	// loses of a stream.
-	checkpointBytes = 2 << 20
+	checkpointBytes = 1 << 20
 
 	// leadBytes is how far before a stream that runs another one begins.
 	leadBytes = partBytes

@@ -72,7 +72,7 @@ func TestPullDirect(t *testing.T) {
 			if p.direct.Load() != desc.Size || p.parts.Load() != 0 {
 				t.Errorf("%d bytes were written past the page cache, and %d remembered one by one", p.direct.Load(), p.parts.Load())
 			}
-			if want := int(desc.Size / (2 << 20)); p.checkpoints < want {
+			if want := int(desc.Size >> 20); p.checkpoints < want {
 				t.Errorf("%d checkpoints, want %d", p.checkpoints, want)
 			}
 		})

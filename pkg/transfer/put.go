@@ -19,11 +19,15 @@ type claim = tally
 
 // put writes a buffer, and hands it to the hash if that has come so far. It
 // takes the buffer.
+//
+// What a stream that is alone writes goes past the page cache, and a checkpoint of
+// the hash soon tells of it. Else a checksum does.
 func (b *blob) put(ctx context.Context, off int64, buf []byte, t *tally) error {
 	s := span{off, off + int64(len(buf))}
 	room, alone := b.roomFor(ctx, off)
+	straight := room && alone
 	write := b.p.WriteAt
-	if b.direct != nil && room && alone {
+	if b.direct != nil && straight {
 		write = b.direct.WriteDirect
 	}
 	if _, err := write(buf, off); err != nil {
@@ -32,6 +36,9 @@ func (b *blob) put(ctx context.Context, off int64, buf []byte, t *tally) error {
 			<-b.room
 		}
 		return err
+	}
+	if !straight {
+		t.add(off, buf)
 	}
 	b.mu.Lock()
 	b.written = b.written.add(s)
@@ -42,33 +49,28 @@ func (b *blob) put(ctx context.Context, off int64, buf []byte, t *tally) error {
 	}
 	b.mu.Unlock()
 	signal(b.wake)
-	if handed {
-		*t = tally{} // a checkpoint will tell of it
-		return nil
+	if !handed {
+		if straight {
+			t.add(off, buf)
+		}
+		b.link.buffers.give(buf)
+		if room {
+			<-b.room
+		}
 	}
-	b.keepPart(t, off, buf)
-	b.link.buffers.give(buf)
-	if room {
-		<-b.room
+	b.record(*t)
+	if handed && straight || s.end%partBytes == 0 || t.bytes() >= partBytes {
+		*t = tally{}
 	}
 	return nil
 }
 
-// keepPart adds what is written out of order to the part that it is in, and has the
-// partial remember that, if it can. That it cannot now costs only time later.
-func (b *blob) keepPart(t *tally, off int64, buf []byte) {
-	k, ok := b.p.(PartKeeper)
-	if !ok || !b.parts || len(buf) == 0 {
-		return
-	}
+// add takes bytes in that are written at off.
+func (t *tally) add(off int64, buf []byte) {
 	if t.end != off {
 		*t = tally{span: span{off, off}}
 	}
 	t.end, t.sum = off+int64(len(buf)), crc32.Update(t.sum, castagnoli, buf)
-	_ = k.KeepPart(t.off, t.bytes(), t.sum)
-	if t.end%partBytes == 0 || t.bytes() >= partBytes {
-		*t = tally{}
-	}
 }
 
 // roomFor tells whether the bytes at off can be hashed from their buffer: if
@@ -94,6 +96,14 @@ func (b *blob) roomFor(ctx context.Context, off int64) (room, alone bool) {
 		return true, false
 	default:
 		return false, false
+	}
+}
+
+// record has the partial remember what is written, if it can. That it cannot
+// now costs only time later.
+func (b *blob) record(t tally) {
+	if k, ok := b.p.(PartKeeper); ok && b.parts && t.bytes() > 0 {
+		_ = k.KeepPart(t.off, t.bytes(), t.sum)
 	}
 }
 
