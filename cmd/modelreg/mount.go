@@ -72,6 +72,7 @@ macFUSE. What was killed with SIGKILL leaves a mount behind that "umount DIR" re
 	fl.BoolVar(&f.verify, "verify", false, "refuse a version that is not signed by --key or --certificate-identity")
 	f.trust.add(fl)
 	fl.BoolVar(&f.AllowDowngrade, "allow-downgrade", false, downgradeUsage)
+	fl.BoolVar(&f.AllowDotfiles, "allow-dotfiles", false, dotfilesUsage)
 	a.addVariantFlags(cmd)
 	a.addPolicyFlags(cmd)
 	a.addAsFlag(cmd, "layout://DIR")

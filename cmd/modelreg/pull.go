@@ -109,6 +109,9 @@ func newPull(a *app) *cobra.Command {
 	return cmd
 }
 
+// dotfilesUsage describes --allow-dotfiles, of pull and of mount.
+const dotfilesUsage = "take dot files that are not known to be harmless, such as .bashrc"
+
 func (f *pullFlags) add(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.BoolVar(&f.verify, "verify", false, "refuse a version that is not signed by --key or --certificate-identity")
@@ -130,7 +133,7 @@ func (f *pullFlags) add(cmd *cobra.Command) {
 	fl.BoolVar(&f.PageCache, "page-cache", false, "leave large files in memory, for who loads them at once; writing past it is faster, and leaves room")
 	fl.BoolVar(&f.Raw, "raw", false, "take any artifact, such as a chart or a signature, as it is: manifest, config and layers")
 	fl.BoolVar(&f.OMS, "oms", false, "put the signature of OpenSSF Model Signing that is attached to the version into DIR/model.sig")
-	fl.BoolVar(&f.AllowDotfiles, "allow-dotfiles", false, "take dot files that are not known to be harmless, such as .bashrc")
+	fl.BoolVar(&f.AllowDotfiles, "allow-dotfiles", false, dotfilesUsage)
 	fl.BoolVar(&f.AllowCollisions, "allow-collisions", false, "take names that differ only in case, if the file system keeps them apart")
 	fl.BoolVar(&f.NoDelta, "no-delta", false, "fetch changed weights whole, not by their differences from files on this machine")
 	fl.BoolVar(&f.Variants, "variants", false, "fetch weights in fewer bytes where the version has codings of them (push --variants), and decode them")

@@ -31,9 +31,10 @@ var powerfulDots = []string{
 	".vscode", ".idea", ".hg", ".svn", ".bzr", ".github", ".gitlab-ci.yml", ".gitmodules", ".lfsconfig",
 }
 
-// checkDots refuses a path with a component that begins with a dot, unless it is
-// one that is known to be harmless. The error wraps [ErrDotfile].
-func checkDots(p string) error {
+// CheckDots refuses a path that [Unpack] refuses unless it is told otherwise: one
+// with a component that begins with a dot and is not known to be harmless. The
+// error is a [*PathError] that wraps [ErrDotfile].
+func CheckDots(p string) error {
 	for c := range strings.SplitSeq(p, "/") {
 		if !strings.HasPrefix(c, ".") {
 			continue
@@ -55,13 +56,13 @@ func checkDots(p string) error {
 func dotNote(files []source) string {
 	var names []string
 	for _, f := range files {
-		if checkDots(f.path) == nil {
+		if CheckDots(f.path) == nil {
 			continue
 		}
 		// A directory stands for all that is in it.
 		name := f.path
 		for d := path.Dir(name); d != "."; d = path.Dir(d) {
-			if checkDots(d) != nil {
+			if CheckDots(d) != nil {
 				name = d + "/"
 			}
 		}

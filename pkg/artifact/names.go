@@ -64,7 +64,7 @@ func (u *unpacker) checkDots(p string) error {
 	if u.opts.AllowDotfiles {
 		return nil
 	}
-	return checkDots(p)
+	return CheckDots(p)
 }
 
 // hasArchives tells whether there are names that are seen only when the archives

@@ -19,6 +19,10 @@ type ViewOptions struct {
 	// AllowDowngrade accepts, with Trust or policies, a tag that went back to
 	// an older version.
 	AllowDowngrade bool
+
+	// AllowDotfiles lets names through that begin with a dot and are not known
+	// to be harmless. Otherwise the error wraps [artifact.ErrDotfile].
+	AllowDotfiles bool
 }
 
 // A View is the files of one version, to be read where they lie.
@@ -39,7 +43,8 @@ type View struct {
 	Variant *ChosenVariant
 }
 
-// A ViewFile is one file of a [View]. Its path has passed [artifact.CheckPath].
+// A ViewFile is one file of a [View]. Its path has passed [artifact.CheckPath] and,
+// unless it was told otherwise, [artifact.CheckDots].
 type ViewFile struct {
 	Path string
 	Size int64 // bytes
@@ -71,6 +76,9 @@ func (h *Hub) View(ctx context.Context, r ref.Reference, opts ViewOptions) (*Vie
 	for i, f := range a.Files {
 		if f.Archive {
 			return nil, fmt.Errorf("%w: read %s in parts: what is in the archive %s is told nowhere but in it: pull the version", ErrUsage, t.ref, f.Layer.Digest)
+		}
+		if err := artifact.CheckDots(f.Path); err != nil && !opts.AllowDotfiles {
+			return nil, fmt.Errorf("open %s: %w", t.ref, err)
 		}
 		v.Files[i] = ViewFile{Path: f.Path, Size: f.Size, view: view, file: f}
 		v.Size += f.Size

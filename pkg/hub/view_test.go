@@ -16,6 +16,7 @@ import (
 
 	"github.com/modelreg/modelreg/internal/testmodel"
 	"github.com/modelreg/modelreg/internal/testreg"
+	"github.com/modelreg/modelreg/pkg/artifact"
 	"github.com/modelreg/modelreg/pkg/hub"
 	"github.com/modelreg/modelreg/pkg/signing"
 )
@@ -203,6 +204,24 @@ func TestViewOfManyFiles(t *testing.T) {
 	const name = "words/cxxxx.txt"
 	if got, err := readPieces(openView(t, v, name), len(model[name]), 1); err != nil || string(got) != model[name] || w.blobRequests() != 1 {
 		t.Errorf("read %q, %v, in %d requests", got, err, w.blobRequests())
+	}
+}
+
+// Dot files that a pull refuses are not shown either: programs would obey them.
+func TestViewRefusesDotfiles(t *testing.T) {
+	tests := map[string]bool{".vscode/tasks.json": true, "a/.envrc": true, ".vimrc": true, ".gitattributes": false}
+	w := newWorld(t)
+	for name, refused := range tests {
+		if _, err := w.Push(t.Context(), dir(t, files{"notes.txt": "x", name: "x"}), w.ref("org/m:v1"), hub.PushOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		_, err := w.View(t.Context(), w.ref("org/m:v1"), hub.ViewOptions{})
+		if errors.Is(err, artifact.ErrDotfile) != refused || err != nil && !refused {
+			t.Errorf("View of %s: %v", name, err)
+		}
+		if v, err := w.View(t.Context(), w.ref("org/m:v1"), hub.ViewOptions{AllowDotfiles: true}); err != nil || len(v.Files) < 2 {
+			t.Errorf("View of %s, allowed: %v", name, err)
+		}
 	}
 }
 
