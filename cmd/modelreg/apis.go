@@ -30,7 +30,10 @@ func catalogHint(e *catalog.AccessError) string {
 	how := ""
 	switch e.Kind {
 	case catalog.GitHub:
-		how = login + " with a personal access token (classic) that has read:packages, or set GITHUB_TOKEN to one"
+		how = login + " with a personal access token (classic) that has read:packages"
+		if e.GitHubToken {
+			how += ", or set GITHUB_TOKEN to one"
+		}
 	case catalog.GitLab:
 		how = login + " with a token that has read_api and read_registry, of somebody who is at least a reporter there"
 	case catalog.Quay:

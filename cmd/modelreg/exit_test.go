@@ -15,6 +15,7 @@ import (
 	"oras.land/oras-go/v2/errdef"
 
 	"github.com/modelreg/modelreg/pkg/artifact"
+	"github.com/modelreg/modelreg/pkg/catalog"
 	"github.com/modelreg/modelreg/pkg/format"
 	"github.com/modelreg/modelreg/pkg/hub"
 	"github.com/modelreg/modelreg/pkg/lock"
@@ -138,6 +139,13 @@ func TestHintsOfWhatIsMissing(t *testing.T) {
 				t.Errorf("exits with %d, hint %q, want %q in it", got.Code, got.Hint, tt.want)
 			}
 		})
+	}
+	// Of GitHub's API, what the environment has is named where it is taken.
+	for _, token := range []bool{true, false} {
+		got := explain(&catalog.AccessError{Kind: catalog.GitHub, Host: "r.io", GitHubToken: token, Err: remote.ErrUnauthorized})
+		if strings.Contains(got.Hint, "or set GITHUB_TOKEN to one;") != token || !strings.Contains(got.Hint, `"modelreg login r.io"`) {
+			t.Errorf("hint = %q", got.Hint)
+		}
 	}
 	// What tells more has its own.
 	err := fmt.Errorf("%w: %w", &hub.MissingError{Err: errdef.ErrNotFound}, lock.ErrNoFile)

@@ -108,8 +108,8 @@ type Options struct {
 	// references. They go before what is known of public registries.
 	APIs map[string]API
 
-	// GitHubToken is sent to GitHub's API where no credential is stored for the
-	// registry.
+	// GitHubToken is sent to https://api.github.com, and to no other host that has
+	// GitHub's API, where no credential is stored for the registry.
 	GitHubToken string
 }
 
@@ -152,6 +152,10 @@ type AccessError struct {
 	Host  string // of the registry
 	Token bool   // a credential was sent
 	Err   error
+
+	// GitHubToken says that without a credential for Host [Options.GitHubToken] is
+	// sent.
+	GitHubToken bool
 }
 
 func (e *AccessError) Error() string { return e.Err.Error() }
@@ -267,7 +271,7 @@ func (l *listing) ask(ctx context.Context, api API, told bool) error {
 		err = fmt.Errorf("%w: API of kind %q", ErrUsage, api.Kind)
 	}
 	if errors.Is(err, remote.ErrUnauthorized) || errors.Is(err, remote.ErrForbidden) {
-		return &AccessError{Kind: api.Kind, Host: l.host, Token: c.header != nil, Err: err}
+		return &AccessError{Kind: api.Kind, Host: l.host, Token: c.header != nil, GitHubToken: c.isGitHub(api.Kind), Err: err}
 	}
 	return err
 }
@@ -297,10 +301,16 @@ func (l *listing) connect(ctx context.Context, api API, told bool) (*client, err
 	if err != nil {
 		return nil, err
 	}
-	if api.Kind == GitHub && c.credential.Password == "" {
+	if c.isGitHub(api.Kind) && c.credential.Password == "" {
 		c.credential.Password = l.opts.GitHubToken
 	}
 	return c, nil
+}
+
+// isGitHub tells whether an API is that of github.com. An Enterprise Server has the
+// same API and tokens of its own.
+func (c *client) isGitHub(kind Kind) bool {
+	return kind == GitHub && sameOrigin(c.base, &url.URL{Scheme: "https", Host: "api.github.com"})
 }
 
 func sameOrigin(a, b *url.URL) bool {

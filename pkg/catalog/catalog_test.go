@@ -291,6 +291,48 @@ func TestCredentialStaysWhereItMayGo(t *testing.T) {
 	}
 }
 
+// The environment's token is GitHub's own: no other host that speaks GitHub's API gets
+// it, whichever registry it is asked for.
+func TestGitHubTokenGoesToGitHub(t *testing.T) {
+	tests := map[string]struct {
+		host, api string
+		sent      bool
+	}{
+		"enterprise server":          {host: "containers.ghe.example", api: "https://ghe.example/api/v3"},
+		"registry's own":             {host: "ghe.example"},
+		"other API for ghcr.io":      {host: "ghcr.io", api: "https://ghe.example"},
+		"another port":               {host: "ghcr.io", api: "https://api.github.com:8443"},
+		"GitHub's for ghcr.io":       {host: "ghcr.io", api: "https://api.github.com", sent: true},
+		"GitHub's for a mirror's":    {host: "mirror.example", api: "https://api.github.com", sent: true},
+		"enterprise server by login": {host: "ghe.login.example", api: "https://ghe.example"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			n := &internet{hosts: map[string]http.HandlerFunc{"api.github.com": github, "api.github.com:8443": github, "ghe.example": github}}
+			opts := catalog.Options{
+				APIs:        map[string]catalog.API{tt.host: {Kind: catalog.GitHub, URL: tt.api}},
+				GitHubToken: "ghp_token",
+			}
+			_, _, err := list(t, n.client(t, map[string]string{"ghe.login.example": "ada:ghe_other"}), tt.host+"/ada", opts)
+			for _, line := range n.requests() {
+				if strings.Contains(line, "ghp_token") != tt.sent {
+					t.Errorf("asked %s; want the token sent: %v", line, tt.sent)
+				}
+			}
+			if (err == nil) != tt.sent {
+				t.Errorf("error %v", err)
+			}
+		})
+	}
+	for host, want := range map[string]bool{"ghcr.io": true, "ghe.example": false} {
+		n := &internet{hosts: map[string]http.HandlerFunc{"api.github.com": github, "ghe.example": github}}
+		_, _, err := list(t, n.client(t, nil), host+"/ada", catalog.Options{APIs: map[string]catalog.API{"ghe.example": {Kind: catalog.GitHub}}})
+		if access, ok := errors.AsType[*catalog.AccessError](err); !ok || access.GitHubToken != want {
+			t.Errorf("%s: error %#v, want an AccessError that tells whether GitHubToken would be sent: %v", host, err, want)
+		}
+	}
+}
+
 // Whatever an API says, nothing but names comes of it.
 func TestHostileLists(t *testing.T) {
 	link := func(target string) http.HandlerFunc {
