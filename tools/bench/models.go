@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -40,7 +41,7 @@ func writeModel(root, name string, files []weights) (*model, error) {
 	return finishModel(name, dir)
 }
 
-// writeSmall writes a model of many files of kib KiB.
+// writeSmall writes a model of many files of text, of kib KiB and a few bytes.
 func writeSmall(root, name string, files int, kib int64) (*model, error) {
 	dir := filepath.Join(root, name)
 	for i := range files {
@@ -52,11 +53,10 @@ func writeSmall(root, name string, files int, kib int64) (*model, error) {
 		if err != nil {
 			return nil, err
 		}
-		err = tensor{name: f.Name()[len(root):], rows: kib, cols: 512}.write(f)
-		if cerr := f.Close(); err == nil {
-			err = cerr
-		}
-		if err != nil {
+		_, began := io.WriteString(f, `"`)
+		err = tensor{name: f.Name()[len(root):], rows: kib, cols: 256}.write(hex.NewEncoder(f))
+		_, ended := io.WriteString(f, "\"\n")
+		if err := errors.Join(began, err, ended, f.Close()); err != nil {
 			return nil, err
 		}
 	}
