@@ -1,6 +1,7 @@
 package hub_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"path/filepath"
@@ -11,8 +12,10 @@ import (
 	"oras.land/oras-go/v2/content"
 
 	"github.com/modelreg/modelreg/pkg/hub"
+	"github.com/modelreg/modelreg/pkg/mediatypes"
 	"github.com/modelreg/modelreg/pkg/ref"
 	"github.com/modelreg/modelreg/pkg/signing"
+	"github.com/modelreg/modelreg/pkg/signing/oms"
 	"github.com/modelreg/modelreg/pkg/signing/policy"
 )
 
@@ -122,5 +125,56 @@ func (w *world) quietly(name, tag, like string) {
 	desc := content.NewDescriptorFromBytes(index.MediaType, raw)
 	if err := w.repo(name).PushManifest(w.t.Context(), desc, raw, tag); err != nil {
 		w.t.Fatal(err)
+	}
+}
+
+// An archive that does not say what is in it has no signature of its files,
+// whatever it is called.
+func TestPolicyModelSignatureOfArchive(t *testing.T) {
+	g := guard(t, newWorld(t), "    policy.modelreg.dev/require-oms: \"true\"\n")
+	g.push("org/m:v1", "one")
+	if _, err := g.SignFiles(t.Context(), g.ref("org/m:v1"), g.signer); err != nil {
+		t.Fatal(err)
+	}
+	desc, raw := g.manifest("org/m", "v1")
+	var bundle []byte
+	for b, err := range signing.DetachedOf(t.Context(), g.repo("org/m"), signing.Target{Repository: g.srv.Host + "/org/m", Descriptor: desc}, oms.PredicateType) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		bundle = b
+	}
+	var m ocispec.Manifest
+	if err := json.Unmarshal(raw, &m); err != nil {
+		t.Fatal(err)
+	}
+	put := func(mediaType string, blob []byte) ocispec.Descriptor {
+		desc := content.NewDescriptorFromBytes(mediaType, blob)
+		if err := g.repo("org/m").Push(t.Context(), desc, bytes.NewReader(blob)); err != nil {
+			t.Fatal(err)
+		}
+		return desc
+	}
+	m.Config = put(m.Config.MediaType, []byte("{}"))
+	layer := put(mediatypes.LayerType(mediatypes.KindCode, mediatypes.Tar), tarball(t, "modeling_x.py", "import os"))
+	layer.Annotations = map[string]string{mediatypes.AnnotationFilepath: ".github"} // which signatures leave out
+	m.Layers = append(m.Layers, layer)
+	raw, err := json.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	desc = content.NewDescriptorFromBytes(m.MediaType, raw)
+	if err := g.repo("org/m").PushManifest(t.Context(), desc, raw, "v2"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := signing.AttachDetached(t.Context(), g.repo("org/m"), signing.Target{Repository: g.srv.Host + "/org/m", Descriptor: desc}, bundle, oms.PredicateType); err != nil {
+		t.Fatal(err)
+	}
+	for tag, want := range map[string]string{"v1": "", "v2": policy.RuleOMS} {
+		g.sign("org/m:"+tag, g.signer)
+		_, err := g.admits.Verify(t.Context(), g.ref("org/m:"+tag), signing.Trust{}, hub.VerifyOptions{})
+		if got := refusedFor(t, err); got != want {
+			t.Errorf("%s: refused for %q, want %q", tag, got, want)
+		}
 	}
 }

@@ -167,6 +167,9 @@ func aboutFiles(ctx context.Context, raw []byte, a *artifact.Artifact, trust *si
 	listed, ignores := st.Names(), st.Ignores()
 	files := make(map[string]digest.Digest, len(a.Files))
 	for _, f := range a.Files {
+		if f.Archive { // its name is for people only: its files land where they say
+			return nil, fmt.Errorf("layer %s is an archive without a list of what is in it, and a signature of files is about those that can be listed", f.Layer.Digest)
+		}
 		if listed[f.Path] || !ignores(f.Path) {
 			files[f.Path] = f.Digest
 		}
