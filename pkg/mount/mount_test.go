@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
@@ -298,6 +299,55 @@ func TestErrors(t *testing.T) {
 	}
 	s.fail(bad, nil)
 	check(t, r, s.data, 0, len(s.data))
+}
+
+// Who waits for what others fetch is not let down by a wrong piece beside the one
+// that he reads.
+func TestWrongPieceBesideOthers(t *testing.T) {
+	for range 5 { // who goes on first is the scheduler's choice
+		for _, order := range [][]int{{0, 1}, {1, 0}, {0, 1, 2}, {2, 1, 0}} {
+			synctest.Test(t, func(t *testing.T) { wrongPieceBesideOthers(t, order) })
+		}
+	}
+}
+
+func wrongPieceBesideOthers(t *testing.T, order []int) {
+	const each, span = 512 << 10, 2 << 20
+	wrong := errors.New("wrong bytes")
+	s := newSource(13, 8<<20)
+	s.piece = each
+	s.fail(span+3*each, wrong)
+	step := make(chan struct{})
+	s.gate = func(off int64) {
+		if off >= span && off < 2*span {
+			<-step
+		}
+	}
+	r := one(t, s, mount.Options{})
+	for i := range 3 { // the third reads ahead
+		check(t, r, s.data, span-30+i*10, 10)
+	}
+	for _, i := range order {
+		go check(t, r, s.data, span+i*each, 10)
+		synctest.Wait()
+	}
+	for failed := false; ; {
+		synctest.Wait() // all wait for what is fetched
+		select {
+		case step <- struct{}{}:
+			continue
+		default:
+		}
+		if failed {
+			break
+		}
+		failed = true
+		go func() {
+			if _, err := r.ReadAt(make([]byte, 10), span+3*each); !errors.Is(err, wrong) {
+				t.Errorf("read of the wrong piece: %v", err)
+			}
+		}()
+	}
 }
 
 // A file that cannot be opened can be read as soon as it can.

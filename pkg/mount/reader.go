@@ -17,9 +17,12 @@ const (
 	maxRuns     = 64
 	activeReads = 256
 
-	// tries is how often a read looks for a segment that others have fetched
-	// for it, and could not.
-	tries = 3
+	// A read looks tries times for a piece that others have fetched for it, and
+	// could not. Those who fetch several at once may fail for another piece of
+	// them: then it looks on, and fetches the piece alone if nobody else does,
+	// up to maxTries in all.
+	tries    = 3
+	maxTries = 12
 )
 
 // A run is reads each of which goes on where the one before it ended.
@@ -158,12 +161,10 @@ func (r reader) read(p []byte, off, end int64) (int, error) {
 			return n, nil
 		}
 		r.cache.release(s, off)
-		switch {
-		case r.file.fs.ctx.Err() != nil || try == tries || mine && s.pieces == 1:
+		if alone := s.pieces == 1; r.file.fs.ctx.Err() != nil || alone && (mine || try >= tries) || try == maxTries {
 			return 0, err
-		case mine:
-			end = off + 1 // what is wrong may be another piece
 		}
+		end = off + 1 // what is wrong may be another piece
 	}
 }
 
