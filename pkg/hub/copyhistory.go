@@ -196,11 +196,15 @@ func (c *copying) bookConflicts(ctx context.Context, s *shipment) (err error) {
 			continue // its name has its digest
 		}
 		now, err := to.at.Resolve(ctx, tag)
-		if errors.Is(err, errdef.ErrNotFound) || err == nil && now.Digest == s.kept[tag].Digest {
+		if errors.Is(err, errdef.ErrNotFound) {
 			continue
 		}
 		if err != nil {
 			return fmt.Errorf("look at tag %s: %w", tag, err)
+		}
+		s.before[tag] = now.Digest
+		if now.Digest == s.kept[tag].Digest {
+			continue
 		}
 		if err := c.bookTaken(s, tag, now); err != nil {
 			return err
@@ -326,10 +330,7 @@ func (c *copying) nameBooks(ctx context.Context, s *shipment, to *copyEnd) error
 		case strings.HasPrefix(tag, record.TipPrefix):
 			ends = append(ends, tag)
 		default:
-			g.Go(func() error {
-				_, err := moveTag(gctx, to.at, desc, tag)
-				return err
-			})
+			g.Go(func() error { return c.setBook(gctx, s, to, tag, desc) })
 		}
 	}
 	if err := g.Wait(); err != nil {
@@ -337,11 +338,34 @@ func (c *copying) nameBooks(ctx context.Context, s *shipment, to *copyEnd) error
 	}
 	slices.Sort(ends)
 	for _, tag := range ends {
-		if _, err := moveTag(ctx, to.at, s.kept[tag], tag); err != nil {
+		if err := c.setBook(ctx, s, to, tag, s.kept[tag]); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// setBook sets a tag of what is kept about the repository, unless somebody else has
+// since it was looked at: nothing else holds their record, the end of their log, or a
+// version that is there again.
+func (c *copying) setBook(ctx context.Context, s *shipment, to *copyEnd, tag string, desc ocispec.Descriptor) error {
+	now, err := to.at.Resolve(ctx, tag)
+	if err != nil && !errors.Is(err, errdef.ErrNotFound) {
+		return fmt.Errorf("look at tag %s: %w", tag, err)
+	}
+	alias, isLog := strings.CutPrefix(tag, record.TipPrefix)
+	free := c.opts.OnConflict == ConflictOverwrite || isLog && s.goesOn(alias, now)
+	switch {
+	case strings.HasPrefix(tag, record.EntryPrefix) || keepTag(desc.Digest) == tag:
+		free = true // the digest is in the name
+	case strings.HasPrefix(tag, keepPrefix):
+		free = false
+	}
+	if err == nil && !free && now.Digest != desc.Digest && now.Digest != s.before[tag] {
+		return fmt.Errorf("tag %s: another writer moved it to %s meanwhile: %w", tag, now.Digest, ErrConflict)
+	}
+	_, err = writeTag(ctx, to.at, now.Digest, desc, tag)
+	return err
 }
 
 // nameRecord sets the tag of the record, last of all.
@@ -350,7 +374,7 @@ func (c *copying) nameRecord(ctx context.Context, s *shipment, to *copyEnd) erro
 	if !ok {
 		return nil
 	}
-	_, err := moveTag(ctx, to.at, desc, record.Tag)
+	err := c.setBook(ctx, s, to, record.Tag, desc)
 	if to.remote != nil {
 		c.h.records.Delete(to.remote.Name())
 	}

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	"github.com/modelreg/modelreg/pkg/record"
 	"github.com/modelreg/modelreg/pkg/ref"
 	"github.com/modelreg/modelreg/pkg/signing"
+	"github.com/modelreg/modelreg/pkg/transfer"
 )
 
 // lived is org/m with all that a repository can have: two branches, of which one was
@@ -242,6 +244,50 @@ func TestCopyHistoryConflicts(t *testing.T) {
 	}
 	if said, err := p.Record(t.Context(), p.to("new/m")); err != nil || said.Record.Notice != "ours" {
 		t.Errorf("record %+v, %v", said, err)
+	}
+}
+
+// What another writer makes of a record or a log while blobs move is not lost; nor is
+// a version that comes back meanwhile, whatever may be overwritten.
+func TestCopyHistoryConflictsMeanwhile(t *testing.T) {
+	for tag, rule := range map[string]hub.Conflict{
+		record.Tag: hub.ConflictFail, record.TipTag("prod"): hub.ConflictSkip, "_k.": hub.ConflictOverwrite,
+	} {
+		t.Run(tag, func(t *testing.T) {
+			t.Parallel()
+			p := newPair(t, testreg.Options{}, testreg.Options{})
+			p.lived()
+			raw := []byte(`{"schemaVersion":2,"mediaType":"` + ocispec.MediaTypeImageIndex + `","manifests":[]}`)
+			theirs := content.NewDescriptorFromBytes(ocispec.MediaTypeImageIndex, raw)
+			repo, err := p.client.Repository(p.other.Host + "/new/m")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if tag == "_k." {
+				tag = keepTag(p.deadOf())
+			}
+			set := func() error { return repo.PushManifest(t.Context(), theirs, raw, tag) }
+			if tag == record.Tag {
+				set = func() error {
+					_, err := hub.New(hub.Options{Remote: p.client}).SetRecord(t.Context(), p.to("new/m"), nil, func(r *record.Record) error { r.Notice = "theirs"; return nil })
+					theirs, _ = repo.Resolve(t.Context(), tag)
+					return err
+				}
+			}
+			var once sync.Once
+			p.observe = func(transfer.Event) {
+				once.Do(func() {
+					if err := set(); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			_, err = p.Copy(t.Context(), p.ref("org/m"), p.to("new/m"), hub.CopyOptions{History: true, OnConflict: rule})
+			wantErr(t, err, hub.ErrConflict)
+			if now, err := repo.Resolve(t.Context(), tag); err != nil || now.Digest != theirs.Digest {
+				t.Errorf("%s is %s, %v; want theirs", tag, now.Digest, err)
+			}
+		})
 	}
 }
 
