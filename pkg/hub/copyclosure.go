@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -175,6 +176,7 @@ type closure struct {
 	nodes map[digest.Digest]*copyNode
 	order []*copyNode // as they were found
 	bytes int64
+	read  atomic.Int64 // bytes, also of manifests that are not taken
 	notes []string
 }
 
@@ -286,6 +288,9 @@ func (c *closure) visit(ctx context.Context, s copyStep) (*copyNode, error) {
 		case err != nil:
 			return nil, fmt.Errorf("read %s: %w", s.reference, err)
 		}
+		if err := c.spend(len(raw)); err != nil {
+			return nil, err
+		}
 	}
 	n := &copyNode{desc: ocispec.Descriptor{MediaType: desc.MediaType, Digest: desc.Digest, Size: int64(len(raw))}, raw: raw}
 	err := n.parse()
@@ -296,6 +301,15 @@ func (c *closure) visit(ctx context.Context, s copyStep) (*copyNode, error) {
 		return nil, fmt.Errorf("read manifest %s: %w", s.reference, err)
 	}
 	return n, nil
+}
+
+// spend counts the bytes of a manifest that was read. All of a level are in memory
+// before one of them is taken or left out.
+func (c *closure) spend(n int) error {
+	if c.read.Add(int64(n)) > maxClosureBytes {
+		return fmt.Errorf("more than %d bytes of manifests belong to it, or are said to: %w", maxClosureBytes, errdef.ErrSizeExceedsLimit)
+	}
+	return nil
 }
 
 // harmless tells whether err means that bytes are no manifest, rather than

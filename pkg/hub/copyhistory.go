@@ -113,8 +113,12 @@ func (c *closure) holdVersions(tags []string) []string {
 	})
 }
 
-// readBooked reads what tags lead to, many at once.
+// readBooked reads what tags lead to, many at once, and no more of it than can belong
+// to a copy: whoever may push can set such tags.
 func (c *copying) readBooked(ctx context.Context, s *shipment, tags []string) ([]booked, error) {
+	if len(s.closure.order)+len(tags) > maxClosure {
+		return nil, fmt.Errorf("more than %d versions, and tags that are kept about them: %w", maxClosure, errdef.ErrSizeExceedsLimit)
+	}
 	found := make([]booked, len(tags))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(closureWorkers)
@@ -129,7 +133,7 @@ func (c *copying) readBooked(ctx context.Context, s *shipment, tags []string) ([
 				return fmt.Errorf("read tag %s: %w", tag, err)
 			}
 			found[i].desc, found[i].raw = desc, raw
-			return nil
+			return s.closure.spend(len(raw))
 		})
 	}
 	return found, g.Wait()

@@ -2,11 +2,13 @@ package hub_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2/content"
+	"oras.land/oras-go/v2/errdef"
 
 	"github.com/modelreg/modelreg/internal/testreg"
 	"github.com/modelreg/modelreg/pkg/hub"
@@ -286,6 +289,38 @@ func TestCopyHistoryConflictsMeanwhile(t *testing.T) {
 			wantErr(t, err, hub.ErrConflict)
 			if now, err := repo.Resolve(t.Context(), tag); err != nil || now.Digest != theirs.Digest {
 				t.Errorf("%s is %s, %v; want theirs", tag, now.Digest, err)
+			}
+		})
+	}
+}
+
+// What is said to be kept about a repository is bounded before it is read.
+func TestCopyHistoryBounds(t *testing.T) {
+	t.Parallel()
+	large := []byte(`{"schemaVersion":2,"mediaType":"` + ocispec.MediaTypeImageIndex + `","manifests":[],"annotations":{"a":"` + strings.Repeat("a", 4<<20-200) + `"}}`)
+	for name, n := range map[string]int{"tags": 20_001, "bytes": 200} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newPair(t, testreg.Options{}, testreg.Options{})
+			tags := make([]string, n)
+			for i := range tags {
+				tags[i] = fmt.Sprintf("_k.%040d", i)
+			}
+			list, err := json.Marshal(map[string]any{"name": "org/m", "tags": tags})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var asked atomic.Int64
+			p.srv.Add(testreg.Rule{Path: "/tags/list", Do: testreg.Status(200, map[string]string{"Content-Type": "application/json"}, string(list))})
+			p.srv.Add(testreg.Rule{Path: "/manifests/_k\\.", Do: func(x testreg.Exchange) {
+				asked.Add(1)
+				x.W.Header().Set("Content-Type", ocispec.MediaTypeImageIndex)
+				_, _ = x.W.Write(large)
+			}})
+			_, err = p.Copy(t.Context(), p.ref("org/m"), p.to("new/m"), hub.CopyOptions{History: true})
+			wantErr(t, err, errdef.ErrSizeExceedsLimit)
+			if n := asked.Load(); n > 80 {
+				t.Errorf("%d manifests of 4 MiB were read", n)
 			}
 		})
 	}
