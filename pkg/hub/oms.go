@@ -165,6 +165,9 @@ func aboutFiles(ctx context.Context, raw []byte, a *artifact.Artifact, trust *si
 		return nil, errors.New("its digests are by BLAKE2b, which says nothing of layers: \"modelreg verify DIR\" compares files with it")
 	}
 	listed, ignores := st.Names(), st.Ignores()
+	if filesOnly(trust) {
+		ignores = noteToGit // nobody has signed the version, where what is left out is
+	}
 	files := make(map[string]digest.Digest, len(a.Files))
 	for _, f := range a.Files {
 		if f.Archive { // its name is for people only: its files land where they say
@@ -179,6 +182,10 @@ func aboutFiles(ctx context.Context, raw []byte, a *artifact.Artifact, trust *si
 	}
 	return by, nil
 }
+
+// noteToGit tells whether a file is one that every signature of files leaves out,
+// that published models carry, and that no program obeys which loads one.
+func noteToGit(name string) bool { return name == ".gitattributes" || name == ".gitignore" }
 
 // filesOnly tells whether only those are trusted who can sign files and no
 // version: whom a private authority has certified.
