@@ -15,12 +15,14 @@
 // A credential goes to the API that the user or this package has named for its
 // registry, or to one on hosts that the registry's passwords may go to; never in the
 // clear where the registry is reached by TLS. Pages lead to no other scheme, host or
-// port, and neither do redirects. There are at most 10,000 pages of at most 8 MiB.
+// port, and neither do redirects. There are at most 10,000 pages of at most 8 MiB, with at most
+// 1,000,000 names that are asked for; one page is held at a time.
 // An answer that asks to come back later is obeyed, up to five minutes for a page.
 package catalog
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"iter"
@@ -125,7 +127,7 @@ func Repositories(ctx context.Context, client *remote.Client, host, prefix strin
 	return func(yield func(string, error) bool) {
 		l := &listing{
 			client: client, host: host, prefix: strings.Trim(prefix, "/"), opts: opts,
-			yield: yield, seen: make(map[string]struct{}),
+			yield: yield, seen: make(map[key]struct{}), limit: maxNames,
 		}
 		if err := l.run(ctx); err != nil && !errors.Is(err, errStop) {
 			yield("", err)
@@ -172,8 +174,14 @@ type listing struct {
 	host, prefix string
 	opts         Options
 	yield        func(string, error) bool
-	seen         map[string]struct{}
+	seen         map[key]struct{} // names
+	limit        int              // of them
 }
+
+// A key stands for a text that a list has had, which may be long.
+type key [sha256.Size]byte
+
+func keyOf(text string) key { return sha256.Sum256([]byte(text)) }
 
 func (l *listing) run(ctx context.Context) error {
 	api, told := l.opts.APIs[l.host]
@@ -212,10 +220,14 @@ func (l *listing) emit(names ...string) error {
 		if l.prefix != "" && name != l.prefix && !strings.HasPrefix(name, l.prefix+"/") {
 			continue
 		}
-		if _, again := l.seen[name]; again {
+		k := keyOf(name)
+		if _, again := l.seen[k]; again {
 			continue
 		}
-		l.seen[name] = struct{}{}
+		if len(l.seen) >= l.limit {
+			return broken("list "+l.host, fmt.Sprintf("more than %d names; an organisation of it, as in %s/ORG, may have fewer", l.limit, l.host))
+		}
+		l.seen[k] = struct{}{}
 		more := false
 		if r, err := ref.Parse(l.host + "/" + name); err != nil || r.Name() != r.Host+"/"+name || r.Scheme != "" {
 			more = l.yield("", &NameError{Host: l.host, Name: remote.CleanText(name[:min(len(name), ref.MaxRepositoryBytes)])})

@@ -18,8 +18,9 @@ import (
 )
 
 const (
-	maxPages = 10_000  // of one list
-	maxPage  = 8 << 20 // bytes of one page
+	maxPages = 10_000    // of one list
+	maxPage  = 8 << 20   // bytes of one page
+	maxNames = 1_000_000 // of one list
 
 	maxTries    = 6 // without being asked to wait
 	firstWait   = 250 * time.Millisecond
@@ -53,13 +54,14 @@ func (l *listing) pages(ctx context.Context, c *client, path string, read reader
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUsage, err)
 	}
-	seen := map[string]struct{}{}
+	seen := map[key]struct{}{}
 	for {
 		r := request{method: http.MethodGet, url: at}
-		if _, again := seen[at.String()]; again || len(seen) >= maxPages {
+		k := keyOf(at.String())
+		if _, again := seen[k]; again || len(seen) >= maxPages {
 			return broken(r.op(), "the list does not end")
 		}
-		seen[at.String()] = struct{}{}
+		seen[k] = struct{}{}
 		raw, header, err := c.do(ctx, r)
 		if err != nil {
 			return err
