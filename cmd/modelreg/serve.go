@@ -57,7 +57,15 @@ digest.`,
   modelreg serve --data /var/lib/modelreg --read-only --policy policy.yaml --as models.example.com \
     --listen 0.0.0.0:443 --tls-cert server.pem --tls-key server.key`,
 		Args: exactArgs(0),
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.serve(cmd.Context(), f) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			switch {
+			case f.lookEvery < 0:
+				return usagef("--policy-interval %v: use a duration such as 30s, or 0", f.lookEvery)
+			case cmd.Flags().Changed("policy-interval") && a.policies.policy == "":
+				return usagef("--policy-interval goes with --policy")
+			}
+			return a.serve(cmd.Context(), f)
+		},
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&f.data, "data", "modelreg-data", "keep all content in `DIR`")

@@ -75,13 +75,17 @@ func (b *rulebook) follow(ctx context.Context, every time.Duration) (wait func()
 // look reads the policy again, and says what came of it. Somebody told it to, or it
 // is time to.
 func (b *rulebook) look(ctx context.Context, told bool) {
-	if !told && b.unsettled() {
+	before, settled := b.written()
+	if !told && !settled {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, policyTimeout)
 	defer cancel()
 	old, _ := b.now(ctx) // which returns nil
 	rules, err := b.read(ctx)
+	if after, _ := b.written(); !told && !after.Equal(before) {
+		return // what was read may be half of it: at the next look
+	}
 	switch p := &b.app.printer; {
 	case err != nil && errors.Is(ctx.Err(), context.Canceled):
 	case err != nil:
@@ -97,13 +101,16 @@ func (b *rulebook) look(ctx context.Context, told bool) {
 	}
 }
 
-// unsettled tells whether a file may still be being written.
-func (b *rulebook) unsettled() bool {
+// written returns when a file was last written to, and whether that is over.
+func (b *rulebook) written() (last time.Time, settled bool) {
 	if b.file == "" {
-		return false
+		return last, true
 	}
 	info, err := os.Stat(b.file)
-	return err == nil && time.Since(info.ModTime()).Abs() < policySettled
+	if err != nil {
+		return last, true // reading will tell
+	}
+	return info.ModTime(), time.Since(info.ModTime()).Abs() >= policySettled
 }
 
 func policyNames(r hub.Rules) string {

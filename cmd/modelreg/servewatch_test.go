@@ -113,6 +113,13 @@ func TestRulebookFollows(t *testing.T) {
 	if err := os.Chtimes(file, old, old); err != nil {
 		t.Fatal(err)
 	}
+	whole := b.read
+	b.read = func(context.Context) (hub.Rules, error) {
+		return of("half"), os.Chtimes(file, old, old.Add(time.Minute)) // somebody writes to it meanwhile
+	}
+	b.changed = func() { t.Error("half of a policy decides") }
+	b.look(t.Context(), false)
+	b.read, b.changed = whole, func() { changed <- true }
 	ctx, cancel := context.WithCancel(t.Context())
 	wait := b.follow(ctx, time.Millisecond)
 	<-changed
