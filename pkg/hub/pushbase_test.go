@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/modelreg/modelreg/internal/testreg"
 	"github.com/modelreg/modelreg/pkg/artifact"
@@ -321,8 +322,12 @@ func TestPushFork(t *testing.T) {
 	push("said", hub.PushOptions{Inputs: []hub.Input{{Reference: w.ref("me/copy:main")}}})
 	push("data", hub.PushOptions{Inputs: []hub.Input{{Relation: lineage.Dataset, Elsewhere: "hf:datasets/org/d"}}})
 	push("anew", hub.PushOptions{Committing: hub.Committing{Parents: []string{hub.NoParent}}})
+	push("base", hub.PushOptions{Annotations: map[string]string{ocispec.AnnotationBaseImageName: "reg.io/x"}})
+	if _, raw := w.manifest("me/m", "base"); !strings.Contains(string(raw), `"reg.io/x"`) {
+		t.Errorf("the base that the user annotated is replaced: %s", raw)
+	}
 	for tag, want := range map[string][]string{
-		"said": {"finetune me/copy:main " + first.Digest}, "data": {"finetune " + of, "dataset hf:datasets/org/d "}, "anew": {},
+		"base": {}, "said": {"finetune me/copy:main " + first.Digest}, "data": {"finetune " + of, "dataset hf:datasets/org/d "}, "anew": {},
 	} {
 		if diff := cmp.Diff(want, inputs(tag)); diff != "" {
 			t.Errorf("%s: -want +got\n%s", tag, diff)

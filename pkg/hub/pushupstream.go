@@ -29,7 +29,7 @@ type upstream struct {
 // of, or that it begins anew.
 func upstreamIn(dir string, r ref.Reference, opts PushOptions) *upstream {
 	if slices.ContainsFunc(opts.inputs, func(e lineage.Edge) bool { return e.Relation.OfModels() }) ||
-		len(opts.inputs) == 0 && opts.Annotations[mediatypes.AnnotationInputs] != "" || slices.Equal(opts.Parents, []string{NoParent}) {
+		len(opts.inputs) == 0 && opts.Annotations[mediatypes.AnnotationInputs] != "" || opts.Annotations[ocispec.AnnotationBaseImageName] != "" || slices.Equal(opts.Parents, []string{NoParent}) {
 		return nil
 	}
 	o, err := artifact.ReadOrigin(dir)
