@@ -220,7 +220,7 @@ func (a asking) about(ctx context.Context, t *target, docs []*policy.Document) (
 // asksModels tells whether a document goes by what is in models or said of them,
 // which an index of them does not tell.
 func asksModels(d *policy.Document) bool {
-	return d.Model.AsksFiles() || d.Model.AsksLineage() || d.RequireOMS || d.AsksChosen()
+	return d.Model.AsksFiles() || d.Model.AsksLineage() || d.Model.ProvenanceInputs || d.RequireOMS || d.AsksChosen()
 }
 
 // worse tells whether more is wrong by the first of two decisions.

@@ -68,10 +68,13 @@ func (a asking) differences(ctx context.Context, t *target, docs []*policy.Docum
 		return nil, err
 	}
 	var edges []lineage.Edge
+	out := map[digest.Digest][]string{}
 	for _, an := range all {
+		if _, err := lineage.ParseInputs(an[mediatypes.AnnotationInputs]); err != nil {
+			return out, nil // a list that cannot be read agrees with none
+		}
 		edges = append(edges, lineage.Edges(an, card.Metadata{})...)
 	}
-	out := map[digest.Digest][]string{}
 	for _, e := range found {
 		for _, at := range e.Attestations {
 			if at.Type != provenance.PredicateType {

@@ -156,20 +156,27 @@ func disagreement(raw []byte, edges []lineage.Edge) ([]string, error) {
 	var out []string
 	said, has := map[string]bool{}, map[string]bool{}
 	for _, d := range p.BuildDefinition.ResolvedDependencies {
-		if isInput(d) {
-			said[resourceKey(d)], said[withoutCommit(d.URI)] = true, true
+		if !isInput(d) {
+			continue
+		}
+		said[resourceKey(d)] = true
+		if d.URI != "" {
+			said[withoutCommit(d.URI)] = true
 		}
 	}
 	for _, e := range edges {
 		key := resourceKey(dependency(e))
+		if e.Reference == "" && e.Digest.Validate() == nil {
+			key = e.Digest.Encoded() // named by its digest alone
+		}
 		has[key] = true
 		if e.Said == "inputs" && !said[key] {
-			out = append(out, fmt.Sprintf("it says that it was made of %.200s, its provenance does not", e.Reference))
+			out = append(out, fmt.Sprintf("it says that it was made of %.200s, its provenance does not", cmp.Or(e.Reference, e.Digest.String())))
 		}
 	}
 	for _, d := range p.BuildDefinition.ResolvedDependencies {
-		if isInput(d) && len(d.Digest) > 0 && !has[resourceKey(d)] && !has[withoutCommit(d.URI)] {
-			out = append(out, fmt.Sprintf("its provenance says that it was made of %.200s, it does not say so itself", cmp.Or(d.URI, resourceKey(d))))
+		if isInput(d) && !has[resourceKey(d)] && (d.URI == "" || !has[withoutCommit(d.URI)]) {
+			out = append(out, fmt.Sprintf("its provenance says that it was made of %.200s, it does not say so itself", cmp.Or(d.URI, resourceKey(d), d.Name)))
 		}
 	}
 	return out[:min(len(out), maxDisagreements)], nil
