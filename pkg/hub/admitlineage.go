@@ -68,20 +68,21 @@ func (a asking) differences(ctx context.Context, t *target, docs []*policy.Docum
 		return nil, err
 	}
 	var edges []lineage.Edge
-	out := map[digest.Digest][]string{}
+	var unread []string
 	for _, an := range all {
-		if _, err := lineage.ParseInputs(an[mediatypes.AnnotationInputs]); err != nil {
-			return out, nil // a list that cannot be read agrees with none
-		}
 		edges = append(edges, lineage.Edges(an, card.Metadata{})...)
+		if _, err := lineage.ParseInputs(an[mediatypes.AnnotationInputs]); err != nil {
+			unread = []string{"its own list of what it was made of cannot be read"}
+		}
 	}
+	out := map[digest.Digest][]string{}
 	for _, e := range found {
 		for _, at := range e.Attestations {
 			if at.Type != provenance.PredicateType {
 				continue
 			}
 			if differences, err := disagreement(at.Raw, edges); err == nil {
-				out[digest.FromBytes(at.Raw)] = differences
+				out[digest.FromBytes(at.Raw)] = slices.Concat(unread, differences)
 			}
 		}
 	}

@@ -1,6 +1,7 @@
 package hub_test
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -176,6 +177,13 @@ func TestPolicyProvenanceInputs(t *testing.T) {
 	}
 	push("acme/silent:v1", nil)
 	push("acme/honest:v1", &hub.Provenance{})
+	if _, err := w.Push(t.Context(), dir(t, files{"README.md": readme("base_model: org/m")}), w.ref("acme/pinned:v1"), hub.PushOptions{
+		Inputs:      []hub.Input{{Elsewhere: "hf:org/m@" + strings.Repeat("a", 40)}},
+		Annotations: map[string]string{"org.opencontainers.image.base.name": w.srv.Host + "/acme/base:v1"},
+		Signer:      teamSigner(), Provenance: &hub.Provenance{},
+	}); err != nil {
+		t.Fatal(err)
+	}
 	push("acme/odd:v1", &hub.Provenance{})
 	attest("acme/odd:v1", `{"buildDefinition":{"resolvedDependencies":[{"name":"base-model","uri":"oci://other.example/base","digest":{"sha256":"00"}}]}}`)
 	push("acme/broken:v1", &hub.Provenance{})
@@ -183,7 +191,7 @@ func TestPolicyProvenanceInputs(t *testing.T) {
 
 	g := guard(t, w, asksLineage("provenance: {inputs: agree}"))
 	for name, want := range map[string]string{
-		"acme/silent:v1": "no provenance that counts is visible", "acme/honest:v1": "",
+		"acme/silent:v1": "no provenance that counts is visible", "acme/honest:v1": "", "acme/pinned:v1": "",
 		"acme/odd:v1": "oci://other.example/base, it does not say so itself", "acme/broken:v1": "a provenance that cannot be read",
 	} {
 		before := len(w.srv.Requests())
@@ -199,5 +207,49 @@ func TestPolicyProvenanceInputs(t *testing.T) {
 				t.Errorf("%s: %s: the base is asked for", name, r.Path)
 			}
 		}
+	}
+}
+
+// A list of inputs that cannot be read agrees with nothing.
+func TestPolicyProvenanceInputsBroken(t *testing.T) {
+	w := newWorld(t)
+	w.made("acme/m:v1", files{"notes.txt": "m"})
+	index := w.pushIndexWith("acme/m", "v2", map[string]string{"dev.modelreg.inputs": `[{"rel":"finetune"`}, "v1")
+	g := guard(t, w, asksLineage("provenance: {inputs: agree}"))
+	w.attestInputs("acme/m@" + index.Digest.String())
+	err := g.plan("acme/m:v2", hub.PullOptions{})
+	if got := refusedFor(t, err); got != policy.RuleInputs || !strings.Contains(err.Error(), "cannot be read") {
+		t.Errorf("refused for %q: %v", got, err)
+	}
+}
+
+// What an index lists is compared where the index is decided on, as in a pull of it.
+func TestPolicyProvenanceInputsOfIndexes(t *testing.T) {
+	w := newWorld(t)
+	w.made("acme/base:v1", files{"notes.txt": "base"})
+	w.made("acme/m:plain", files{"notes.txt": "plain"})
+	w.made("acme/m:more", files{"notes.txt": "more"}, hub.Input{Relation: lineage.Finetune, Reference: w.ref("acme/base:v1")})
+	g := guard(t, w, asksLineage("provenance: {inputs: agree}"))
+	for tag, want := range map[string]error{"plain": nil, "more": policy.ErrRefused} {
+		index := w.pushIndexWith("acme/m", "v-"+tag, nil, tag)
+		w.attestInputs("acme/m@" + index.Digest.String())
+		if err := g.plan("acme/m:v-"+tag, hub.PullOptions{}); !errors.Is(err, want) {
+			t.Errorf("%s: pull: %v, want %v", tag, err, want)
+		}
+		if err := hub.NewDoor(g.admits, w.srv.Host).Admit(t.Context(), "acme/m", index.Digest); !errors.Is(err, want) {
+			t.Errorf("%s: the index at the door: %v, want %v", tag, err, want)
+		}
+	}
+}
+
+// attestInputs signs a version, and a provenance of it that names nothing.
+func (w *world) attestInputs(name string) {
+	w.t.Helper()
+	if _, err := w.Sign(w.t.Context(), w.ref(name), teamSigner(), signing.SignOptions{}); err != nil {
+		w.t.Fatal(err)
+	}
+	raw := []byte(`{"buildDefinition":{"resolvedDependencies":[]}}`)
+	if _, err := w.Attest(w.t.Context(), w.ref(name), teamSigner(), signing.Predicate{Type: policy.TypeProvenance, Raw: raw}, signing.AttestOptions{}); err != nil {
+		w.t.Fatal(err)
 	}
 }

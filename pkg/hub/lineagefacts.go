@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -153,30 +154,27 @@ func disagreement(raw []byte, edges []lineage.Edge) ([]string, error) {
 	if err := json.Unmarshal(raw, &p); err != nil {
 		return nil, fmt.Errorf("read provenance: %w", err)
 	}
+	named := slices.DeleteFunc(p.BuildDefinition.ResolvedDependencies, func(d provenance.Resource) bool { return !isInput(d) })
 	var out []string
-	said, has := map[string]bool{}, map[string]bool{}
-	for _, d := range p.BuildDefinition.ResolvedDependencies {
-		if !isInput(d) {
-			continue
-		}
-		said[resourceKey(d)] = true
-		if d.URI != "" {
-			said[withoutCommit(d.URI)] = true
-		}
-	}
+	var known []provenance.Resource
 	for _, e := range edges {
-		key := resourceKey(dependency(e))
-		if e.Reference == "" && e.Digest.Validate() == nil {
-			key = e.Digest.Encoded() // named by its digest alone
+		own := dependency(e)
+		known = append(known, own)
+		if e.ImportedFrom != "" {
+			known = append(known, dependency(lineage.Edge{Relation: e.Relation, Reference: strings.TrimPrefix(e.ImportedFrom, "oci:")}))
 		}
-		has[key] = true
-		if e.Said == "inputs" && !said[key] {
+		inManifest := e.Said != "card" && e.Said != "origin"
+		if inManifest && !slices.ContainsFunc(named, func(d provenance.Resource) bool {
+			return sameBytes(d, own) || len(own.Digest) == 0 && sameAddress(d, own)
+		}) {
 			out = append(out, fmt.Sprintf("it says that it was made of %.200s, its provenance does not", cmp.Or(e.Reference, e.Digest.String())))
 		}
 	}
-	for _, d := range p.BuildDefinition.ResolvedDependencies {
-		if isInput(d) && !has[resourceKey(d)] && (d.URI == "" || !has[withoutCommit(d.URI)]) {
-			out = append(out, fmt.Sprintf("its provenance says that it was made of %.200s, it does not say so itself", cmp.Or(d.URI, resourceKey(d), d.Name)))
+	for _, d := range named {
+		if !slices.ContainsFunc(known, func(own provenance.Resource) bool {
+			return sameBytes(d, own) || (len(d.Digest) == 0 || len(own.Digest) == 0) && sameAddress(d, own)
+		}) {
+			out = append(out, fmt.Sprintf("its provenance says that it was made of %.200s, it does not say so itself", inputText(d)))
 		}
 	}
 	return out[:min(len(out), maxDisagreements)], nil
@@ -197,15 +195,38 @@ func withoutCommit(uri string) string {
 	return name
 }
 
-// resourceKey is what two names of one thing have in common: its digest, or its
-// address.
-func resourceKey(r provenance.Resource) string {
-	for _, algorithm := range []string{"sha256", "sha512", "gitCommit"} {
-		if d := r.Digest[algorithm]; d != "" {
-			return d
+// sameBytes tells whether two names of inputs have a digest in common, and none that
+// differs.
+func sameBytes(d, own provenance.Resource) bool {
+	same := false
+	for algorithm, value := range d.Digest {
+		other := own.Digest[algorithm]
+		if value == "" || other == "" {
+			continue
 		}
+		if value != other {
+			return false
+		}
+		same = true
 	}
-	return r.URI
+	return same && d.Name == own.Name
+}
+
+// sameAddress tells whether two names of inputs are the same but for commits. What
+// has no address is not the same as something else that has none.
+func sameAddress(d, own provenance.Resource) bool {
+	return d.Name == own.Name && d.URI != "" && withoutCommit(d.URI) == withoutCommit(own.URI)
+}
+
+// inputText is what a dependency is called in a message.
+func inputText(d provenance.Resource) string {
+	if d.URI != "" {
+		return d.URI
+	}
+	for _, algorithm := range slices.Sorted(maps.Keys(d.Digest)) {
+		return algorithm + ":" + d.Digest[algorithm]
+	}
+	return "a " + d.Name + " with neither address nor digest"
 }
 
 // hubWarn adds a warning about a node.

@@ -262,15 +262,19 @@ func dependency(e lineage.Edge) provenance.Resource {
 	if e.ImportedFrom != "" {
 		res.Annotations = map[string]string{"origin": e.ImportedFrom}
 	}
+	if e.Digest != "" {
+		res.Digest = byAlgorithm(e.Digest)
+	}
 	if id, ok := strings.CutPrefix(e.Reference, "hf:"); ok {
 		id, commit, _ := strings.Cut(id, "@")
-		return provenance.HuggingFace(res.Name, id, commit)
+		hf := provenance.HuggingFace(res.Name, id, commit)
+		if hf.Digest == nil {
+			hf.Digest = res.Digest
+		}
+		return hf
 	}
 	if _, ok := e.Registry(); ok {
 		res.URI = "oci://" + e.Reference
-		if e.Digest != "" {
-			res.Digest = byAlgorithm(e.Digest)
-		}
 		return res
 	}
 	address, commit, _ := strings.Cut(e.Reference, "@")

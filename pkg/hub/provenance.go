@@ -3,12 +3,12 @@ package hub
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/modelreg/modelreg/pkg/mediatypes"
+	"github.com/modelreg/modelreg/pkg/card"
+	"github.com/modelreg/modelreg/pkg/lineage"
 	"github.com/modelreg/modelreg/pkg/provenance"
 	"github.com/modelreg/modelreg/pkg/ref"
 	"github.com/modelreg/modelreg/pkg/signing"
@@ -83,7 +83,11 @@ func (h *Hub) finish(ctx context.Context, t *target, signer *signing.Signer, m *
 	if m == nil {
 		return 0, nil
 	}
-	m.build.Dependencies = append(m.build.Dependencies, ingredients(annotationsOf(t.raw))...)
+	for _, e := range lineage.Edges(annotationsOf(t.raw), card.Metadata{}) {
+		if e.Said != "origin" {
+			m.build.Dependencies = append(m.build.Dependencies, dependency(e))
+		}
+	}
 	m.build.Finished = time.Now()
 	raw, err := m.build.Predicate()
 	if err != nil {
@@ -123,24 +127,4 @@ func (h *Hub) saidBefore(ctx context.Context, t *target, signer *signing.Signer,
 		}
 	}
 	return false, nil
-}
-
-// ingredients are the base models and datasets that a version names. They are
-// names on the Hugging Face Hub, as in its model cards, unless they are addresses.
-func ingredients(annotations map[string]string) []provenance.Resource {
-	var list []provenance.Resource
-	add := func(name, prefix, ids string) {
-		for id := range strings.SplitSeq(ids, ",") {
-			switch {
-			case id == "":
-			case strings.Contains(id, "://"):
-				list = append(list, provenance.Resource{Name: name, URI: id})
-			default:
-				list = append(list, provenance.HuggingFace(name, prefix+id, ""))
-			}
-		}
-	}
-	add(provenance.NameBaseModel, "", annotations[mediatypes.AnnotationBaseModel])
-	add(provenance.NameDataset, "datasets/", annotations[mediatypes.AnnotationDatasets])
-	return list
 }

@@ -319,6 +319,7 @@ func (l edges) know(e Edge) bool {
 		if have.Same(e) {
 			if have.Digest == "" && e.Digest != "" {
 				have.Digest, have.Reference = e.Digest, e.Reference
+				have.ImportedFrom = cmp.Or(e.ImportedFrom, have.ImportedFrom)
 			}
 			return true
 		}
