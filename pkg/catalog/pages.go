@@ -133,20 +133,9 @@ func (c *client) do(ctx context.Context, r request) (raw []byte, header http.Hea
 		}
 		wait := later.wait + rand.N(min(firstWait<<min(try, 8), longestWait))
 		waited += wait
-		if err := pause(ctx, wait); err != nil {
+		if err := remote.Pause(ctx, wait); err != nil {
 			return nil, nil, err
 		}
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
 }
 

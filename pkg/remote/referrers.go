@@ -217,7 +217,7 @@ func (r *Repository) list(ctx context.Context, entry, subject ocispec.Descriptor
 		}
 		// Others need about as long from reading to writing as we did.
 		wait := max(lookWait, 3*time.Since(start))
-		if err := pause(ctx, wait+backoff(min(try, 2), 0)/4); err != nil {
+		if err := Pause(ctx, wait+backoff(min(try, 2), 0)/4); err != nil {
 			return err
 		}
 	}

@@ -52,8 +52,8 @@ func backoff(attempt int, atLeast time.Duration) time.Duration {
 	return atLeast + rand.N(span)
 }
 
-// pause waits, or returns the reason why ctx ended.
-func pause(ctx context.Context, d time.Duration) error {
+// Pause waits for d, or returns the reason why ctx ended before.
+func Pause(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {

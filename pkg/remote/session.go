@@ -276,7 +276,7 @@ func (u *upload) resync(ctx context.Context) (done bool, err error) {
 		if !closing || kept > 0 && kept < u.size || look == commitLooks-1 {
 			break
 		}
-		if err := pause(ctx, backoff(look, 0)); err != nil {
+		if err := Pause(ctx, backoff(look, 0)); err != nil {
 			return false, err
 		}
 	}
@@ -326,7 +326,7 @@ func (u *upload) settle(ctx context.Context) (int64, error) {
 			return kept, err
 		}
 		last = kept
-		if err := pause(ctx, settleWait); err != nil {
+		if err := Pause(ctx, settleWait); err != nil {
 			return 0, err
 		}
 	}

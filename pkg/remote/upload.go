@@ -156,7 +156,7 @@ func (u *upload) run(ctx context.Context) error {
 			best, tries = 0, 0
 			continue
 		}
-		if err := pause(ctx, backoff(tries, next.wait)); err != nil {
+		if err := Pause(ctx, backoff(tries, next.wait)); err != nil {
 			return err
 		}
 	}

@@ -125,24 +125,13 @@ func (c *client) get(ctx context.Context, r request) (*http.Response, error) {
 		if wait > longestWait {
 			c.warn(fmt.Sprintf("%s asks to wait %s", c.base.Host, wait.Round(time.Second)))
 		}
-		if err := pause(ctx, wait+jitter(try)); err != nil {
+		if err := remote.Pause(ctx, wait+jitter(try)); err != nil {
 			return nil, err
 		}
 	}
 }
 
 func jitter(try int) time.Duration { return rand.N(min(firstWait<<min(try, 8), longestWait)) }
-
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
 
 // A passing is an error that may be gone at the next try.
 type passing struct {
@@ -292,7 +281,7 @@ func (c *client) document(ctx context.Context, r request, v any) (http.Header, e
 			err, _ = requestError(op, err)
 			return nil, err
 		case err != nil:
-			if err := pause(ctx, jitter(try)); err != nil {
+			if err := remote.Pause(ctx, jitter(try)); err != nil {
 				return nil, err
 			}
 			continue

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"oras.land/oras-go/v2/content"
+
+	"github.com/modelreg/modelreg/pkg/remote"
 )
 
 // An Opener opens length bytes of a file from offset, all to its end when
@@ -95,7 +97,7 @@ func (s *stream) broke(err error) error {
 		err, _ = requestError("read", err)
 		return err
 	}
-	return pause(s.ctx, jitter(s.tries))
+	return remote.Pause(s.ctx, jitter(s.tries))
 }
 
 // Close gives up the request.
