@@ -184,37 +184,17 @@ func (b booked) about() (alias string, ok bool) {
 
 // bookConflicts looks at the destination's record and logs. A log that goes on from
 // what is there takes its place; another one is a conflict like a tag that is taken.
-func (c *copying) bookConflicts(ctx context.Context, s *shipment) (err error) {
+func (c *copying) bookConflicts(ctx context.Context, s *shipment) error {
 	if isLocal(s.to) {
 		if _, err := os.Lstat(filepath.FromSlash(s.to.Repository)); isFile(s.to) || errors.Is(err, os.ErrNotExist) {
 			return nil
 		}
 	}
-	to, err := c.h.destination(s.to)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, to.close()) }()
-	for _, tag := range slices.Sorted(maps.Keys(s.kept)) {
-		if strings.HasPrefix(tag, record.EntryPrefix) {
-			continue // its name has its digest
-		}
-		now, err := to.at.Resolve(ctx, tag)
-		if errors.Is(err, errdef.ErrNotFound) {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("look at tag %s: %w", tag, err)
-		}
-		s.before[tag] = now.Digest
-		if now.Digest == s.kept[tag].Digest {
-			continue
-		}
-		if err := c.bookTaken(s, tag, now); err != nil {
-			return err
-		}
-	}
-	return nil
+	tags := maps.Clone(s.kept)
+	maps.DeleteFunc(tags, func(tag string, _ ocispec.Descriptor) bool {
+		return strings.HasPrefix(tag, record.EntryPrefix) // its name has its digest
+	})
+	return c.eachTaken(ctx, s, tags, func(tag string, now ocispec.Descriptor) error { return c.bookTaken(s, tag, now) })
 }
 
 // bookTaken applies the rule to a tag that leads to something else at the

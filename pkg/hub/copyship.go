@@ -29,7 +29,7 @@ const (
 
 // conflicts looks at the destination's tags, and takes those versions out that
 // are not to be copied.
-func (c *copying) conflicts(ctx context.Context, s *shipment) (err error) {
+func (c *copying) conflicts(ctx context.Context, s *shipment) error {
 	if isLocal(s.to) {
 		_, err := os.Lstat(filepath.FromSlash(s.to.Repository))
 		switch {
@@ -41,12 +41,27 @@ func (c *copying) conflicts(ctx context.Context, s *shipment) (err error) {
 			return c.taken(s)
 		}
 	}
+	return c.eachTaken(ctx, s, s.tags, func(tag string, now ocispec.Descriptor) error {
+		switch c.opts.OnConflict {
+		case ConflictFail:
+			return fmt.Errorf("tag %s stands for %s there, not %s: %w", ref.DecodeBranch(tag), now.Digest, s.tags[tag].Digest, ErrTaken)
+		case ConflictSkip:
+			c.res.Notes = append(c.res.Notes, "skipped "+ref.DecodeBranch(tag)+": it stands for "+now.Digest.String()+" there")
+			c.skip(s, tag)
+		}
+		return nil
+	})
+}
+
+// eachTaken calls do, in the order of their names, for the tags that lead to
+// something else at the destination, and remembers where all of them lead there.
+func (c *copying) eachTaken(ctx context.Context, s *shipment, tags map[string]ocispec.Descriptor, do func(tag string, now ocispec.Descriptor) error) (err error) {
 	to, err := c.h.destination(s.to)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, to.close()) }()
-	for _, tag := range slices.Sorted(maps.Keys(s.tags)) {
+	for _, tag := range slices.Sorted(maps.Keys(tags)) {
 		now, err := to.at.Resolve(ctx, tag)
 		if errors.Is(err, errdef.ErrNotFound) {
 			continue
@@ -55,15 +70,11 @@ func (c *copying) conflicts(ctx context.Context, s *shipment) (err error) {
 			return fmt.Errorf("look at tag %s: %w", tag, err)
 		}
 		s.before[tag] = now.Digest
-		if now.Digest == s.tags[tag].Digest {
+		if now.Digest == tags[tag].Digest {
 			continue
 		}
-		switch c.opts.OnConflict {
-		case ConflictFail:
-			return fmt.Errorf("tag %s stands for %s there, not %s: %w", ref.DecodeBranch(tag), now.Digest, s.tags[tag].Digest, ErrTaken)
-		case ConflictSkip:
-			c.res.Notes = append(c.res.Notes, "skipped "+ref.DecodeBranch(tag)+": it stands for "+now.Digest.String()+" there")
-			c.skip(s, tag)
+		if err := do(tag, now); err != nil {
+			return err
 		}
 	}
 	return nil
