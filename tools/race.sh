@@ -13,6 +13,8 @@ if ! command -v "$(go env CC)" >/dev/null 2>&1; then
   apt-get update -qq && apt-get install -y -qq gcc libc6-dev
 fi
 
+MODELREG_TEST_FUSE=$(bash tools/fuse.sh race)
+export MODELREG_TEST_FUSE
 raced=()
 while read -r pkg dir; do
   files=$(find "$dir" -maxdepth 1 -name '*.go' ! -name '*_test.go')

@@ -4,6 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export CGO_ENABLED=0
+MODELREG_TEST_FUSE=$(bash tools/fuse.sh test)
+export MODELREG_TEST_FUSE
 echo "test: downloading modules"
 go mod download
 echo "test: go test, every package"
