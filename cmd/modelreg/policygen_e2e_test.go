@@ -71,6 +71,13 @@ func admissionCases() map[string]admissionCase {
 		}
 		return fmt.Sprintf("{apiVersion: x/v1, kind: %s, metadata: {name: a}, spec: %s}", kind, spec)
 	}
+	const driver = "model.csi.modelpack.org"
+	csi := func(name, attribute, reference string) string {
+		return fmt.Sprintf("{driver: %s, volumeAttributes: {%s: %q, other: a}}", name, attribute, reference)
+	}
+	mounted := func(csi string) string {
+		return "{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {containers: [{name: c, image: nginx}], volumes: [{name: e, emptyDir: {}}, {name: m, csi: " + csi + "}]}}"
+	}
 	isvc := func(uri string) string {
 		return fmt.Sprintf("{apiVersion: serving.kserve.io/v1beta1, kind: InferenceService, metadata: {name: a}, spec: {predictor: {minReplicas: 1, nodeSelector: {a: b}, model: {modelFormat: {name: sklearn}, storageUri: %q}}}}", uri)
 	}
@@ -93,6 +100,22 @@ func admissionCases() map[string]admissionCase {
 		"cron job":                {template("CronJob", "spec.template.spec.jobTemplate", "evil.example.com/m"+at), where, where},
 		"predictor's volume":      {template("InferenceService", "predictor", "evil.example.com/m"+at), where, where},
 		"model server, LLM":       {template("LLMInferenceService", "template", "evil.example.com/m"+at), where, where},
+		"driver":                  {mounted(csi(driver, driver+"/reference", signed)), in, in},
+		"driver, not signed":      {mounted(csi(driver, driver+"/reference", other)), unknown, in},
+		"driver, tag":             {mounted(csi(driver, driver+"/reference", "reg.example.com/models/signed:v1")), digest, digest},
+		"driver, elsewhere":       {mounted(csi(driver, driver+"/reference", "evil.example.com/models/signed"+at)), where, where},
+		"driver, as it is called": {mounted(csi("models.corp", "models.corp/reference", "evil.example.com/m"+at)), where, where},
+		"driver, no model named":  {mounted("{driver: " + driver + "}"), scheme, scheme},
+		"driver, an empty name":   {mounted(csi(driver, driver+"/reference", "")), scheme, scheme},
+		"another driver":          {mounted("{driver: secrets-store.csi.k8s.io, readOnly: true, volumeAttributes: {secretProviderClass: a}}"), in, in},
+		"driver, in a template":   {"{apiVersion: apps/v1, kind: Deployment, metadata: {name: a}, spec: {template: {spec: {volumes: [{name: m, csi: " + csi(driver, driver+"/reference", "evil.example.com/m"+at) + "}]}}}}", where, where},
+		"driver, predictor":       {"{apiVersion: serving.kserve.io/v1beta1, kind: InferenceService, metadata: {name: a}, spec: {predictor: {volumes: [{name: m, csi: " + csi(driver, driver+"/reference", other) + "}]}}}", unknown, in},
+		"persistent volume":       {"{apiVersion: v1, kind: PersistentVolume, metadata: {name: a}, spec: {capacity: {storage: 1Gi}, csi: " + csi(driver, driver+"/reference", "evil.example.com/m"+at) + "}}", where, where},
+		"other persistent volume": {"{apiVersion: v1, kind: PersistentVolume, metadata: {name: a}, spec: {capacity: {storage: 1Gi}, nfs: {server: a, path: /}}}", in, in},
+		"provisioned volume":      {"{apiVersion: v1, kind: PersistentVolume, metadata: {name: a}, spec: {capacity: {storage: 1Gi}, csi: {driver: " + driver + ", volumeHandle: pvc-1}}}", in, in},
+		"storage class":           {"{apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {name: a}, provisioner: " + driver + ", parameters: {" + driver + "/type: image, " + driver + "/reference: \"" + other + "\"}}", unknown, in},
+		"storage class, tag":      {"{apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {name: a}, provisioner: " + driver + ", parameters: {" + driver + "/reference: \"reg.example.com/models/signed\"}}", digest, digest},
+		"other storage class":     {"{apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {name: a}, provisioner: ebs.csi.aws.com, parameters: {type: gp3}}", in, in},
 		"KServe":                  {isvc("oci://" + signed), in, in},
 		"KServe, image volume":    {isvc("oci+native://" + signed), in, in},
 		"KServe, not signed":      {isvc("oci://" + other), unknown, in},

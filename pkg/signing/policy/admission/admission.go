@@ -4,8 +4,9 @@
 //
 // Admission controllers look at the images of containers. Models come into a
 // cluster by other ways too: as image volumes, spec.volumes[].image.reference
-// of pods and of everything that has a template of pods, and as URIs in custom
-// resources, such as storageUri of KServe's InferenceService. What [Generate]
+// of pods and of everything that has a template of pods, as volumes of ModelPack's
+// CSI driver, and as URIs in custom resources, such as storageUri of KServe's
+// InferenceService. What [Generate]
 // writes looks at all of them, as far as the engine can, and what an engine
 // cannot do is said in comments at the head of its objects: they are to be read.
 //
@@ -186,9 +187,10 @@ func carriers() matchConstraints {
 		return resourceRule{[]string{group}, versions, []string{"CREATE", "UPDATE"}, resources}
 	}
 	return matchConstraints{[]resourceRule{
-		rule("", []string{"v1"}, "pods", "replicationcontrollers"),
+		rule("", []string{"v1"}, "persistentvolumes", "pods", "replicationcontrollers"),
 		rule("apps", []string{"v1"}, "daemonsets", "deployments", "replicasets", "statefulsets"),
 		rule("batch", []string{"v1"}, "cronjobs", "jobs"),
+		rule("storage.k8s.io", []string{"v1"}, "storageclasses"),
 		rule("serving.kserve.io", []string{"*"}, "inferenceservices", "llminferenceservices", "localmodelcaches", "trainedmodels"),
 	}}
 }

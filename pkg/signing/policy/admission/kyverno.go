@@ -81,17 +81,14 @@ func (g *generator) kyverno() error {
 	o := kyvernoOrigins{APIVersion: kyvernoVersion, Kind: "ValidatingPolicy", Metadata: g.meta(vapName)}
 	o.Spec.FailurePolicy, o.Spec.ValidationActions = "Fail", []string{"Deny"}
 	o.Spec.MatchConstraints = carriers()
-	o.Spec.Variables = []named{
-		{"volumes", imageVolumes()},
-		{"uris", modelURIs()},
-		{"models", "variables.volumes + " + uriReferences("variables.uris")},
-	}
+	o.Spec.Variables = references()
 	o.Spec.Validations = g.origins("variables")
 	comment := append(g.head("Where models may come from"),
 		"",
-		"Image volumes and model URIs of KServe name a repository of the policy, by digest. The policies",
-		"below verify the signatures of these, and of containers' images from the same repositories:",
-		"without the list below, Kyverno looks at containers only.")
+		"Image volumes, volumes of the driver "+modelDriver+" and model URIs of KServe name a",
+		"repository of the policy, by digest. The policies below verify the signatures of these, and of",
+		"containers' images from the same repositories: without their lists, Kyverno looks at containers",
+		"only.")
 	if err := g.document(comment, o); err != nil {
 		return err
 	}
@@ -116,7 +113,7 @@ func (g *generator) kyvernoDocument(r rule) error {
 	s.MatchConstraints = carriers()
 	s.MatchImages = []matchImages{{r.matches("ref")}}
 	s.Images = []named{{"models", join([]string{
-		imageVolumes(), uriReferences("(" + modelURIs() + ")"), containerImages(),
+		imageVolumes(), csiReferences(), uriReferences("(" + modelURIs() + ")"), containerImages(),
 	})}}
 	s.Configuration.VerifyDigest, s.Configuration.Required = true, true
 	v := verifier{roots: g.roots}

@@ -85,9 +85,10 @@ func (g *generator) policyController() error {
 			comment = append(comment,
 				"",
 				"policy-controller looks at namespaces with the label policy.sigstore.dev/include=true, and there",
-				"at containers and image volumes. It does not see references in custom resources, such as",
-				"storageUri of KServe: apply \"modelreg policy generate vap\" besides. What no policy matches it",
-				"admits or not as no-match-policy in its ConfigMap says: set that to deny.",
+				"at containers and image volumes. It does not see volumes of CSI drivers that mount models, such",
+				"as "+modelDriver+", nor references in custom resources, such as storageUri of KServe:",
+				"apply \"modelreg policy generate vap\" besides. What no policy matches it admits or not as",
+				"no-match-policy in its ConfigMap says: set that to deny.",
 				"A signature by a key that is a bundle may not be found by it; modelreg sign",
 				"--signature-layout both writes the older layout too, and both are allowed below.")
 		}

@@ -34,6 +34,44 @@ func imageVolumes() string {
 	return join(parts)
 }
 
+// modelDriver is the CSI driver of ModelPack, which mounts models by reference:
+// in the volumes of pods, in persistent volumes, and in storage classes. It may be
+// installed under another name, and its attributes then begin with that.
+const modelDriver = "model.csi.modelpack.org"
+
+// inline is a CEL list of the volumes of CSI drivers in the pods at a path.
+func inline(path string) string {
+	return at(path+".volumes", "[]") + ".filter(v, has(v.csi)).map(v, v.csi)"
+}
+
+// namedIn is a CEL expression for the reference that v has for the driver in a
+// field, among the attributes in another. It is empty if there is none.
+func namedIn(driver, attributes string) string {
+	return "v.?" + attributes + ".orValue({})[?v.?" + driver + ".orValue('') + '/reference'].orValue('')"
+}
+
+// csiReferences is a CEL list of the references by which a driver mounts models.
+func csiReferences() string {
+	var parts []string
+	for _, p := range podSpecs {
+		parts = append(parts, inline(p)+".map(v, "+namedIn("driver", "volumeAttributes")+").filter(r, r != '')")
+	}
+	return join(append(parts,
+		"["+at("spec.csi", "{}")+"].map(v, "+namedIn("driver", "volumeAttributes")+").filter(r, r != '')",
+		"["+object+"].map(v, "+namedIn("provisioner", "parameters")+").filter(r, r != '')"))
+}
+
+// csiUnnamed is a CEL list of URIs, one for each volume of the driver in pods that
+// names no model: what runs there can have any mounted in it. Persistent volumes
+// that the driver makes have none, and are of the class that has.
+func csiUnnamed() string {
+	var parts []string
+	for _, p := range podSpecs {
+		parts = append(parts, inline(p)+".filter(v, v.driver == '"+modelDriver+"' && "+namedIn("driver", "volumeAttributes")+" == '').map(v, 'csi://"+modelDriver+"')")
+	}
+	return join(parts)
+}
+
 // containerImages is a CEL list of the images of containers: models are also
 // brought into a cluster as images to be run.
 func containerImages() string {

@@ -35,20 +35,16 @@ func (g *generator) vap() error {
 	p := vapPolicy{APIVersion: "admissionregistration.k8s.io/v1", Kind: "ValidatingAdmissionPolicy", Metadata: g.meta(vapName)}
 	p.Spec.FailurePolicy = "Fail"
 	p.Spec.MatchConstraints = carriers()
-	p.Spec.Variables = []named{
-		{"volumes", imageVolumes()},
-		{"uris", modelURIs()},
-		{"models", "variables.volumes + " + uriReferences("variables.uris")},
-	}
+	p.Spec.Variables = references()
 	p.Spec.Validations = g.origins("variables")
 	comment := append(g.head("Models of known repositories, by digest"),
 		"",
 		"THIS VERIFIES NO SIGNATURE: a ValidatingAdmissionPolicy sees what is in an object and nothing",
-		"else. It admits image volumes and model URIs of KServe that name a repository of the policy",
-		"with a digest; that the digest is one that was signed, the pipeline must see to that wrote it",
-		"(modelreg lock, pull --locked), or an engine that verifies (kyverno, policy-controller), beside",
-		"which this guards the references in custom resources that such an engine does not see. Images",
-		"of containers are not looked at.",
+		"else. It admits image volumes, volumes of the driver "+modelDriver+" and model URIs of",
+		"KServe that name a repository of the policy with a digest; that the digest is one that was",
+		"signed, the pipeline must see to that wrote it (modelreg lock, pull --locked), or an engine that",
+		"verifies (kyverno, policy-controller), beside which this guards the references that such an",
+		"engine does not see. Images of containers are not looked at.",
 	)
 	if err := g.document(comment, p); err != nil {
 		return err
@@ -56,6 +52,15 @@ func (g *generator) vap() error {
 	b := vapBinding{APIVersion: p.APIVersion, Kind: "ValidatingAdmissionPolicyBinding", Metadata: g.meta(vapName)}
 	b.Spec.PolicyName, b.Spec.ValidationActions = vapName, []string{"Deny"}
 	return g.document([]string{"The whole cluster. Add matchResources to leave namespaces out."}, b)
+}
+
+// references are the variables of an object that [generator.origins] is about.
+func references() []named {
+	return []named{
+		{"volumes", join([]string{imageVolumes(), csiReferences()})},
+		{"uris", join([]string{modelURIs(), csiUnnamed()})},
+		{"models", "variables.volumes + " + uriReferences("variables.uris")},
+	}
 }
 
 // origins are the validations that need no signature. The variables volumes, uris
