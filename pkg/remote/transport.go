@@ -26,8 +26,8 @@ func newTransport(conf *tls.Config, control func(network, address string, c sysc
 		MaxIdleConnsPerHost:    32,
 		IdleConnTimeout:        90 * time.Second,
 		MaxResponseHeaderBytes: 64 << 10,
-		ReadBufferSize:         256 << 10,
-		WriteBufferSize:        64 << 10,
+		ReadBufferSize:         32 << 10,
+		WriteBufferSize:        32 << 10,
 	}
 }
 

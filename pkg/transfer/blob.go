@@ -18,6 +18,10 @@ const (
 	// of io.Copy cost two fifths of the time.
 	bufferBytes = 1 << 20
 
+	// helperBytes is the same for a helper. There are many of them, and only
+	// where each connection is slow: there the calls do not count, and memory does.
+	helperBytes = 256 << 10
+
 	// partBytes is the grid on which a blob is cut. It is the same for every
 	// blob and every client, so that caches on the way see equal ranges.
 	partBytes = 16 << 20

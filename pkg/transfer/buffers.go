@@ -2,26 +2,32 @@ package transfer
 
 import "sync"
 
-// buffers are kept for the next one who needs one.
+// buffers are kept for the next one who needs one of the same size.
 type buffers struct {
 	mu   sync.Mutex
-	free [][]byte
+	free map[int][][]byte // by size
+	made int64            // bytes of all buffers, free or not
 }
 
-func (b *buffers) take() []byte {
+// take returns a buffer of size bytes, which is bufferBytes or helperBytes.
+func (b *buffers) take(size int) []byte {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if n := len(b.free); n > 0 {
-		buf := b.free[n-1]
-		b.free = b.free[:n-1]
+	if free := b.free[size]; len(free) > 0 {
+		buf := free[len(free)-1]
+		b.free[size] = free[:len(free)-1]
 		return buf
 	}
-	return make([]byte, bufferBytes)
+	b.made += int64(size)
+	return make([]byte, size)
 }
 
 // give takes back a buffer, or the first part of one.
 func (b *buffers) give(buf []byte) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.free = append(b.free, buf[:bufferBytes])
+	if b.free == nil {
+		b.free = make(map[int][][]byte)
+	}
+	b.free[cap(buf)] = append(b.free[cap(buf)], buf[:cap(buf)])
 }

@@ -1,10 +1,20 @@
 package transfer
 
 import (
+	"context"
 	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"oras.land/oras-go/v2/content"
 )
+
+// PullBuffers is Pull over at most so many connections. It returns how many bytes
+// of buffers it made.
+func PullBuffers(ctx context.Context, src content.Fetcher, jobs []Job, connections int) (int64, error) {
+	l := newLink(src, NewLimit(connections, 0))
+	err := l.pull(ctx, jobs, PullOptions{})
+	return l.buffers.made, err
+}
 
 // A Link is a link without blobs, whose governor wants so many connections.
 type Link struct{ *link }

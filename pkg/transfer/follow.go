@@ -27,7 +27,7 @@ type follower struct {
 
 // follow hashes the blob as it comes, and compares the digest.
 func follow(ctx context.Context, b *blob) error {
-	f := follower{blob: b, buf: b.link.buffers.take()}
+	f := follower{blob: b, buf: b.link.buffers.take(bufferBytes)}
 	defer func() { b.link.buffers.give(f.buf) }()
 	for f.hashed < f.tell.desc.Size {
 		went, err := f.step(ctx)

@@ -100,8 +100,8 @@ func (e *DigestError) Unwrap() error { return content.ErrMismatchedDigest }
 // kept. The first error ends the other fetches: their partials are closed and
 // keep what they have. Pull returns after all it started has ended.
 //
-// Memory is about one buffer of 1 MiB a connection and four a blob under way,
-// whatever the blobs' sizes.
+// Memory is about four buffers of 1 MiB for each blob under way and one of 256
+// KiB for each connection beside those, whatever the blobs' sizes.
 func Pull(ctx context.Context, src content.Fetcher, jobs []Job, opts PullOptions) error {
 	for _, j := range jobs {
 		if err := (teller{nil, j.Name, j.Desc}).check(); err != nil {
@@ -115,8 +115,12 @@ func Pull(ctx context.Context, src content.Fetcher, jobs []Job, opts PullOptions
 	if limit == nil {
 		limit = NewLimit(opts.Connections, opts.Bandwidth)
 	}
-	workers := min(cmp.Or(max(opts.Workers, 0), defaultWorkers), cap(limit.slots), len(jobs))
-	l := newLink(src, limit)
+	return newLink(src, limit).pull(ctx, jobs, opts)
+}
+
+// pull is [Pull], over the link.
+func (l *link) pull(ctx context.Context, jobs []Job, opts PullOptions) error {
+	workers := min(cmp.Or(max(opts.Workers, 0), defaultWorkers), cap(l.limit.slots), len(jobs))
 	l.pageCache = opts.PageCache
 	running, cancel := context.WithCancel(ctx)
 	var governing sync.WaitGroup

@@ -151,7 +151,7 @@ func (b *blob) stream(ctx context.Context, r *run) error {
 
 // step reads and writes one buffer of a run.
 func (b *blob) step(ctx context.Context, c *conn, r *run) (done bool, err error) {
-	buf := b.link.buffers.take()
+	buf := b.link.buffers.take(r.buffer())
 	n, err := c.fill(buf[:b.share(r)])
 	if n == 0 {
 		b.link.buffers.give(buf)
@@ -182,7 +182,8 @@ func (b *blob) wanted(r *run) span {
 func (b *blob) share(r *run) int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return min(bufferBytes-r.pos%bufferBytes, r.left())
+	size := int64(r.buffer())
+	return min(size-r.pos%size, r.left())
 }
 
 // opened notes that the source gives all of the run.
@@ -219,7 +220,7 @@ func (b *blob) write(ctx context.Context, r *run, buf []byte) error {
 // absorb takes what is missing out of an answer that has all of the blob.
 func (b *blob) absorb(ctx context.Context, c *conn) error {
 	size := b.tell.desc.Size
-	buf := b.link.buffers.take()
+	buf := b.link.buffers.take(bufferBytes)
 	defer b.link.buffers.give(buf)
 	for pos := int64(0); pos < size; {
 		n, err := c.fill(buf[:min(bufferBytes, size-pos, nextPart(pos)-pos)])
@@ -248,7 +249,7 @@ func (b *blob) pick(ctx context.Context, pos int64, data []byte) (more bool, err
 	b.mu.Unlock()
 	for _, s := range wanted {
 		r := b.seize(s)
-		buf := b.link.buffers.take()
+		buf := b.link.buffers.take(bufferBytes)
 		err := b.write(ctx, r, buf[:copy(buf, data[s.off-pos:s.end-pos])])
 		b.leave(r)
 		if err != nil {

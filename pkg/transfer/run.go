@@ -18,6 +18,14 @@ type run struct {
 	tally  tally // of what is written of the part that it is in
 }
 
+// buffer returns how many bytes are read for it at once, at most.
+func (r *run) buffer() int {
+	if r.helper {
+		return helperBytes
+	}
+	return bufferBytes
+}
+
 // left returns how many bytes it has still to fetch.
 func (r *run) left() int64 { return r.end - r.pos }
 

@@ -142,7 +142,7 @@ func (b *blob) copyLocal(ctx context.Context) error {
 // it has come.
 func (b *blob) copySegment(ctx context.Context, s Segment, t *tally) (pos int64, err error) {
 	pos = s.Offset
-	buf := b.link.buffers.take()
+	buf := b.link.buffers.take(bufferBytes)
 	defer func() { b.link.buffers.give(buf) }()
 	if !intact(ctx, s, buf) {
 		return pos, ctx.Err() // it will be fetched
@@ -160,7 +160,7 @@ func (b *blob) copySegment(ctx context.Context, s Segment, t *tally) (pos int64,
 			}
 		}
 		full := buf[:n]
-		buf = b.link.buffers.take()
+		buf = b.link.buffers.take(bufferBytes)
 		if err := b.put(ctx, pos, full, t); err != nil {
 			return pos, err
 		}
