@@ -33,9 +33,6 @@ type LogOptions struct {
 	// FirstParent follows the first parent of each version and no others.
 	FirstParent bool
 
-	// Unsigned looks neither for signatures nor for what became of versions.
-	Unsigned bool
-
 	// Trust, if not nil, says whose signatures are looked for.
 	Trust *signing.Trust
 }
@@ -105,9 +102,6 @@ func (h *Hub) Log(ctx context.Context, r ref.Reference, opts LogOptions) (*LogRe
 			}
 		}
 		res.Entries[i] = e
-	}
-	if opts.Unsigned {
-		return res, nil
 	}
 	return res, h.logSignatures(ctx, t, res.Entries, signatureReader{trust: opts.Trust, tags: known.all})
 }

@@ -36,10 +36,6 @@ type SnapshotOptions struct {
 
 	// Signer signs the snapshot before a tag leads to it. Nil leaves it unsigned.
 	Signer *signing.Signer
-
-	// Temp is the directory for the snapshot while it is made. Empty means that
-	// of the system.
-	Temp string
 }
 
 // A SnapshotPush says what [Hub.PushSnapshot] did.
@@ -68,7 +64,7 @@ func (h *Hub) PushSnapshot(ctx context.Context, ix *index.Index, r ref.Reference
 	if err != nil {
 		return nil, err
 	}
-	file, err := os.CreateTemp(opts.Temp, "snapshot-*")
+	file, err := os.CreateTemp("", "snapshot-*")
 	if err != nil {
 		return nil, err
 	}
