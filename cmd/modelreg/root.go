@@ -116,7 +116,7 @@ func (a *app) globalFlags(root *cobra.Command) {
 	choose(root, choiceFlag{&a.progress, "progress", "progress on standard error: `auto|plain|none`", true}, "auto", "plain", "none")
 	f := root.PersistentFlags()
 	f.BoolVarP(&a.printer.Quiet, "quiet", "q", false, "no progress and no notes")
-	f.StringVar(&a.configPath, "config", "", "configuration `FILE` (default: modelreg/config.yaml in the user's configuration directory)")
+	f.StringVar(&a.configPath, "config", "", "configuration `FILE` (default: $MODELREG_CONFIG, or modelreg/config.yaml in the user's configuration directory)")
 	f.BoolVar(&a.plainHTTP, "plain-http", false, "speak HTTP to registries (loopback addresses do so without it)")
 	f.BoolVar(&a.insecure, "insecure", false, "do not check TLS certificates of registries")
 	f.StringVar(&a.caFile, "ca-file", "", "trust the certificate authorities in PEM `FILE` too")

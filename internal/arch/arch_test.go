@@ -125,8 +125,8 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// TestMapIsDownward states that the map itself has no circle, and no line that
-// stands for nothing.
+// TestMapIsDownward states that the map itself has no circle, and one line for a
+// package.
 func TestMapIsDownward(t *testing.T) {
 	seen := map[string]bool{}
 	for _, p := range slices.Backward(arch.Packages) {
