@@ -91,15 +91,12 @@ func (h *Hub) billResults(ctx context.Context, t *target, claimed []bom.Measured
 	if err != nil && !errors.Is(err, errdef.ErrNotFound) {
 		return nil, fmt.Errorf("list results of %s: %w", t.ref, err)
 	}
-	if !slices.ContainsFunc(refs, mayEvaluate) {
-		return claimed, nil
-	}
-	all, err := h.stated(ctx, t, EvaluationsOptions{Trust: trust})
+	all, err := h.besideOf(ctx, t, refs, trust)
 	if err != nil {
 		return nil, err
 	}
-	for _, p := range all.Problems {
-		h.warn("%s", p)
+	if all == nil {
+		return claimed, nil
 	}
 	list := all.vouched()
 	for _, c := range claimed {

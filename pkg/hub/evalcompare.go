@@ -109,15 +109,14 @@ func resultsOf(list []Evaluation) []eval.Result {
 // knownMetrics are the results that are stated of t, and of those that its card
 // claims the ones that nobody more believable has measured.
 func (h *Hub) knownMetrics(ctx context.Context, t *target, refs []ocispec.Descriptor, claimed []diff.Metric, trust *signing.Trust) ([]diff.Metric, error) {
-	if t.desc.Digest == t.signed.Digest && !slices.ContainsFunc(refs, mayEvaluate) {
-		return claimed, nil
-	}
-	all, err := h.stated(ctx, t, EvaluationsOptions{Trust: trust})
+	all, err := h.besideOf(ctx, t, refs, trust)
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
 	if err != nil {
 		h.warn("what %s was measured to do is not known: %v", t.ref, err)
+	}
+	if all == nil {
 		return claimed, nil
 	}
 	list := all.Evaluations
@@ -168,20 +167,18 @@ func (e *Evaluations) Pick(statement string) error {
 	return nil
 }
 
-// inspectEvaluations adds the results that are stated beside a version. Where none
-// are, it asks for nothing.
+// inspectEvaluations adds the results that are stated of a version, beside it and
+// elsewhere. Where none can be, it asks for nothing.
 func (h *Hub) inspectEvaluations(ctx context.Context, t *target, refs []ocispec.Descriptor, res *Inspection) error {
-	if !slices.ContainsFunc(refs, mayEvaluate) {
-		return nil
-	}
-	all, err := h.stated(ctx, t, EvaluationsOptions{})
+	all, err := h.besideOf(ctx, t, refs, nil)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	if err != nil {
 		h.warn("what %s was measured to do is not known: %v", t.ref, err)
-		return nil
 	}
-	res.Evaluations = all.Evaluations
+	if all != nil {
+		res.Evaluations = all.Evaluations
+	}
 	return nil
 }

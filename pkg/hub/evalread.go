@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	"oras.land/oras-go/v2/errdef"
@@ -72,6 +73,8 @@ type Evaluations struct {
 
 	// Problems tell what could not be looked at, and what cannot be read.
 	Problems []string `json:"problems"`
+
+	unread []string // repositories that could not be asked
 }
 
 // EvaluationsOptions says which results are wanted, and whom to trust.
@@ -80,7 +83,8 @@ type EvaluationsOptions struct {
 	Trust *signing.Trust
 
 	// From are repositories that are looked into besides the model's own and
-	// those that its record names on the same host.
+	// those that its record names on the same host. Nil means those of
+	// [Options.Evaluations].
 	From []ref.Reference
 
 	// Signer is who states something, of [Hub.Dispute].
@@ -92,8 +96,13 @@ const (
 	// MaxEvaluations bounds the statements that are looked at in one repository.
 	MaxEvaluations = 256
 
+	// maxEvaluated bounds the results that are taken from one repository: no
+	// statement is read once there are so many.
+	maxEvaluated = 20_000
+
 	maxEvaluationRepos = 16
 	evalWorkers        = 8
+	evalPatience       = 30 * time.Second // with a repository that is not the model's own
 )
 
 // Evaluations returns the results that are known of the version that r resolves to:
@@ -136,28 +145,36 @@ func (h *Hub) evaluations(ctx context.Context, t *target, opts EvaluationsOption
 
 // stated are the results that are stated of t.
 func (h *Hub) stated(ctx context.Context, t *target, opts EvaluationsOptions) (*Evaluations, error) {
-	res := &Evaluations{Reference: t.ref.String(), Digest: t.desc.Digest.String(), Evaluations: []Evaluation{}, Problems: []string{}}
+	in := evalPlaces{trust: opts.Trust}
 	rec, err := h.record(ctx, t.repo)
 	if err != nil {
-		res.problem("%s: %v", t.ref.Name(), err)
+		in.problems = append(in.problems, fmt.Sprintf("%s: %v", t.ref.Name(), err))
 		rec = &record.Record{}
 	}
+	in.addTo(h, t, rec, h.evaluationsFrom(opts))
+	return h.statedIn(ctx, t, rec, in)
+}
+
+// statedIn are the results that are stated of t in these places.
+func (h *Hub) statedIn(ctx context.Context, t *target, rec *record.Record, in evalPlaces) (*Evaluations, error) {
+	res := &Evaluations{Reference: t.ref.String(), Digest: t.desc.Digest.String(), Evaluations: []Evaluation{}, Problems: append([]string{}, in.problems...)}
 	w := &evalWitness{target: t}
-	if w.trusts, err = h.evalTrusts(ctx, rec, opts.Trust); err != nil {
+	var err error
+	if w.trusts, err = h.evalTrusts(ctx, rec, in.trust); err != nil {
 		return nil, err
 	}
-	repos, problems := h.evalRepositories(t, rec, opts.From)
-	res.Problems = append(res.Problems, problems...)
+	repos := append([]*remote.Repository{t.repo}, in.others...)
 	found := make([]evalFound, len(repos))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(evalWorkers)
 	for i, repo := range repos {
 		g.Go(func() error {
-			found[i] = w.look(gctx, repo)
-			if err := found[i].err; err != nil && (i == 0 || gctx.Err() != nil) {
-				return fmt.Errorf("list results of %s: %w", t.ref, err)
+			if i > 0 {
+				found[i] = w.lookElsewhere(gctx, repo)
+			} else if found[i] = w.look(gctx, repo); found[i].err != nil {
+				return fmt.Errorf("list results of %s: %w", t.ref, found[i].err)
 			}
-			return nil
+			return context.Cause(gctx)
 		})
 	}
 	if err := g.Wait(); err != nil {
@@ -166,6 +183,7 @@ func (h *Hub) stated(ctx context.Context, t *target, opts EvaluationsOptions) (*
 	for i, f := range found {
 		if f.err != nil {
 			res.problem("%s: %v", repos[i].Name(), f.err)
+			res.unread = append(res.unread, repos[i].Name())
 		}
 		res.Evaluations = append(res.Evaluations, f.evaluations...)
 		res.Problems = append(res.Problems, f.problems...)
@@ -254,38 +272,4 @@ func (h *Hub) evalTrusts(ctx context.Context, rec *record.Record, given *signing
 	}
 	slices.SortFunc(out, func(a, b evalTrust) int { return a.class.rank() - b.class.rank() })
 	return out, nil
-}
-
-// evalRepositories are those that are looked into: the model's own, those of from,
-// and those on its host that its record names. A record must not send its readers
-// to other hosts.
-func (h *Hub) evalRepositories(t *target, rec *record.Record, from []ref.Reference) ([]*remote.Repository, []string) {
-	repos, problems := []*remote.Repository{t.repo}, []string{}
-	add := func(r ref.Reference) {
-		if slices.ContainsFunc(repos, func(o *remote.Repository) bool { return o.Name() == r.Name() }) {
-			return
-		}
-		repo, err := h.repository(ref.Reference{Scheme: r.Scheme, Host: r.Host, Repository: r.Repository})
-		if err != nil {
-			problems = append(problems, fmt.Sprintf("%s: %v", r.Name(), err))
-			return
-		}
-		repos = append(repos, repo)
-	}
-	for _, r := range from {
-		add(r)
-	}
-	for _, name := range rec.Evaluations {
-		r, err := ref.Parse(name)
-		if err != nil || r.Host != t.ref.Host {
-			problems = append(problems, fmt.Sprintf("%s: named by the record, and on another host: --from looks into it", name))
-			continue
-		}
-		if len(repos) == maxEvaluationRepos {
-			problems = append(problems, fmt.Sprintf("more than %d repositories: the rest was not looked into", maxEvaluationRepos))
-			break
-		}
-		add(r)
-	}
-	return repos, problems
 }

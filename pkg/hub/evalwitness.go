@@ -50,26 +50,61 @@ func (w *evalWitness) look(ctx context.Context, repo *remote.Repository) evalFou
 		out.problems = append(out.problems, fmt.Sprintf("%s: %d statements; %d were looked at", repo.Name(), n, MaxEvaluations))
 		listed = listed[:MaxEvaluations]
 	}
-	each := make([]evalFound, len(listed))
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(evalWorkers)
-	for i, desc := range listed {
-		g.Go(func() error {
-			each[i] = w.statement(gctx, repo, desc)
-			return each[i].err
-		})
-	}
-	out.err = g.Wait()
+	out.err = w.statements(ctx, repo, listed, &out)
 	if out.err == nil {
-		each = append(each, w.classic(ctx, repo))
-		out.err = each[len(each)-1].err
-	}
-	for _, f := range each {
-		out.evaluations = append(out.evaluations, f.evaluations...)
-		out.disputes = append(out.disputes, f.disputes...)
-		out.problems = append(out.problems, f.problems...)
+		f := w.classic(ctx, repo)
+		out.add(f)
+		out.err = f.err
 	}
 	return out
+}
+
+// lookElsewhere is look in a repository that is not the model's own, which must not
+// make others wait for long.
+func (w *evalWitness) lookElsewhere(ctx context.Context, repo *remote.Repository) evalFound {
+	ctx, cancel := context.WithTimeoutCause(ctx, evalPatience, errImpatient)
+	defer cancel()
+	f := w.look(ctx, repo)
+	if f.err != nil && errors.Is(context.Cause(ctx), errImpatient) {
+		f.err = errImpatient
+	}
+	return f
+}
+
+var errImpatient = fmt.Errorf("no answer for %v", evalPatience)
+
+// statements reads referrers, a few at once and in their order, until there are
+// enough results.
+func (w *evalWitness) statements(ctx context.Context, repo *remote.Repository, listed []ocispec.Descriptor, out *evalFound) error {
+	for some := range slices.Chunk(listed, evalWorkers) {
+		if len(out.evaluations) > maxEvaluated {
+			out.evaluations = out.evaluations[:maxEvaluated]
+			out.problems = append(out.problems, fmt.Sprintf("%s: more than %d results; the rest of %d statements was not looked at", repo.Name(), maxEvaluated, len(listed)))
+			return nil
+		}
+		each := make([]evalFound, len(some))
+		g, gctx := errgroup.WithContext(ctx)
+		for i, desc := range some {
+			g.Go(func() error {
+				each[i] = w.statement(gctx, repo, desc)
+				return each[i].err
+			})
+		}
+		if err := g.Wait(); err != nil {
+			return err
+		}
+		for _, f := range each {
+			out.add(f)
+		}
+	}
+	return nil
+}
+
+// add adds what was found besides.
+func (f *evalFound) add(more evalFound) {
+	f.evaluations = append(f.evaluations, more.evaluations...)
+	f.disputes = append(f.disputes, more.disputes...)
+	f.problems = append(f.problems, more.problems...)
 }
 
 // mayEvaluate tells whether a referrer says in the list that it is about results.

@@ -97,6 +97,10 @@ type Options struct {
 	// be found out whether they were withdrawn.
 	Strict bool
 
+	// Evaluations are repositories in which others keep what they have measured of
+	// versions, besides those that repositories name themselves.
+	Evaluations []ref.Reference
+
 	// Observe, if not nil, is told how blobs move, from several goroutines.
 	Observe transfer.Observer
 

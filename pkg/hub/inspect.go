@@ -42,7 +42,8 @@ type Inspection struct {
 	Inputs  []InputInfo `json:"inputs,omitempty"`
 	Lineage *Lineage    `json:"lineage,omitempty"`
 
-	// Evaluations are the results that are stated in the version's repository.
+	// Evaluations are the results that are stated of the version, in its repository
+	// and where else evaluations are looked for.
 	Evaluations []Evaluation `json:"evaluations,omitempty"`
 
 	// Variants are those of a version that has several, the best first; then
