@@ -174,7 +174,7 @@ func newConfig(a *app) *cobra.Command {
   policy-identity        or the identity that a certificate must have been issued to, by policy-issuer
   trust-repository       URL of the TUF repository that says whom to believe without trusted-root ("trust update")
   trust-roots.NAME       FILE like trusted-root, for what a policy calls NAME
-  evaluations            repositories, separated by commas, in which others keep what they have measured ("eval list")
+  evaluations            repositories, separated by commas, in which others keep what they have measured
 
 A file modelreg.yaml in the current directory may set the first two for a project. What
 MODELREG_REGISTRY and MODELREG_CACHE say goes before both files. A policy in MODELREG_POLICY

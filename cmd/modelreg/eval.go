@@ -80,6 +80,19 @@ func (a *app) repositoryOf(arg string) (ref.Reference, error) {
 	return r, nil
 }
 
+// repositoriesOf parses names of repositories.
+func (a *app) repositoriesOf(names []string) ([]ref.Reference, error) {
+	var list []ref.Reference
+	for _, name := range names {
+		r, err := a.repositoryOf(name)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, r)
+	}
+	return list, nil
+}
+
 // evaluate states reports, and prints what was done: one result for each.
 func (a *app) evaluate(cmd *cobra.Command, arg string, reports []*eval.Report, f *evalKeep) error {
 	opts, err := f.options(cmd.Context(), a, cmd.CommandPath())
@@ -282,18 +295,10 @@ func (f *evalWho) options(ctx context.Context, a *app) (opts hub.EvaluationsOpti
 			return opts, err
 		}
 	}
-	from := f.from
-	if len(from) == 0 {
-		from = a.config.Evaluations
+	if len(f.from) > 0 {
+		opts.From, err = a.repositoriesOf(f.from)
 	}
-	for _, name := range from {
-		r, err := a.repositoryOf(name)
-		if err != nil {
-			return opts, err
-		}
-		opts.From = append(opts.From, r)
-	}
-	return opts, nil
+	return opts, err
 }
 
 // evaluationsOf asks for the results of a version, and warns of what could not be

@@ -101,6 +101,7 @@ func (a *app) printRecord(res *hub.RecordResult) error {
 		for _, p := range r.Evaluators {
 			row("evaluator", partyLine(p))
 		}
+		row("evaluations in", strings.Join(r.Evaluations, ", "))
 		row("moved to", r.Redirect)
 		row("notice", r.Notice)
 		row("retention", string(r.Retention))
@@ -232,17 +233,25 @@ type partyFlags struct {
 	keys, identities, remove []string
 	issuer, name             string
 	signer                   signerFlags
+
+	repositories []string // of evaluators
 }
 
 func newRepoParties(a *app, list, what string) *cobra.Command {
 	var f partyFlags
+	long := `Add keys and identities to those ` + what + `,
+or take some away. --key is what the record itself is signed with.`
+	example := fmt.Sprintf(`  modelreg repo %s ghcr.io/acme/support --add-key release.pub --name "release team"
+  modelreg repo %s ghcr.io/acme/support --add-identity ci@acme.example --issuer https://accounts.google.com`, list, list)
+	if list == "evaluators" {
+		long += evaluatorsLong
+		example += "\n  modelreg repo evaluators ghcr.io/acme/support --add-key lab.pub --add-repository ghcr.io/lab/evals"
+	}
 	cmd := &cobra.Command{
-		Use:   list + " REPOSITORY",
-		Short: "Name those " + what,
-		Long: `Add keys and identities to those ` + what + `,
-or take some away. --key is what the record itself is signed with.`,
-		Example: fmt.Sprintf(`  modelreg repo %s ghcr.io/acme/support --add-key release.pub --name "release team"
-  modelreg repo %s ghcr.io/acme/support --add-identity ci@acme.example --issuer https://accounts.google.com`, list, list),
+		Use:               list + " REPOSITORY",
+		Short:             "Name those " + what,
+		Long:              long,
+		Example:           example,
 		Args:              exactArgs(1),
 		ValidArgsFunction: positions(a.references),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -250,12 +259,15 @@ or take some away. --key is what the record itself is signed with.`,
 			if err != nil {
 				return err
 			}
+			at, err := a.keptAt(args[0], f.repositories)
+			if err != nil {
+				return err
+			}
 			return a.changeRecord(cmd, args[0], f.signer, func(r *record.Record) error {
-				to := &r.Publishers
 				if list == "evaluators" {
-					to = &r.Evaluators
+					return f.changeEvaluators(r, add, at)
 				}
-				return f.change(to, add)
+				return f.change(&r.Publishers, add)
 			})
 		},
 	}
@@ -264,14 +276,19 @@ or take some away. --key is what the record itself is signed with.`,
 	fl.StringArrayVar(&f.identities, "add-identity", nil, "whom a certificate names: `WHO` (repeatable)")
 	fl.StringVar(&f.issuer, "issuer", "", "the provider that vouches for these: `URL`")
 	fl.StringVar(&f.name, "name", "", "what people call what is added: `NAME`")
-	fl.StringArrayVar(&f.remove, "remove", nil, "take away the key with this `FINGERPRINT`, or the identity (repeatable)")
+	removed := "take away the key with this `FINGERPRINT`, or the identity (repeatable)"
+	if list == "evaluators" {
+		fl.StringArrayVar(&f.repositories, "add-repository", nil, "`REPO` on the same host, in which others keep what they have measured (repeatable)")
+		removed = "take away the key with this `FINGERPRINT`, the identity, or the repository (repeatable)"
+	}
+	fl.StringArrayVar(&f.remove, "remove", nil, removed)
 	f.signer.add(cmd)
 	return cmd
 }
 
 // parties are those that are to be added.
 func (f *partyFlags) parties(ctx context.Context) ([]record.Party, error) {
-	if len(f.keys)+len(f.identities)+len(f.remove) == 0 && !f.signer.given() {
+	if len(f.keys)+len(f.identities)+len(f.remove)+len(f.repositories) == 0 && !f.signer.given() {
 		return nil, usageError{errors.New("nobody to add or to remove"), "give --add-key, --add-identity with --issuer, or --remove; \"modelreg repo show\" lists who is there"}
 	}
 	if (len(f.identities) > 0) != (f.issuer != "") {

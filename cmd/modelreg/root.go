@@ -198,9 +198,14 @@ func (a *app) hubUnder(observe transfer.Observer, policies []policySource) (*hub
 	if err != nil {
 		return nil, err
 	}
+	evaluations, err := a.repositoriesOf(a.config.Evaluations)
+	if err != nil {
+		return nil, fmt.Errorf("read \"evaluations\" of the configuration: %w", err)
+	}
 	opts := hub.Options{
-		Catalog: catalog.Options{APIs: apis, GitHubToken: os.Getenv("GITHUB_TOKEN")},
-		As:      as, Remote: client, Store: s, Seen: seen, Observe: observe, Strict: a.policies.strict, Want: want, Machine: machine, Chose: a.noteChoice,
+		Evaluations: evaluations,
+		Catalog:     catalog.Options{APIs: apis, GitHubToken: os.Getenv("GITHUB_TOKEN")},
+		As:          as, Remote: client, Store: s, Seen: seen, Observe: observe, Strict: a.policies.strict, Want: want, Machine: machine, Chose: a.noteChoice,
 		Warn: func(m string) { a.printer.Warn("%s", spoken(m)) },
 	}
 	opts.Rules = a.rules(hub.New(opts), policies)
