@@ -152,6 +152,7 @@ type crawl struct {
 	records []index.Record
 	text    int // bytes of their cards
 	gone    []index.Key
+	skipped []index.Skipped
 	last    time.Time // when something was written
 }
 
@@ -223,9 +224,22 @@ func (c *crawl) forget(ctx context.Context, whole string, names []string) error 
 	if err != nil {
 		return indexError{err}
 	}
+	skipped, err := c.ix.SkippedRepositories(ctx, whole)
+	if err != nil {
+		return indexError{err}
+	}
 	slices.Sort(names)
+	there := func(name string) bool {
+		_, ok := slices.BinarySearch(names, name)
+		return ok || c.named[name]
+	}
+	for _, name := range skipped {
+		if !there(name) {
+			c.skip(name, nil)
+		}
+	}
 	for _, name := range known {
-		if _, ok := slices.BinarySearch(names, name); ok || c.named[name] {
+		if there(name) {
 			continue
 		}
 		versions, err := c.ix.Versions(ctx, name)
@@ -286,8 +300,11 @@ func (c *crawl) flush(ctx context.Context) error {
 	if err := c.ix.Delete(ctx, c.gone); err != nil {
 		return indexError{err}
 	}
+	if err := c.ix.SetSkipped(ctx, c.skipped); err != nil {
+		return indexError{err}
+	}
 	clear(c.records) // their cards need not be kept
-	c.records, c.gone, c.text = c.records[:0], c.gone[:0], 0
+	c.records, c.gone, c.skipped, c.text = c.records[:0], c.gone[:0], nil, 0
 	if c.opts.Progress != nil {
 		c.opts.Progress(c.res)
 	}

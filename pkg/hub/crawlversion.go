@@ -33,9 +33,10 @@ type crawled struct {
 	desc     ocispec.Descriptor
 	tags     []string
 	latest   bool
-	attached string // digest of the list of attachments; empty for none
-	unasked  bool   // whether there is such a list is not known
+	attached string // what besides the version a record of it is made of; empty for nothing
+	unasked  bool   // what that is, is not known
 	classic  bool   // there is a signature in the older layout
+	noModel  bool
 }
 
 // repository crawls one repository, whose tags are listed unless they are known
@@ -55,7 +56,11 @@ func (c *crawl) repository(ctx context.Context, name string, all []string) error
 			return err
 		}
 	}
-	versions, unread, err := c.versions(ctx, repo, all)
+	skipped, err := c.ix.Skipped(ctx, name, crawlRules)
+	if err != nil {
+		return indexError{err}
+	}
+	versions, unread, err := c.versions(ctx, repo, all, skipped)
 	if err != nil {
 		return err
 	}
@@ -83,6 +88,7 @@ func (c *crawl) repository(ctx context.Context, name string, all []string) error
 	if err := g.Wait(); err != nil {
 		return err
 	}
+	c.leftOut(name, versions, skipped)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, r := range known {
@@ -95,9 +101,32 @@ func (c *crawl) repository(ctx context.Context, name string, all []string) error
 	return nil
 }
 
+// remove takes a version out of the index.
+func (c *crawl) remove(k index.Key) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.gone = append(c.gone, k)
+	c.res.Deleted++
+}
+
+// leftOut remembers what of a repository is no model, unless it is what was skipped
+// before.
+func (c *crawl) leftOut(name string, versions []*crawled, skipped []string) {
+	var now []string
+	for _, v := range versions {
+		if v.noModel {
+			now = append(now, v.desc.Digest.String())
+		}
+	}
+	if now = now[:min(len(now), index.MaxSkipped)]; !slices.Equal(now, skipped) {
+		c.skip(name, now)
+	}
+}
+
 // versions asks for the digests of all tags that people gave, and of what is
-// attached to them. Tags that could not be asked for are unread.
-func (c *crawl) versions(ctx context.Context, repo *remote.Repository, all []string) (list []*crawled, unread map[string]bool, err error) {
+// attached to those that were not skipped before. Tags that could not be asked for
+// are unread.
+func (c *crawl) versions(ctx context.Context, repo *remote.Repository, all, skipped []string) (list []*crawled, unread map[string]bool, err error) {
 	var mu sync.Mutex
 	found := map[digest.Digest]*crawled{}
 	unread = map[string]bool{}
@@ -134,10 +163,15 @@ func (c *crawl) versions(ctx context.Context, repo *remote.Repository, all []str
 		list = append(list, v)
 	}
 	slices.SortFunc(list, func(a, b *crawled) int { return strings.Compare(string(a.desc.Digest), string(b.desc.Digest)) })
-	if err := c.markLatest(ctx, repo, all, list); err != nil {
+	for _, v := range list {
+		_, v.noModel = slices.BinarySearch(skipped, v.desc.Digest.String())
+	}
+	said, err := c.record(ctx, repo, all)
+	if err != nil {
 		return nil, nil, err
 	}
-	return list, unread, c.attachments(ctx, repo, all, list)
+	markLatest(said, list)
+	return list, unread, c.attachments(ctx, repo, list, attachable{all, said})
 }
 
 // ofRegistry tells whether an error is about the registry, so that nothing else of
@@ -155,65 +189,100 @@ func (c *crawl) head(ctx context.Context, repo *remote.Repository, tag string) (
 	return desc, err
 }
 
-// attachments looks for the lists of what is attached to versions. A registry
-// that lists the tag of one of them has no others; one that lists none may hide
-// them.
-func (c *crawl) attachments(ctx context.Context, repo *remote.Repository, all []string, list []*crawled) error {
+// attachable is where the attachments of a repository's versions are looked for.
+type attachable struct {
+	tags   []string // all, sorted
+	record *recorded
+}
+
+// attachments looks for what a record of a version is made of besides the version:
+// the list of what is attached, what is attached by tags of the older layout, and the
+// record of the repository, which says whose word counts. A registry that lists the
+// tag of one of the lists has no others; one that lists none may hide them.
+func (c *crawl) attachments(ctx context.Context, repo *remote.Repository, list []*crawled, in attachable) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(crawlTags)
-	listed := slices.ContainsFunc(all, func(tag string) bool { return strings.HasPrefix(tag, "sha256-") && !strings.Contains(tag, ".") })
+	listed := slices.ContainsFunc(in.tags, func(tag string) bool { return strings.HasPrefix(tag, "sha256-") && !strings.Contains(tag, ".") })
 	for _, v := range list {
-		tag := v.desc.Digest.Algorithm().String() + "-" + v.desc.Digest.Encoded()
-		_, v.classic = slices.BinarySearch(all, tag+".sig")
-		if _, ok := slices.BinarySearch(all, tag); !ok && listed {
+		if v.noModel {
 			continue
 		}
-		g.Go(func() error {
-			desc, err := c.head(ctx, repo, tag)
-			v.attached = desc.Digest.String()
-			if ofRegistry(ctx, err) {
-				return err
+		tag := v.desc.Digest.Algorithm().String() + "-" + v.desc.Digest.Encoded()
+		var ask []string
+		for _, suffix := range []string{"", ".sig", ".att"} {
+			_, ok := slices.BinarySearch(in.tags, tag+suffix)
+			if v.classic = v.classic || ok && suffix == ".sig"; ok || suffix == "" && !listed {
+				ask = append(ask, tag+suffix)
 			}
-			if v.unasked = err != nil; err != nil {
-				c.problem(repo.Name()+":"+tag, err)
-			}
-			return nil
-		})
+		}
+		g.Go(func() error { return c.attachedTo(ctx, repo, v, ask, in.record) })
 	}
 	return g.Wait()
 }
 
-// markLatest finds the version that the repository's name stands for: its default
-// branch, or else the highest release.
-func (c *crawl) markLatest(ctx context.Context, repo *remote.Repository, all []string, list []*crawled) error {
-	names := []string{DefaultTag, "main", "master"}
-	if slices.Contains(all, record.Tag) {
-		err := c.pace.do(ctx, func() error {
-			r, err := c.h.record(ctx, repo)
-			if err == nil && r.DefaultBranch != "" {
-				names = slices.Insert(names, 0, r.DefaultBranch)
-			}
-			return err
-		})
+// attachedTo asks for the tags of what may be attached to a version. The list alone
+// stands for itself.
+func (c *crawl) attachedTo(ctx context.Context, repo *remote.Repository, v *crawled, ask []string, said *recorded) error {
+	var parts []string
+	for _, tag := range ask {
+		desc, err := c.head(ctx, repo, tag)
 		if ofRegistry(ctx, err) {
 			return err
 		}
 		if err != nil {
-			c.problem(repo.Name()+":"+record.Tag, err)
+			c.problem(repo.Name()+":"+tag, err)
+			v.unasked = true
+			return nil
 		}
+		if desc.Digest != "" {
+			parts = append(parts, tag+"@"+desc.Digest.String())
+			v.attached = desc.Digest.String()
+		}
+	}
+	if said == nil {
+		v.unasked = len(parts) > 0
+	} else if len(parts) > 0 && said.desc.Digest != "" {
+		parts = append(parts, record.Tag+"@"+said.desc.Digest.String())
+	}
+	if len(parts) > 1 || len(parts) == 1 && strings.Contains(parts[0], ".") {
+		v.attached = digest.FromString(strings.Join(parts, "\n")).String()
+	}
+	return nil
+}
+
+// record reads what a repository says about itself as it is now: nil if that cannot
+// be read.
+func (c *crawl) record(ctx context.Context, repo *remote.Repository, all []string) (said *recorded, err error) {
+	if !slices.Contains(all, record.Tag) {
+		return &recorded{}, nil
+	}
+	c.h.records.Delete(repo.Name())
+	err = c.pace.do(ctx, func() (err error) { said, err = c.h.recorded(ctx, repo); return err })
+	if err != nil && !ofRegistry(ctx, err) {
+		c.problem(repo.Name()+":"+record.Tag, err)
+		return nil, nil
+	}
+	return said, err
+}
+
+// markLatest finds the version that the repository's name stands for: its default
+// branch, or else the highest release.
+func markLatest(said *recorded, list []*crawled) {
+	names := []string{DefaultTag, "main", "master"}
+	if said != nil && said.DefaultBranch != "" {
+		names = slices.Insert(names, 0, said.DefaultBranch)
 	}
 	for _, name := range names {
 		for _, v := range list {
 			if slices.Contains(v.tags, name) {
 				v.latest = true
-				return nil
+				return
 			}
 		}
 	}
 	if v := highestRelease(list); v != nil {
 		v.latest = true
 	}
-	return nil
 }
 
 // highestRelease returns the version with the highest semantic version as its
@@ -246,6 +315,10 @@ func (c *crawl) version(ctx context.Context, repo *remote.Repository, v *crawled
 	for i, tag := range v.tags {
 		names[i] = ref.DecodeBranch(tag)
 	}
+	if v.noModel {
+		c.count(func(r *CrawlResult) { r.Skipped++ })
+		return nil
+	}
 	if known && (before.Attached == v.attached || v.unasked) {
 		c.count(func(r *CrawlResult) { r.Versions++ })
 		if !slices.Equal(before.Tags, names) || before.Latest != v.latest {
@@ -259,7 +332,11 @@ func (c *crawl) version(ctx context.Context, repo *remote.Repository, v *crawled
 	err := c.pace.do(ctx, func() (err error) { facts, err = c.read(ctx, repo, v); return err })
 	switch {
 	case errors.Is(err, artifact.ErrNotModel):
+		v.noModel = true
 		c.count(func(r *CrawlResult) { r.Skipped++ })
+		if known {
+			c.remove(before.Key())
+		}
 		return nil
 	case ofRegistry(ctx, err):
 		return err
@@ -317,7 +394,11 @@ func (c *crawl) readManifest(ctx context.Context, t *target, f *versionFacts) er
 	if err != nil {
 		return errors.Join(artifact.ErrNotModel, err)
 	}
-	if m.ArtifactType == mediatypes.ArtifactSearchIndex || m.ArtifactType == MediaTypePolicy {
+	model, err := c.isCrawled(ctx, t, m)
+	if err != nil {
+		return err
+	}
+	if !model {
 		return artifact.ErrNotModel
 	}
 	f.takeManifest(m)

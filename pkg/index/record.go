@@ -105,7 +105,8 @@ type Record struct {
 	Verified bool     `json:"verified,omitempty"`
 	Signers  []string `json:"signers,omitempty"`
 
-	// Attached is the digest of the list of what is attached to the version,
+	// Attached stands for all that the record is made of besides the version: the
+	// digest of the list of what is attached, or one over that and others,
 	// when it was read, for those who look whether there is more by now.
 	Attached string `json:"attached,omitempty"`
 }
