@@ -116,28 +116,40 @@ func (r *relative) destination() (destination, bool) {
 }
 
 // recorded are the versions that the index has of those that were made of r, as
-// many as a lineage has room for.
+// many as a lineage has room for: those that name its digest first, and then those
+// that name it otherwise.
 func (g *genealogy) recorded(ctx context.Context, r *relative) ([]descendant, error) {
 	to, ok := r.destination()
 	if g.opts.Index == nil || !ok {
 		return nil, nil
 	}
-	names := []string{to.name}
+	var digests []string
 	for _, d := range to.digests {
-		names = append(names, d.String())
+		digests = append(digests, d.String())
 	}
+	names := []string{to.name}
 	if origin, _, _ := strings.Cut(to.origin, "@"); origin != "" {
 		names = append(names, strings.TrimPrefix(origin, "oci:"))
 	}
-	records, more, err := g.opts.Index.MadeOf(ctx, names, MaxLineageNodes)
-	if err != nil {
-		return nil, err
-	}
-	g.truncated = g.truncated || more
 	var out []descendant
-	for i := range records {
-		if d, ok := inRecord(&records[i]); ok && slices.ContainsFunc(d.edges, to.reachedBy) {
-			out = append(out, d)
+	known := map[index.Key]bool{}
+	for _, by := range [][]string{digests, names} {
+		if len(out) == MaxLineageNodes || len(by) == 0 {
+			continue
+		}
+		records, more, err := g.opts.Index.MadeOf(ctx, by, index.MadeOfOptions{Limit: MaxLineageNodes - len(out), Keep: func(v *index.Record) bool {
+			d, ok := inRecord(v)
+			return ok && !known[v.Key()] && slices.ContainsFunc(d.edges, to.reachedBy)
+		}})
+		if err != nil {
+			return nil, err
+		}
+		g.truncated = g.truncated || more
+		for i := range records {
+			if d, ok := inRecord(&records[i]); ok {
+				known[records[i].Key()] = true
+				out = append(out, d)
+			}
 		}
 	}
 	return out, nil

@@ -153,3 +153,39 @@ func TestLineageDownByIndexAlone(t *testing.T) {
 		t.Errorf("warnings: %+v", res.Warnings)
 	}
 }
+
+// Versions that name the same repository and mean another version of it, however
+// many, are not in the way of those that are looked for.
+func TestLineageDownByIndexOfAPopularBase(t *testing.T) {
+	w := newWorld(t)
+	relatives(w)
+	base := w.digestOf("acme/base", "v1")
+	ix := w.indexed(w.srv.Host + "/acme/base")
+	var list []index.Record
+	add := func(repository string, made int, b index.Base) {
+		list = append(list, index.Record{
+			Repository: w.srv.Host + "/" + repository, Digest: fmt.Sprintf("sha256:%064d", len(list)),
+			Tags: []string{"v1"}, Updated: time.Unix(int64(made), 0), Bases: []index.Base{b},
+		})
+	}
+	name := w.srv.Host + "/acme/base"
+	for i := range 2 * hub.MaxLineageNodes {
+		add(fmt.Sprint("other/m", i), 1000+i, index.Base{Name: name + ":v2", Relation: "finetune", Digest: "sha256:" + strings.Repeat("e", 64)})
+		add(fmt.Sprint("other/n", i), 1000+i, index.Base{Name: name + ":v2", Relation: "finetune"})
+	}
+	add("other/named", 2, index.Base{Name: name + ":v1", Relation: "finetune"})
+	add("other/whole", 1, index.Base{Name: name, Relation: "finetune"})
+	add("other/pinned", 0, index.Base{Name: "x", Relation: "quantized", Digest: base})
+	if err := ix.Put(t.Context(), list); err != nil {
+		t.Fatal(err)
+	}
+	res := w.lineage("acme/base:v1", hub.LineageOptions{Down: true, NoCheck: true, Index: ix, Offline: true})
+	want := []string{"other/named:v1 finetune: index, read: false", "other/pinned:v1 quantized: index, read: false", "other/whole:v1 finetune: index, read: false"}
+	if diff := cmp.Diff(want, w.learnt(res)); diff != "" || res.Truncated {
+		t.Errorf("truncated: %v; (-want +got)\n%s", res.Truncated, diff)
+	}
+	// Those that pin the digest come first.
+	if first := res.Edges[0]; first.Relation != "quantized" {
+		t.Errorf("the first is %+v", first)
+	}
+}

@@ -61,7 +61,7 @@ func TestMadeOf(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			for _, ix := range []*index.Index{forward, backward} {
-				found, more, err := ix.MadeOf(t.Context(), tt.names, tt.limit)
+				found, more, err := ix.MadeOf(t.Context(), tt.names, index.MadeOfOptions{Limit: tt.limit})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -111,7 +111,7 @@ func TestMadeOfReadsNoOthers(t *testing.T) {
 	if _, err := db.ExecContext(t.Context(), "UPDATE doc SET body = x'00' WHERE id * 8 % ? >= 8", every); err != nil {
 		t.Fatal(err)
 	}
-	found, more, err := ix.MadeOf(t.Context(), []string{baseDigest}, 100)
+	found, more, err := ix.MadeOf(t.Context(), []string{baseDigest}, index.MadeOfOptions{Limit: 100})
 	if err != nil || more || len(found) != versions/every {
 		t.Errorf("MadeOf = %d versions, more: %v, %v", len(found), more, err)
 	}
@@ -121,5 +121,46 @@ func TestMadeOfReadsNoOthers(t *testing.T) {
 	}
 	if _, err := ix.Search(t.Context(), q, index.Options{}); err == nil {
 		t.Error("records of others could be read all the same")
+	}
+}
+
+// What is not looked for takes no room among what is, and no end of time either.
+func TestMadeOfKeeps(t *testing.T) {
+	const versions, every, bound = 21_000, 1000, 20_000
+	var list []index.Record
+	for i := range versions {
+		r := index.Record{
+			Repository: fmt.Sprintf("reg.io/acme/m%d", i), Digest: fmt.Sprintf("sha256:%064d", i), Updated: now.Add(-time.Duration(i) * time.Second),
+			Bases: []index.Base{{Name: "reg.io/acme/base", Digest: dataDigest}},
+		}
+		if i%every == every-1 {
+			r.Bases[0].Digest = baseDigest
+		}
+		list = append(list, r)
+	}
+	ix := open(t, list...)
+	asked := 0
+	keep := func(r *index.Record) bool { asked++; return r.Bases[0].Digest == baseDigest }
+	for limit, want := range map[int]struct {
+		found, asked int
+		more         bool
+	}{
+		3:   {3, 4 * every, true},
+		100: {bound / every, bound, true},
+	} {
+		asked = 0
+		found, more, err := ix.MadeOf(t.Context(), []string{"reg.io/acme/base"}, index.MadeOfOptions{Limit: limit, Keep: keep})
+		if err != nil || len(found) != want.found || asked != want.asked || more != want.more {
+			t.Errorf("at most %d: %d found, %d asked about, more: %v, %v; want %+v", limit, len(found), asked, more, err, want)
+		}
+		for i, r := range found {
+			if r.Digest != list[every*(i+1)-1].Digest {
+				t.Errorf("at most %d: number %d is %s", limit, i, r.Digest)
+			}
+		}
+	}
+	found, more, err := ix.MadeOf(t.Context(), []string{baseDigest}, index.MadeOfOptions{Limit: 100})
+	if err != nil || len(found) != versions/every || more {
+		t.Errorf("by digest: %d, more: %v, %v", len(found), more, err)
 	}
 }
