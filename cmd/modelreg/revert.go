@@ -24,6 +24,7 @@ func (f *recommitFlags) add(cmd *cobra.Command) {
 	fl.StringVarP(&f.Message, "message", "m", "", "the version's message is `TEXT`")
 	fl.StringVar(&f.Author, "author", "", "the version's author is `NAME`, as in \"Ada <ada@example.com>\"")
 	fl.StringVar(&f.IfParent, "if-parent", "", "only if the branch points to `DIGEST`")
+	fl.BoolVar(&f.Force, "force", false, "take files of a version that was yanked, too")
 	fl.StringVar(&f.created, "created", "", "creation `TIME`, RFC 3339 (default: SOURCE_DATE_EPOCH if set, else none)")
 	f.push.signWith(fl)
 	f.push.signer.add(cmd)
@@ -76,7 +77,10 @@ func newRevert(a *app) *cobra.Command {
 		Long: `Make a new version with the files of the one that REF resolves to, whose parent is the tip
 of BRANCH, and move BRANCH there. Nothing is uploaded but a manifest, and no history is
 lost: what was between stays in the log. If BRANCH has these files already, nothing
-changes.`,
+changes.
+
+Files of a version that was yanked are refused (exit 11), since nothing would say so of
+the new one; --force takes them.`,
 		Example: `  modelreg revert ghcr.io/acme/support:main~1
   modelreg revert ghcr.io/acme/support@5be1c0d12345 --branch main -m "back to the version of May"`,
 		Args:              exactArgs(1),
@@ -100,7 +104,8 @@ the tip. Nothing is uploaded but a manifest.
 
 It is for a push that ended with 4, since somebody else had moved the branch in the
 meantime: both versions are in the registry, and this says which of them the branch goes
-on with, and keeps the other in its history.`,
+on with, and keeps the other in its history. Files of a version that was yanked are refused
+(exit 11); --force takes them.`,
 		Example: `  modelreg merge ghcr.io/acme/support@5be1c0d12345 --branch main
   modelreg merge ghcr.io/acme/support@5be1c0d12345 --branch main --take branch`,
 		Args:              exactArgs(1),

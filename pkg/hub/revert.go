@@ -16,6 +16,7 @@ import (
 	"github.com/modelreg/modelreg/pkg/artifact"
 	"github.com/modelreg/modelreg/pkg/lineage"
 	"github.com/modelreg/modelreg/pkg/mediatypes"
+	"github.com/modelreg/modelreg/pkg/record"
 	"github.com/modelreg/modelreg/pkg/ref"
 	"github.com/modelreg/modelreg/pkg/remote"
 	"github.com/modelreg/modelreg/pkg/signing"
@@ -42,6 +43,9 @@ type RecommitOptions struct {
 
 	// Signer signs the version, if not nil.
 	Signer *signing.Signer
+
+	// Force brings back what was yanked, too.
+	Force bool
 }
 
 // A RecommitResult says what [Hub.Revert] and [Hub.Merge] did.
@@ -58,7 +62,8 @@ type RecommitResult struct {
 
 // Revert makes a version with the content of the one that r resolves to, on top
 // of a branch. No file moves: the version lists the layers that are there. One
-// that equals the tip of the branch changes nothing.
+// that equals the tip of the branch changes nothing. What was yanked is refused,
+// since nothing would say so of the new version: a [StateError], as in a pull.
 func (h *Hub) Revert(ctx context.Context, r ref.Reference, opts RecommitOptions) (*RecommitResult, error) {
 	return h.recommit(ctx, r, opts, func(c *recommit) error {
 		c.content, c.record.Parents = c.from, []digest.Digest{c.commit.tip.Digest}
@@ -73,14 +78,16 @@ func (h *Hub) Revert(ctx context.Context, r ref.Reference, opts RecommitOptions)
 // new version has both the tip of the branch and that version as parents, and
 // the content of the version, or of the tip with opts.TakeBranch. It is how a push
 // that lost to another is brought in without sending anything again. If the
-// branch has the version in its history already, nothing changes.
+// branch has the version in its history already, nothing changes. Content that was
+// yanked is refused, as [Hub.Revert] does.
 func (h *Hub) Merge(ctx context.Context, r ref.Reference, opts RecommitOptions) (*RecommitResult, error) {
 	return h.recommit(ctx, r, opts, func(c *recommit) error {
 		c.merge = true
 		c.content, c.record.Parents = c.from, []digest.Digest{c.commit.tip.Digest, c.from.desc.Digest}
 		if opts.TakeBranch {
 			content := *c.from
-			content.desc, content.raw = c.commit.tip, c.commit.raw
+			content.desc, content.raw, content.signed = c.commit.tip, c.commit.raw, c.commit.tip
+			content.ref = c.from.ref.WithTag("").WithDigest(c.commit.tip.Digest)
 			c.content = &content
 		}
 		if c.record.Message == "" {
@@ -132,6 +139,9 @@ func (h *Hub) recommit(ctx context.Context, r ref.Reference, opts RecommitOption
 	made := *t
 	made.desc, made.raw, made.signed = c.commit.tip, c.commit.raw, c.commit.tip
 	if !same {
+		if err := h.mayReturn(ctx, c.content, opts.Force); err != nil {
+			return nil, err
+		}
 		if made.desc, made.raw, err = c.write(ctx, t.repo); err != nil {
 			return nil, err
 		}
@@ -166,16 +176,34 @@ func (h *Hub) upToDate(ctx context.Context, c *recommit) (bool, error) {
 	return lineage.SameContent(was, want), nil
 }
 
+// mayReturn refuses content that was yanked: under its new digest nobody would be
+// told. Of what is deprecated a warning is enough, unless the user is strict.
+func (h *Hub) mayReturn(ctx context.Context, t *target, force bool) error {
+	s, err := h.lookForStatus(ctx, t, nil, false)
+	if err != nil {
+		return fmt.Errorf("look for the status of %s: %w", t.ref, err)
+	}
+	if s.State == record.Active {
+		return nil
+	}
+	found := s.problem(t.ref)
+	if !force && (s.State == record.Yanked || h.opts.Strict) {
+		return found
+	}
+	h.warn("%v%s; the new version has the same files, and nothing says so of it", found, s.advice())
+	return nil
+}
+
 // write pushes the manifest or index of the content with another history.
 func (c *recommit) write(ctx context.Context, repo *remote.Repository) (ocispec.Descriptor, []byte, error) {
-	record, err := c.record.Annotations()
+	history, err := c.record.Annotations()
 	if err != nil {
 		return ocispec.Descriptor{}, nil, err
 	}
 	if !c.created.IsZero() {
-		record[ocispec.AnnotationCreated] = c.created.UTC().Format(time.RFC3339)
+		history[ocispec.AnnotationCreated] = c.created.UTC().Format(time.RFC3339)
 	}
-	raw, err := withHistory(c.content, record)
+	raw, err := withHistory(c.content, history)
 	if err != nil {
 		return ocispec.Descriptor{}, nil, fmt.Errorf("write version: %w", err)
 	}
@@ -200,7 +228,7 @@ func (h *Hub) carryIndexes(ctx context.Context, t *target) {
 
 // withHistory is a manifest or index with these annotations in place of those of
 // its history. All else stays as it is, also what this program does not know.
-func withHistory(t *target, record map[string]string) ([]byte, error) {
+func withHistory(t *target, history map[string]string) ([]byte, error) {
 	if _, err := lineage.ParseCommit(t.desc, t.raw); err != nil {
 		return nil, err
 	}
@@ -215,7 +243,7 @@ func withHistory(t *target, record map[string]string) ([]byte, error) {
 		}
 	}
 	maps.DeleteFunc(annotations, func(k, _ string) bool { return lineage.IsHistory(k) || k == ocispec.AnnotationCreated })
-	maps.Copy(annotations, record)
+	maps.Copy(annotations, history)
 	said, err := json.Marshal(annotations, json.Deterministic(true))
 	if err != nil {
 		return nil, err
