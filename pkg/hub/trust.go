@@ -178,24 +178,20 @@ type acceptOptions struct {
 }
 
 // accept notes that the tag of r leads to t, which has been verified, and
-// refuses one that went back. Who gives a digest or a revision has chosen, and a
-// tag beside it decides nothing; a tag in a layout is not the registry's.
+// refuses one that went back. Of a range it is the range and the tag that was the
+// highest in it: either can go back. Who gives a digest or a revision has chosen,
+// and a tag beside it decides nothing; a tag in a layout is not the registry's.
 func (h *Hub) accept(ctx context.Context, r ref.Reference, t *target, opts acceptOptions) error {
-	if h.opts.Seen == nil || t.isLayout() || r.Digest != "" || r.Prefix != "" || r.Range != "" || r.Revision != "" {
+	if h.opts.Seen == nil || t.isLayout() || r.Digest != "" || r.Prefix != "" || r.Revision != "" {
 		return nil
 	}
-	v := signing.SeenVersion{Digest: t.signed.Digest, Created: t.made}
-	var err error
-	for _, repository := range t.names() {
-		name := policy.Normal(repository) + ":" + t.ref.Tag
-		if opts.checkOnly {
-			err = h.opts.Seen.Check(name, v, opts.downgrade)
-		} else {
-			err = h.opts.Seen.Accept(ctx, name, v, opts.downgrade)
-		}
-		if err != nil {
-			break
-		}
+	err := eachSeen(r, t, func(name string, v signing.SeenVersion) error {
+		return h.opts.Seen.Check(name, v, opts.downgrade)
+	})
+	if err == nil && !opts.checkOnly { // nothing is noted under one name that another refuses
+		err = eachSeen(r, t, func(name string, v signing.SeenVersion) error {
+			return h.opts.Seen.Accept(ctx, name, v, opts.downgrade)
+		})
 	}
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
 		// Where nothing can be remembered there is nothing to compare with.
@@ -203,6 +199,26 @@ func (h *Hub) accept(ctx context.Context, r ref.Reference, t *target, opts accep
 		return nil
 	}
 	return err
+}
+
+// eachSeen goes through the names under which it is remembered what r led to.
+func eachSeen(r ref.Reference, t *target, do func(name string, v signing.SeenVersion) error) error {
+	v := signing.SeenVersion{Digest: t.signed.Digest, Created: t.made}
+	for _, repository := range t.names() {
+		name := policy.Normal(repository) + ":"
+		if err := do(name+t.ref.Tag, v); err != nil {
+			return err
+		}
+		if r.Range == "" {
+			continue
+		}
+		within := v
+		within.Tag = t.ref.Tag
+		if err := do(name+`"`+r.Range+`"`, within); err != nil { // no tag has quotes
+			return err
+		}
+	}
+	return nil
 }
 
 // created is when a manifest or an index says it was made, if it does.

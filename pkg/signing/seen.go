@@ -12,9 +12,11 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
+	"github.com/Masterminds/semver/v3"
 	"github.com/go-json-experiment/json"
 	"github.com/gofrs/flock"
 	"github.com/opencontainers/go-digest"
@@ -46,6 +48,10 @@ type SeenVersion struct {
 
 	// Created is when the version says it was made; zero when it does not.
 	Created time.Time `json:"created,omitzero"`
+
+	// Tag is the one that a range of versions led to. It is compared where it is
+	// a semantic version, and empty where the name is that of a tag.
+	Tag string `json:"tag,omitempty"`
 }
 
 // seenFile is what is written for one name: the versions in the order in which
@@ -63,8 +69,9 @@ func NewSeen(dir string) *Seen { return &Seen{dir: dir} }
 // Accept notes that name now leads to v, which has been verified, and returns
 // when that is on the disk. The error wraps [ErrRollback] when name led to v
 // before and has since led to another version, when v says that it was made
-// before one of those that were seen, or when it says nothing of that and one of
-// them did; nothing is noted then. Between versions none of which says when it
+// before one of those that were seen, when it says nothing of that and one of
+// them did, or when its tag is a lower version than that of one of them; nothing
+// is noted then. Between versions none of which says when it
 // was made, an older one that was never seen cannot be told from a newer one.
 // With downgrade v is accepted all the same, and what came after it is forgotten.
 func (s *Seen) Accept(ctx context.Context, name string, v SeenVersion, downgrade bool) error {
@@ -125,6 +132,9 @@ func (l *seenFile) accept(v SeenVersion, downgrade bool) ([]SeenVersion, error) 
 	if at >= 0 {
 		return nil, fmt.Errorf("%w: it led to %s before, and to %s since", ErrRollback, v.Digest, l.Versions[n-1].Digest)
 	}
+	if i := slices.IndexFunc(l.Versions, func(o SeenVersion) bool { return v.lower(o) }); i >= 0 {
+		return nil, fmt.Errorf("%w: it led to %s before, and leads to %s now", ErrRollback, l.Versions[i].Tag, v.Tag)
+	}
 	// All count, and not the last alone: a version without a date in between
 	// would have the dates before it forgotten.
 	newest := slices.MaxFunc(l.Versions, func(a, b SeenVersion) int { return a.Created.Compare(b.Created) })
@@ -140,6 +150,14 @@ func (l *seenFile) accept(v SeenVersion, downgrade bool) ([]SeenVersion, error) 
 	return appendSeen(l.Versions, v), nil
 }
 
+// lower tells whether v has a lower semantic version for its tag than o. Dates are
+// compared besides: whoever can make tags can give a high one to an old version.
+func (v SeenVersion) lower(o SeenVersion) bool {
+	a, errA := semver.StrictNewVersion(strings.TrimPrefix(v.Tag, "v"))
+	b, errB := semver.StrictNewVersion(strings.TrimPrefix(o.Tag, "v"))
+	return errA == nil && errB == nil && a.LessThan(b)
+}
+
 // back returns the versions seen after a name was taken back to v on purpose, which
 // is at an index of the list, or not there if that is negative. What came after v
 // is forgotten, so that it is new when it comes again.
@@ -152,7 +170,7 @@ func (l *seenFile) back(v SeenVersion, at int) []SeenVersion {
 		if v.Created.IsZero() {
 			o.Created = time.Time{} // nothing can be compared with v any more
 		}
-		if !o.Created.After(v.Created) {
+		if !o.Created.After(v.Created) && !v.lower(o) {
 			before = append(before, o)
 		}
 	}

@@ -21,6 +21,9 @@ func TestSeen(t *testing.T) {
 	dated := func(s string, n int) signing.SeenVersion {
 		return signing.SeenVersion{Digest: digest.FromString(s), Created: day(n)}
 	}
+	tagged := func(s, tag string) signing.SeenVersion {
+		return signing.SeenVersion{Digest: digest.FromString(s), Tag: tag}
+	}
 	type step struct {
 		v         signing.SeenVersion
 		downgrade bool
@@ -39,6 +42,11 @@ func TestSeen(t *testing.T) {
 		"one begins to say":      {{v: version("a")}, {v: dated("b", 1)}, {v: dated("c", 1)}},
 		"one says no longer":     {{v: dated("a", 1)}, {v: version("b"), refused: true}, {v: dated("c", 1)}},
 		"and that on purpose":    {{v: dated("b", 2)}, {v: version("c"), downgrade: true}, {v: version("d")}, {v: version("c"), refused: true}},
+		"higher versions":        {{v: tagged("a", "v1.9.0")}, {v: tagged("b", "v1.10.0")}, {v: tagged("c", "1.10.0")}},
+		"a lower version":        {{v: tagged("b", "v1.10.0")}, {v: tagged("a", "v1.9.0"), refused: true}, {v: tagged("c", "v1.10.1")}},
+		"a lower one on purpose": {{v: tagged("b", "v1.10.0")}, {v: tagged("a", "v1.9.0"), downgrade: true}, {v: tagged("a", "v1.9.0")}, {v: tagged("b", "v1.10.0")}},
+		"old, as a higher one":   {{v: tagged("a", "v1.0.0")}, {v: tagged("b", "v1.1.0")}, {v: tagged("a", "v1.2.0"), refused: true}},
+		"no version":             {{v: tagged("a", "prod")}, {v: tagged("b", "2025")}, {v: tagged("c", "")}},
 		"forward after older":    {{v: dated("c", 3)}, {v: dated("a", 1), downgrade: true}, {v: dated("b", 2)}, {v: dated("c", 3)}},
 		"a refusal notes naught": {{v: version("a")}, {v: version("b")}, {v: version("a"), refused: true}, {v: version("a"), refused: true}},
 	}
