@@ -98,6 +98,7 @@ func newPull(a *app) *cobra.Command {
 			if f.link != "auto" {
 				f.Link = artifact.Link(f.link)
 			}
+			f.MaxWait = time.Duration(a.maxWait)
 			return a.pull(cmd, args, f)
 		},
 	}
@@ -106,6 +107,7 @@ func newPull(a *app) *cobra.Command {
 	a.addPolicyFlags(cmd)
 	a.addAsFlag(cmd, "layout://DIR")
 	a.addStrictFlag(cmd)
+	a.addWaitFlag(cmd)
 	return cmd
 }
 

@@ -89,6 +89,7 @@ others, unless --add keeps those that it had.`,
 	f.provenance.add(cmd)
 	f.lineage.add(cmd)
 	f.forms.add(cmd, &f.PushOptions)
+	a.addWaitFlag(cmd)
 	return cmd
 }
 

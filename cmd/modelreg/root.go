@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -45,6 +46,7 @@ type app struct {
 
 	policies policyFlags
 	variant  variantFlags
+	maxWait  waitValue // for a registry that gives next to nothing; 0 leaves it to remote and transfer
 
 	opened *store.Store // nil until a command needs it
 	stale  sync.Once    // for the warning about the trusted root
@@ -233,7 +235,7 @@ func (a *app) client() (*remote.Client, error) {
 		CAFile: a.caFile, CertFile: a.certFile, KeyFile: a.keyFile,
 		InsecureTLS: a.insecure, AuthFile: a.authFile,
 		UserAgent: "modelreg/" + version(), Realms: a.config.Realms,
-		Mirrors: a.config.mirrors(), HostsDir: a.config.hostsDir(),
+		Mirrors: a.config.mirrors(), HostsDir: a.config.hostsDir(), MaxWait: time.Duration(a.maxWait),
 		Warn: func(m string) { a.printer.Warn("%s", spoken(m)) },
 	}
 	if a.plainHTTP {

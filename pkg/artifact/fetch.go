@@ -62,7 +62,7 @@ func (u *unpacker) planAlone(ctx context.Context) (n need, over func(), err erro
 
 func (u *unpacker) pullOptions() transfer.PullOptions {
 	return transfer.PullOptions{
-		Workers: u.opts.Workers, Limit: u.limit, PageCache: u.opts.PageCache, Observe: u.observe,
+		Workers: u.opts.Workers, Limit: u.limit, PageCache: u.opts.PageCache, MaxWait: u.opts.MaxWait, Observe: u.observe,
 	}
 }
 

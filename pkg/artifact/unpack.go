@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -46,6 +47,10 @@ type UnpackOptions struct {
 	// [transfer.PullOptions] says.
 	Connections int
 	Bandwidth   int64
+
+	// MaxWait bounds the waits for a source that gives next to nothing. Zero is
+	// what [transfer.PullOptions] says.
+	MaxWait time.Duration
 
 	// PageCache leaves large files in the system's memory for files, for who
 	// loads them at once. See [transfer.PullOptions].

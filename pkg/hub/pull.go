@@ -83,6 +83,10 @@ type PullOptions struct {
 	// no limit.
 	Bandwidth int64
 
+	// MaxWait bounds the waits for a registry that gives next to nothing, for
+	// each blob. Zero means 5 minutes.
+	MaxWait time.Duration
+
 	// PageCache leaves large files in the system's memory for files, for who
 	// loads them at once. Otherwise, where that is faster, they go past it.
 	PageCache bool
@@ -239,7 +243,7 @@ func (h *Hub) unpackOptions(ctx context.Context, p pulled, opts PullOptions) (uo
 	uo = artifact.UnpackOptions{
 		Force: opts.Force, AllowDotfiles: opts.AllowDotfiles, Select: opts.Select, Link: opts.Link,
 		Workers: opts.Workers, Connections: opts.Connections, Bandwidth: opts.Bandwidth, NoDelta: opts.NoDelta,
-		PageCache: opts.PageCache, Observe: h.opts.Observe, Reference: t.source().String(), Added: p.model.files,
+		PageCache: opts.PageCache, MaxWait: opts.MaxWait, Observe: h.opts.Observe, Reference: t.source().String(), Added: p.model.files,
 	}
 	if uo.Admission, err = h.admission(ctx, p.verified); err != nil {
 		return uo, err

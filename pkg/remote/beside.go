@@ -4,8 +4,6 @@ import (
 	"context"
 	"net/http"
 	"net/url"
-
-	"oras.land/oras-go/v2/registry/remote/retry"
 )
 
 type besideKey struct{} // true for a request to what goes with a registry
@@ -59,8 +57,7 @@ func (c *Client) Realm(ctx context.Context, host string) (*url.URL, error) {
 	if err != nil {
 		return nil, err
 	}
-	again := &retry.Transport{Base: c.guard, Policy: func() retry.Policy { return policy{} }}
-	resp, err := (&http.Client{Transport: again, CheckRedirect: readsOnly}).Do(req)
+	resp, err := (&http.Client{Transport: c.again(), CheckRedirect: readsOnly}).Do(req)
 	if err != nil {
 		return nil, requestError(opOf(req), err)
 	}

@@ -45,12 +45,12 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"oras.land/oras-go/v2/registry"
 	orasremote "oras.land/oras-go/v2/registry/remote"
 	"oras.land/oras-go/v2/registry/remote/auth"
 	"oras.land/oras-go/v2/registry/remote/credentials"
-	"oras.land/oras-go/v2/registry/remote/retry"
 )
 
 // Options adjusts [New]. The zero value reaches registries over TLS that the
@@ -91,6 +91,12 @@ type Options struct {
 	// itself count for all that is done with it, a server in its place for
 	// reading content alone.
 	HostsDir string
+
+	// MaxWait bounds the waits between the tries of one small request, and of
+	// one upload until it has gone on by another 16 MiB: also those that a
+	// registry asks for. Zero means 5 minutes. Whoever reads blobs waits by
+	// itself.
+	MaxWait time.Duration
 
 	// Warn, if not nil, is told of settings that cannot be used.
 	Warn func(message string)
@@ -248,7 +254,7 @@ func (c *Client) authAt(at *endpoint, p pace) *auth.Client {
 	}
 	var next http.RoundTripper = c.guard
 	if p == quick && (at == nil || at.mirror == nil) {
-		next = &retry.Transport{Base: c.guard, Policy: func() retry.Policy { return policy{} }}
+		next = c.again()
 	}
 	return &auth.Client{
 		Client:     &http.Client{Transport: next, CheckRedirect: readsOnly},

@@ -68,6 +68,9 @@ func (e *Error) Error() string {
 	if e.Text != "" {
 		b.WriteString(": " + e.Text)
 	}
+	if e.Wait > 0 {
+		fmt.Fprintf(&b, " (asks to wait %v)", e.Wait.Round(time.Second))
+	}
 	return b.String()
 }
 

@@ -91,7 +91,7 @@ func (r *Repository) do(ctx context.Context, k call) (*http.Response, error) {
 // tried tells the caller not to try again what has been tried here already.
 func (k call) tried(err error) error {
 	e, ok := errors.AsType[*Error](err)
-	if ok && k.pace == quick && (e.Status != 0 || policy{}.covers(err)) {
+	if ok && k.pace == quick && (e.Status != 0 || covers(err)) {
 		// The error can be that of another request, whose failure ended this
 		// one: it is not ours to change.
 		own := *e

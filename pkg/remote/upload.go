@@ -131,7 +131,8 @@ func (u *upload) do(ctx context.Context) error {
 // run sends until the blob is there.
 func (u *upload) run(ctx context.Context) error {
 	var last error
-	var best int64
+	var best, worth int64 // bytes that were kept, and at the last progress worth the name
+	waits := allowance{most: u.repo.client.opts.MaxWait}
 	for tries := 0; ; tries++ {
 		err := u.step(ctx)
 		if errors.Is(err, errOnce) && last != nil {
@@ -146,6 +147,9 @@ func (u *upload) run(ctx context.Context) error {
 		if u.offset > best {
 			best, tries = u.offset, 0
 		}
+		if best-worth >= worthBytes {
+			worth, waits.waited = best, 0
+		}
 		next := u.judge(err)
 		if !next.again || tries+1 >= maxTries {
 			return u.final(err)
@@ -153,10 +157,14 @@ func (u *upload) run(ctx context.Context) error {
 		last = err
 		u.tell(0, err)
 		if next.other {
-			best, tries = 0, 0
+			best, worth, tries = 0, 0, 0
 			continue
 		}
-		if err := Pause(ctx, backoff(tries, next.wait)); err != nil {
+		wait := backoff(tries, next.wait)
+		if !waits.spend(wait) {
+			return waits.over(u.final(err))
+		}
+		if err := Pause(ctx, wait); err != nil {
 			return err
 		}
 	}

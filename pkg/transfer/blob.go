@@ -229,6 +229,8 @@ func (b *blob) again(ctx context.Context, pace *pacer, err error) error {
 		err = errFromStart
 	} else if stop := pace.again(ctx, err); stop != nil {
 		return stop
+	} else if stop := pace.during(func() error { return b.link.hold(ctx) }); stop != nil {
+		return stop
 	}
 	b.tell.event(Event{Action: Retry, Err: err})
 	return nil
@@ -245,8 +247,8 @@ func (b *blob) pause(on bool) (whole bool) {
 
 // lead fetches what is missing until all is there and right.
 func (b *blob) lead(ctx context.Context) error {
-	var pace pacer
-	best := b.progress()
+	there := b.progress()
+	pace := pacer{most: b.link.maxWait, best: there, since: there}
 	for {
 		r, done := b.next()
 		if done {
@@ -262,12 +264,7 @@ func (b *blob) lead(ctx context.Context) error {
 		if err == nil {
 			continue
 		}
-		// Only new ground counts: a source that always breaks at the same
-		// byte must not keep us for ever.
-		if now := b.progress(); now > best {
-			best = now
-			pace.progress()
-		}
+		pace.progress(b.progress())
 		if stop := b.again(ctx, &pace, err); stop != nil {
 			return stop
 		}

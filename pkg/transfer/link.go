@@ -25,7 +25,8 @@ const (
 type link struct {
 	src       content.Fetcher
 	limit     *Limit
-	pageCache bool         // nothing is written past it
+	pageCache bool // nothing is written past it
+	maxWait   time.Duration
 	received  atomic.Int64 // bytes, over all connections
 	helping   atomic.Int32 // helpers
 	buffers   buffers

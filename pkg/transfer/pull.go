@@ -8,6 +8,7 @@ import (
 	"iter"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -58,6 +59,11 @@ type PullOptions struct {
 	// stands for Connections and Bandwidth, which are not looked at then.
 	Limit *Limit
 
+	// MaxWait bounds the waits for one blob, together, until another 16 MiB of
+	// it have come or it is there: those between tries, and those that src asks
+	// for. Zero means 5 minutes.
+	MaxWait time.Duration
+
 	// Observe, if not nil, is told what happens.
 	Observe Observer
 }
@@ -92,7 +98,8 @@ func (e *DigestError) Unwrap() error { return content.ErrMismatchedDigest }
 // gone on from.
 //
 // A fetch that breaks goes on where it stopped, after a wait; six failures
-// without a byte between them are final. Wrong bytes are fetched once more from
+// without a byte between them are final, and so are waits of more than
+// opts.MaxWait that brought next to nothing ([ErrMaxWait]). Wrong bytes are fetched once more from
 // the start, and once more for each other place that a [Distruster] has; then
 // they are a [DigestError], and nothing of them is kept. A source that only
 // announces something else, with an error that wraps
@@ -121,7 +128,7 @@ func Pull(ctx context.Context, src content.Fetcher, jobs []Job, opts PullOptions
 // pull is [Pull], over the link.
 func (l *link) pull(ctx context.Context, jobs []Job, opts PullOptions) error {
 	workers := min(cmp.Or(max(opts.Workers, 0), defaultWorkers), cap(l.limit.slots), len(jobs))
-	l.pageCache = opts.PageCache
+	l.pageCache, l.maxWait = opts.PageCache, opts.MaxWait
 	running, cancel := context.WithCancel(ctx)
 	var governing sync.WaitGroup
 	governing.Go(func() { l.run(running) })
