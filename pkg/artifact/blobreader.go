@@ -71,7 +71,7 @@ func (b *blobReader) ReadAt(p []byte, off int64) (int, error) {
 	if short {
 		p = p[:b.size-off]
 	}
-	if err := b.read([][]byte{p}, off); err != nil {
+	if _, err := b.read([][]byte{p}, off); err != nil {
 		return 0, err
 	}
 	if short {
@@ -81,45 +81,46 @@ func (b *blobReader) ReadAt(p []byte, off int64) (int, error) {
 }
 
 // read fills the buffers one after the other from offset off of the file. They
-// must be inside it.
-func (b *blobReader) read(bufs [][]byte, off int64) error {
+// must be inside it. It returns where the bytes are from; nil if that is not known.
+func (b *blobReader) read(bufs [][]byte, off int64) (transfer.Placed, error) {
 	off += b.base
 	b.mu.Lock()
 	ranges := b.ranges
 	b.mu.Unlock()
 	if ranges != nil {
-		err := b.readRange(ranges, bufs, off)
+		from, err := b.readRange(ranges, bufs, off)
 		if b.keepRanges(err) {
-			return err
+			return from, err
 		}
 	}
 	if b.file != nil {
-		return b.readFile(bufs, off)
+		return nil, b.readFile(bufs, off)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.readOn(bufs, off)
+	return nil, b.readOn(bufs, off)
 }
 
 // readRange reads by one ranged request, which is made again if its answer
 // breaks off.
-func (b *blobReader) readRange(src transfer.RangeFetcher, bufs [][]byte, off int64) error {
+func (b *blobReader) readRange(src transfer.RangeFetcher, bufs [][]byte, off int64) (transfer.Placed, error) {
 	var length int64
 	for _, p := range bufs {
 		length += int64(len(p))
 	}
 	if length == 0 {
-		return nil
+		return nil, nil
 	}
 	for try := 0; ; try++ {
 		rc, err := src.FetchRange(b.ctx, b.desc, off, length)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		err = fill(rc, bufs)
 		rc.Close()
 		if err == nil || try == brokenReads || b.ctx.Err() != nil || errors.Is(err, content.ErrInvalidDescriptorSize) {
-			return err
+			from, _ := rc.(transfer.Placed)
+			return from, err
 		}
 	}
 }

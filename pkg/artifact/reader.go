@@ -205,31 +205,41 @@ func (r *Reader) fetch(f *flight) ([][]byte, error) {
 	for k := range data {
 		data[k] = make([]byte, r.pieces.at(f.first+k).length)
 	}
-	if err := r.blob.read(data, r.pieces.at(f.first).offset); err != nil {
+	from, err := r.blob.read(data, r.pieces.at(f.first).offset)
+	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", printable(r.name), err)
 	}
 	for k := range data {
-		if err := r.check(f.first+k, data[k], r.blob.read); err != nil {
+		if err := r.check(f.first+k, data[k], from, r.blob.read); err != nil {
 			return nil, err
 		}
 	}
 	return data, nil
 }
 
-// check looks whether data is piece i. Wrong bytes are read once more,
-// and once more for each other place that has them.
-func (r *Reader) check(i int, data []byte, read func(bufs [][]byte, off int64) error) error {
+// check looks whether data, which is from there, is piece i. Wrong bytes are read
+// once more, and once more for each other place that has them.
+func (r *Reader) check(i int, data []byte, from transfer.Placed, read func(bufs [][]byte, off int64) (transfer.Placed, error)) (err error) {
 	again := true
 	for p := r.pieces.at(i); !r.pieces.right(i, data); {
-		if !r.distrust() && !again {
+		if !r.blame(from) && !again {
 			return &ChunkError{Name: r.name, Blob: r.blob.desc.Digest, Offset: p.offset, Length: p.length}
 		}
 		again = false
-		if err := read([][]byte{data}, p.offset); err != nil {
+		if from, err = read([][]byte{data}, p.offset); err != nil {
 			return fmt.Errorf("read %s: %w", printable(r.name), err)
 		}
 	}
 	return nil
+}
+
+// blame says that bytes were wrong, of the place that they are from if that is
+// known. The answer is whether another has them.
+func (r *Reader) blame(from transfer.Placed) bool {
+	if from != nil {
+		return from.Distrust()
+	}
+	return r.distrust()
 }
 
 // distruster returns how to say that the bytes of a blob were wrong. The answer

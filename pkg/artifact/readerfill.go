@@ -36,12 +36,13 @@ func (r *Reader) Fill(p []byte, off int64) error {
 		bufs = append(bufs, rest[:k:k])
 		rest = rest[k:]
 	}
-	if err := r.blob.readParts(bufs, off); err != nil {
+	from, err := r.blob.readParts(bufs, off)
+	if err != nil {
 		return fmt.Errorf("read %s: %w", printable(r.name), err)
 	}
 	first := int(off / piece)
 	for k := range bufs {
-		if err := r.check(first+k, bufs[k], r.blob.readParts); err != nil {
+		if err := r.check(first+k, bufs[k], from, r.blob.readParts); err != nil {
 			return err
 		}
 	}
@@ -50,10 +51,10 @@ func (r *Reader) Fill(p []byte, off int64) error {
 
 // readParts is read without a second way: a range is answered as one, or not at
 // all.
-func (b *blobReader) readParts(bufs [][]byte, off int64) error {
+func (b *blobReader) readParts(bufs [][]byte, off int64) (transfer.Placed, error) {
 	off += b.base
 	if b.file != nil {
-		return b.readFile(bufs, off)
+		return nil, b.readFile(bufs, off)
 	}
 	var n int64
 	for _, p := range bufs {
@@ -64,19 +65,20 @@ func (b *blobReader) readParts(bufs [][]byte, off int64) error {
 	}
 	src, ok := b.src.(transfer.RangeFetcher)
 	if !ok {
-		return fmt.Errorf("read blob %s from byte %d: %w", shortDigest(b.desc.Digest), off, errdef.ErrUnsupported)
+		return nil, fmt.Errorf("read blob %s from byte %d: %w", shortDigest(b.desc.Digest), off, errdef.ErrUnsupported)
 	}
 	return b.readRange(src, bufs, off)
 }
 
 // readWhole fills the buffers with all of the blob, which every source has.
-func (b *blobReader) readWhole(bufs [][]byte) error {
+func (b *blobReader) readWhole(bufs [][]byte) (transfer.Placed, error) {
 	rc, err := b.src.Fetch(b.ctx, b.desc)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer rc.Close()
-	return fill(rc, bufs)
+	from, _ := rc.(transfer.Placed)
+	return from, fill(rc, bufs)
 }
 
 func (b *blobReader) readFile(bufs [][]byte, off int64) error {

@@ -224,6 +224,24 @@ type mirrorBody struct {
 	done bool
 }
 
+// Distrust is [Repository.Distrust] of the mirror that the body is from, and of no
+// other that was asked meanwhile.
+func (b *mirrorBody) Distrust() bool {
+	s := b.from
+	s.mu.Lock()
+	t := s.trail(b.name)
+	t.used = slices.DeleteFunc(t.used, func(at *endpoint) bool { return at == b.at })
+	known := slices.Contains(t.bad, b.at)
+	if !known {
+		t.bad = append(t.bad, b.at)
+	}
+	s.mu.Unlock()
+	if !known {
+		b.at.mirror.failed(time.Now(), 0)
+	}
+	return true
+}
+
 func (b *mirrorBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.left -= int64(n)

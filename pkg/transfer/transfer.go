@@ -82,6 +82,15 @@ type Distruster interface {
 	Distrust(desc ocispec.Descriptor) bool
 }
 
+// A Placed body is one of a [Distruster] that knows which place it is from. Where
+// several read a blob at once, it is the one to tell: by then the source may have
+// turned to another place, which gave the right bytes.
+type Placed interface {
+	// Distrust is that of a Distruster for the place of this body. It may be
+	// called after the body was closed.
+	Distrust() bool
+}
+
 // A Partial is a blob on its way to a disk. What it holds survives the process,
 // and is never trusted before its digest has been checked. ReadAt and WriteAt are
 // called from several goroutines at once, also at the same time as Checkpoint.
