@@ -17,6 +17,11 @@ const PieceBytes = 512 << 10
 // Pieces returns the number of pieces.
 func (x *Index) Pieces() int { return int(pieces(x.size)) }
 
+// Memory returns how many bytes of memory the index takes.
+func (x *Index) Memory() int64 {
+	return int64(len(x.hashes)+len(x.states)) + 4*int64(len(x.starts.rest)) + 8*int64(len(x.starts.bases))
+}
+
 // pieces returns the number of pieces of a file of size bytes.
 func pieces(size int64) int64 { return (size + PieceBytes - 1) / PieceBytes }
 

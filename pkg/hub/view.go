@@ -53,6 +53,13 @@ type ViewFile struct {
 	file artifact.File
 }
 
+// Content names the bytes of the file: files of one view with the same name and
+// size have the same.
+func (f ViewFile) Content() string {
+	l := f.file.Layer
+	return fmt.Sprintf("%s %d %s %d+%d", l.Digest, l.Size, l.MediaType, f.file.Offset, f.Size)
+}
+
 // View opens the version that r resolves to for reading parts of its files, if it
 // may be used: what decides is what decides for [Hub.Pull], on the digest that is
 // then read. No file is fetched before it is read.

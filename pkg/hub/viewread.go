@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -24,6 +25,39 @@ type viewed struct {
 	artifact *artifact.Artifact
 	name     string
 	src      *nearSource
+
+	mu    sync.Mutex
+	known map[blobID]knownBlob
+}
+
+// A blobID is a blob as a version has it, which may lie about the size.
+type blobID struct {
+	digest digest.Digest
+	size   int64
+}
+
+// A knownBlob is what was found out about a blob that is had whole, for readers
+// that are opened again.
+type knownBlob struct {
+	key   string // of the file in the store all of whose bytes were verified
+	wrong error  // the registry gives another under this digest
+}
+
+// knows returns what is known of a blob.
+func (v *viewed) knows(id blobID) knownBlob {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.known[id]
+}
+
+// learn notes what was found out about a blob.
+func (v *viewed) learn(id blobID, k knownBlob) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.known == nil {
+		v.known = make(map[blobID]knownBlob)
+	}
+	v.known[id] = k
 }
 
 // A ViewReader reads one file of a [View]. It is safe for concurrent use. What it
@@ -36,7 +70,6 @@ type ViewReader struct {
 	mu    sync.Mutex
 	whole io.ReaderAt // nil until it is there
 	blob  io.Closer   // what whole is in
-	wrong error       // the registry gives another file under this digest
 }
 
 // Open opens the file for as long as ctx lasts. It fetches the index of the file's
@@ -66,6 +99,15 @@ func (r *ViewReader) Piece() int64 {
 		return 0
 	}
 	return r.parts.Piece()
+}
+
+// Memory returns how many bytes of memory the index takes that the file is verified
+// with.
+func (r *ViewReader) Memory() int64 {
+	if r.parts == nil || r.parts.Chunks() == nil {
+		return 0
+	}
+	return r.parts.Chunks().Memory()
 }
 
 // ReadAt implements [io.ReaderAt], for whole pieces where [ViewReader.Piece] is
@@ -113,13 +155,10 @@ func (r *ViewReader) hasWhole() bool {
 func (r *ViewReader) fetched() (io.ReaderAt, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.whole != nil || r.wrong != nil {
-		return r.whole, r.wrong
+	if r.whole != nil {
+		return r.whole, nil
 	}
 	blob, err := r.file.view.hold(r.ctx, r.file)
-	if errors.Is(err, content.ErrMismatchedDigest) {
-		r.wrong = err // to fetch it for each read would change nothing
-	}
 	if err != nil {
 		return nil, err
 	}
@@ -127,23 +166,21 @@ func (r *ViewReader) fetched() (io.ReaderAt, error) {
 	return r.whole, nil
 }
 
-// A heldBlob is a blob on this machine, whose digest is right.
-type heldBlob interface {
-	io.ReaderAt
-	io.Closer
-}
-
 // hold opens the blob that a file is in, after all of it was verified: in the
 // store, where it is brought first if need be.
-func (v *viewed) hold(ctx context.Context, f ViewFile) (heldBlob, error) {
+func (v *viewed) hold(ctx context.Context, f ViewFile) (*os.File, error) {
 	s := v.hub.opts.Store
 	if s == nil {
 		return nil, fmt.Errorf("it can be verified only whole, and there is no local store to fetch it into: %w", errors.ErrUnsupported)
 	}
 	desc := f.file.Layer
 	desc.Annotations, desc.Data = nil, nil
-	if blob, err := openVerified(ctx, s, desc); err == nil {
+	if blob, err := v.openVerified(ctx, desc); err == nil {
 		return blob, nil
+	}
+	id := blobID{desc.Digest, desc.Size}
+	if wrong := v.knows(id).wrong; wrong != nil {
+		return nil, wrong // to fetch it for each read would change nothing
 	}
 	v.hub.warn("%s of %s can be verified only whole: all of its %d bytes are fetched before the first is read", f.Path, v.name, desc.Size)
 	over, err := s.Claim(ctx, desc.Digest)
@@ -151,21 +188,35 @@ func (v *viewed) hold(ctx context.Context, f ViewFile) (heldBlob, error) {
 		return nil, err
 	}
 	defer over()
-	if blob, err := openVerified(ctx, s, desc); err == nil {
+	if blob, err := v.openVerified(ctx, desc); err == nil {
 		return blob, nil // another process has brought it
 	}
 	job := transfer.Job{Desc: desc, Name: f.Path, Open: func() (transfer.Partial, error) { return s.Partial(desc) }}
 	if err := transfer.Pull(ctx, v.src.repo, []transfer.Job{job}, transfer.PullOptions{Observe: v.hub.opts.Observe}); err != nil {
+		if errors.Is(err, content.ErrMismatchedDigest) {
+			v.learn(id, knownBlob{wrong: err})
+		}
 		return nil, err
 	}
-	return openStored(ctx, s, desc) // what comes is hashed as it comes
+	blob, err := openStored(ctx, s, desc)
+	if err == nil {
+		v.verified(blob, id) // what comes is hashed as it comes
+	}
+	return blob, err
 }
 
-// openVerified opens a blob of the store, and reads all of it first.
-func openVerified(ctx context.Context, s *store.Store, desc ocispec.Descriptor) (heldBlob, error) {
-	blob, err := openStored(ctx, s, desc)
+// openVerified opens a blob of the store, and reads all of it first, unless it was
+// read already and has not changed since.
+func (v *viewed) openVerified(ctx context.Context, desc ocispec.Descriptor) (*os.File, error) {
+	blob, err := openStored(ctx, v.hub.opts.Store, desc)
 	if err != nil {
 		return nil, err
+	}
+	id := blobID{desc.Digest, desc.Size}
+	if fi, err := blob.Stat(); err == nil {
+		if key := store.FileKey(fi); key != "" && key == v.knows(id).key {
+			return blob, nil
+		}
 	}
 	vr := content.NewVerifyReader(io.NewSectionReader(blob, 0, desc.Size), desc)
 	err = copyTo(io.Discard, contextReader{ctx, vr})
@@ -175,15 +226,23 @@ func openVerified(ctx context.Context, s *store.Store, desc ocispec.Descriptor) 
 	if err != nil {
 		return nil, errors.Join(err, blob.Close())
 	}
+	v.verified(blob, id)
 	return blob, nil
 }
 
-func openStored(ctx context.Context, s *store.Store, desc ocispec.Descriptor) (heldBlob, error) {
+// verified notes that all bytes of an open blob of the store are right.
+func (v *viewed) verified(blob *os.File, id blobID) {
+	if fi, err := blob.Stat(); err == nil {
+		v.learn(id, knownBlob{key: store.FileKey(fi)})
+	}
+}
+
+func openStored(ctx context.Context, s *store.Store, desc ocispec.Descriptor) (*os.File, error) {
 	rc, err := s.Fetch(ctx, desc)
 	if err != nil {
 		return nil, err
 	}
-	if blob, ok := rc.(heldBlob); ok {
+	if blob, ok := rc.(*os.File); ok {
 		return blob, nil
 	}
 	return nil, errors.Join(fmt.Errorf("read blob %s of the store: %w", desc.Digest, errors.ErrUnsupported), rc.Close())
@@ -229,30 +288,73 @@ func (s *nearSource) has(ctx context.Context, desc ocispec.Descriptor) bool {
 
 // Fetch implements [content.Fetcher].
 func (s *nearSource) Fetch(ctx context.Context, desc ocispec.Descriptor) (io.ReadCloser, error) {
-	if s.has(ctx, desc) {
-		return s.store.Fetch(ctx, desc)
+	near := s.has(ctx, desc)
+	var rc io.ReadCloser
+	var err error
+	if near {
+		rc, err = s.store.Fetch(ctx, desc)
+	} else {
+		rc, err = s.repo.Fetch(ctx, desc)
 	}
-	return s.repo.Fetch(ctx, desc)
+	return s.body(rc, desc, near), err
 }
 
 // FetchRange implements [transfer.RangeFetcher].
 func (s *nearSource) FetchRange(ctx context.Context, desc ocispec.Descriptor, offset, length int64) (io.ReadCloser, error) {
-	if s.has(ctx, desc) {
-		return s.store.FetchRange(ctx, desc, offset, length)
+	near := s.has(ctx, desc)
+	var rc io.ReadCloser
+	var err error
+	if near {
+		rc, err = s.store.FetchRange(ctx, desc, offset, length)
+	} else {
+		rc, err = s.repo.FetchRange(ctx, desc, offset, length)
 	}
-	return s.repo.FetchRange(ctx, desc, offset, length)
+	return s.body(rc, desc, near), err
+}
+
+// body is what was fetched with where it is from; nil for nothing.
+func (s *nearSource) body(rc io.ReadCloser, desc ocispec.Descriptor, near bool) io.ReadCloser {
+	if rc == nil {
+		return nil
+	}
+	return nearBody{ReadCloser: rc, of: s, desc: desc, near: near}
 }
 
 // Distrust implements [transfer.Distruster]: the store is one more place.
 func (s *nearSource) Distrust(desc ocispec.Descriptor) bool {
 	if s.has(context.Background(), desc) {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.wrong == nil {
-			s.wrong = make(map[digest.Digest]bool)
-		}
-		s.wrong[desc.Digest] = true
+		s.distrustStore(desc.Digest)
 		return true
 	}
 	return s.repo.Distrust(desc)
+}
+
+// distrustStore makes the registry the one to ask.
+func (s *nearSource) distrustStore(dgst digest.Digest) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.wrong == nil {
+		s.wrong = make(map[digest.Digest]bool)
+	}
+	s.wrong[dgst] = true
+}
+
+// A nearBody is of the store, or of the registry.
+type nearBody struct {
+	io.ReadCloser
+	of   *nearSource
+	desc ocispec.Descriptor
+	near bool
+}
+
+// Distrust implements [transfer.Placed].
+func (b nearBody) Distrust() bool {
+	if b.near {
+		b.of.distrustStore(b.desc.Digest)
+		return true
+	}
+	if p, ok := b.ReadCloser.(transfer.Placed); ok {
+		return p.Distrust()
+	}
+	return b.of.repo.Distrust(b.desc)
 }
