@@ -131,7 +131,7 @@ func (a *app) mount(ctx context.Context, args []string, f mountFlags) error {
 func mountFiles(files []hub.ViewFile) []mount.File {
 	shown := make([]mount.File, len(files))
 	for i, f := range files {
-		shown[i] = mount.File{Path: f.Path, Size: f.Size, Open: func(ctx context.Context) (mount.Content, error) {
+		shown[i] = mount.File{Path: f.Path, Size: f.Size, Same: f.Content(), Open: func(ctx context.Context) (mount.Content, error) {
 			r, err := f.Open(ctx)
 			if err != nil {
 				return nil, err

@@ -13,6 +13,7 @@ package mount
 
 import (
 	"cmp"
+	"container/list"
 	"context"
 	"errors"
 	"fmt"
@@ -47,8 +48,13 @@ type File struct {
 	Path string // with slashes; artifact.CheckPath is asked
 	Size int64  // bytes
 
-	// Open is called when the file is read first, and again after it failed.
-	// ctx lasts until the FS is closed. The FS closes the content.
+	// Same, if not "", names the bytes of the file: files of one size with the
+	// same are opened, and kept, as one.
+	Same string
+
+	// Open is called when the file is read and not open: first, after it
+	// failed, and after many others were read. ctx lasts until the FS is
+	// closed. The FS closes the content.
 	Open func(ctx context.Context) (Content, error)
 }
 
@@ -63,6 +69,10 @@ type Content interface {
 	// kept for a while. Zero means that any part can be read as cheaply as
 	// from a disk: nothing is kept, and nothing read ahead.
 	Piece() int64
+
+	// Memory is how many bytes of memory the content itself takes while it is
+	// open, such as for an index. It is asked once.
+	Memory() int64
 }
 
 // Options adjusts [New]. The zero value works.
@@ -88,8 +98,9 @@ type Options struct {
 // An FS is files that can be read. Its methods are safe for concurrent use.
 type FS struct {
 	opts  Options
-	files []*file // sorted by path
+	files []shown // sorted by path
 	cache *cache
+	open  opened
 
 	// ctx bounds what is fetched, and lasts until Close.
 	ctx  context.Context
@@ -116,21 +127,36 @@ func New(ctx context.Context, files []File, opts Options) (*FS, error) {
 	}
 	m := &FS{opts: opts, cache: newCache(opts.Memory, opts.Connections)}
 	m.ctx, m.stop = context.WithCancel(ctx)
-	for _, f := range files {
-		m.files = append(m.files, &file{File: f, fs: m, segments: make(map[int64]*segment), failed: -1})
+	type bytes struct {
+		same string
+		size int64
 	}
-	slices.SortFunc(m.files, func(a, b *file) int { return strings.Compare(a.Path, b.Path) })
+	one := make(map[bytes]*file)
+	for _, f := range files {
+		key := bytes{f.Same, f.Size}
+		if one[key] == nil || f.Same == "" {
+			one[key] = &file{File: f, fs: m, segments: make(map[int64]*segment), failed: -1}
+		}
+		m.files = append(m.files, shown{path: f.Path, file: one[key]})
+	}
+	slices.SortFunc(m.files, func(a, b shown) int { return strings.Compare(a.path, b.path) })
 	return m, nil
+}
+
+// A shown is a path that is shown, and the file that is there.
+type shown struct {
+	path string
+	file *file
 }
 
 // ReaderAt reads the file at path as it is read through a mount. The error wraps
 // fs.ErrNotExist if there is none. Nothing need be closed.
 func (m *FS) ReaderAt(path string) (io.ReaderAt, error) {
-	i, ok := slices.BinarySearchFunc(m.files, path, func(f *file, path string) int { return strings.Compare(f.Path, path) })
+	i, ok := slices.BinarySearchFunc(m.files, path, func(f shown, path string) int { return strings.Compare(f.path, path) })
 	if !ok {
 		return nil, fmt.Errorf("open %q: %w", path, fs.ErrNotExist)
 	}
-	return m.files[i], nil
+	return m.files[i].file, nil
 }
 
 // Close ends all reads, and closes what is open. It returns when nothing is under
@@ -140,7 +166,7 @@ func (m *FS) Close() error {
 	m.cache.close()
 	var err error
 	for _, f := range m.files {
-		err = errors.Join(err, f.close())
+		err = errors.Join(err, f.file.close())
 	}
 	return err
 }
@@ -183,13 +209,18 @@ func readDir(dir string) (int, error) {
 	return len(names), err
 }
 
-// A file is one file that is shown.
+// A file is one file that is shown, at one path or at several.
 type file struct {
 	File
 	fs *FS
 
-	opening sync.Mutex
-	content Content // nil until it is open
+	opening sync.Mutex // held by who opens it
+
+	// Guarded by the lock of those that are open.
+	content Content       // nil while it is not open
+	users   int           // reads of the content under way
+	memory  int64         // that the content takes
+	at      *list.Element // among those that are open
 
 	// What follows is guarded by the cache's lock.
 	segments map[int64]*segment // by the numbers of their pieces
@@ -239,6 +270,7 @@ func (f *file) read(p []byte, off int64) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	defer f.fs.open.release(f)
 	if c.Piece() <= 0 {
 		n, err := c.ReadAt(p, off)
 		if n == len(p) {
@@ -264,34 +296,5 @@ func unexpected(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
-	return err
-}
-
-// open opens the content, once. Others who need it wait.
-func (f *file) open() (Content, error) {
-	f.opening.Lock()
-	defer f.opening.Unlock()
-	if err := f.fs.ctx.Err(); err != nil {
-		return nil, err
-	}
-	if f.content != nil {
-		return f.content, nil
-	}
-	c, err := f.Open(f.fs.ctx)
-	if err != nil {
-		return nil, err
-	}
-	f.content = c
-	return c, nil
-}
-
-func (f *file) close() error {
-	f.opening.Lock()
-	defer f.opening.Unlock()
-	if f.content == nil {
-		return nil
-	}
-	err := f.content.Close()
-	f.content = nil
 	return err
 }

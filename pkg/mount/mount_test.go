@@ -34,8 +34,9 @@ const piece = 64 << 10
 
 // A source is the content of a file, and what was asked of it.
 type source struct {
-	data  []byte
-	piece int64
+	data   []byte
+	piece  int64
+	memory int64 // that it says it takes
 
 	mu     sync.Mutex
 	reads  [][2]int64 // offset and length
@@ -56,7 +57,8 @@ func newSource(seed uint64, size int) *source {
 	return s
 }
 
-func (s *source) Piece() int64 { return s.piece }
+func (s *source) Piece() int64  { return s.piece }
+func (s *source) Memory() int64 { return s.memory }
 
 func (s *source) Close() error {
 	s.mu.Lock()

@@ -114,8 +114,10 @@ func (r reader) readAhead(off, end int64) {
 		}
 		s := c.begin(r.file, i, n, r.piece, data)
 		c.ahead++
+		r.file.fs.open.use(r.file) // longer than the read that this is for
 		go func() {
 			defer c.fetches.Done()
+			defer r.file.fs.open.release(r.file)
 			c.fetch(s, r.content)
 			c.mu.Lock()
 			c.ahead--

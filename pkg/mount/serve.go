@@ -129,7 +129,7 @@ func (m *FS) options() *fs.Options {
 type directory struct {
 	fs.Inode
 	of   *FS
-	tree []*file // below it, for the root; nil for others
+	tree []shown // below it, for the root; nil for others
 }
 
 // tree returns the root of the files. Each mount needs its own.
@@ -147,7 +147,7 @@ func (d *directory) OnAdd(ctx context.Context) {
 	}
 	for _, f := range d.tree {
 		at := &d.Inode
-		names := strings.Split(f.Path, "/")
+		names := strings.Split(f.path, "/")
 		last := len(names) - 1
 		for _, name := range names[:last] {
 			child := at.GetChild(name)
@@ -156,7 +156,7 @@ func (d *directory) OnAdd(ctx context.Context) {
 			}
 			at = child
 		}
-		add(at, names[last], &regular{file: f}, fuse.S_IFREG)
+		add(at, names[last], &regular{file: f.file}, fuse.S_IFREG)
 	}
 }
 
