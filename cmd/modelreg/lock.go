@@ -15,6 +15,7 @@ import (
 	"github.com/modelreg/modelreg/pkg/hub"
 	"github.com/modelreg/modelreg/pkg/lock"
 	"github.com/modelreg/modelreg/pkg/ref"
+	"github.com/modelreg/modelreg/pkg/signing"
 )
 
 // lockFlags are those of more than one lock command.
@@ -405,7 +406,20 @@ func (a *app) lockedNames(f *lockFlags) cobra.CompletionFunc {
 	}
 }
 
-// findLocked is the model that an argument of pull --locked means: a name, a
+// locked is findLocked for a command that uses the model, which says whose
+// signature it does not look at.
+func (a *app) locked(named string, args []string, trust *signing.Trust) (*hub.Locked, error) {
+	l, err := a.findLocked(named, args)
+	if err != nil {
+		return nil, err
+	}
+	if l.Signer != "" && trust == nil && !a.hasPolicy() {
+		a.printer.Note("%s was signed by %s when it was locked; --verify looks again", l.Name, l.Signer)
+	}
+	return &l, nil
+}
+
+// findLocked is the model that an argument of --locked means: a name, a
 // reference, or nothing when only one is locked.
 func (a *app) findLocked(named string, args []string) (hub.Locked, error) {
 	file, models, err := readLock(named)
@@ -416,7 +430,7 @@ func (a *app) findLocked(named string, args []string) (hub.Locked, error) {
 		if names := models.Names(); len(names) == 1 {
 			return hub.Locked{Name: names[0], Entry: models.Models[names[0]]}, nil
 		}
-		return hub.Locked{}, usagef("pull --locked: %s has %d models: say which", file, len(models.Models))
+		return hub.Locked{}, usagef("--locked: %s has %d models: say which", file, len(models.Models))
 	}
 	var parsed *ref.Reference
 	if r, err := a.parse(args[0]); err == nil {

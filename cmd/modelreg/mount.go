@@ -11,12 +11,15 @@ import (
 	"github.com/modelreg/modelreg/internal/ui"
 	"github.com/modelreg/modelreg/pkg/hub"
 	"github.com/modelreg/modelreg/pkg/mount"
+	"github.com/modelreg/modelreg/pkg/ref"
 )
 
 type mountFlags struct {
 	hub.ViewOptions
 	verify bool
 	trust  trustFlags
+	locked bool
+	lockAt string
 }
 
 // A mountResult is what is printed when the files are there.
@@ -36,13 +39,14 @@ type mountResult struct {
 func newMount(a *app) *cobra.Command {
 	var f mountFlags
 	cmd := &cobra.Command{
-		Use:   "mount REF DIR",
+		Use:   "mount REF DIR | mount --locked [NAME|REF] DIR",
 		Short: "Show the files of a version in a directory, and fetch what is read",
 		Long: `Show the files of a version in DIR, an empty directory, at once, and fetch what is
 read of them when it is read. It goes on until it is interrupted (Ctrl-C, SIGTERM) or
 DIR is unmounted. The files can be read and mapped, and not written to.
 
-REF is resolved once. What decides whether a pull may go on decides here too, on the
+REF is resolved once; with --locked it is the version that modelreg.lock has, and no
+other. What decides whether a pull may go on decides here too, on the
 digest that is then shown. Bytes are given out only if they are right: parts of large
 weights by the index of their chunks, small files by their own digest. A large file
 without an index is fetched whole, into the local store, when it is first read. Wrong
@@ -55,24 +59,26 @@ with a pull.
 Linux needs /dev/fuse and, unless you are root, fusermount3 (package fuse3); macOS needs
 macFUSE. What was killed with SIGKILL leaves a mount behind that "umount DIR" removes.`,
 		Example: `  mkdir model && modelreg mount ghcr.io/acme/support:v1 model
-  modelreg mount ghcr.io/acme/support:v1 /mnt/model --verify --key cosign.pub`,
-		Args:              exactArgs(2),
+  modelreg mount ghcr.io/acme/support:v1 /mnt/model --verify --key cosign.pub
+  modelreg mount --locked support /mnt/model`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if f.locked {
+				return rangeArgs(1, 2)(cmd, args)
+			}
+			return exactArgs(2)(cmd, args)
+		},
 		ValidArgsFunction: positions(a.references, directories),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if f.Trust, err = a.trust(cmd.Context(), f.verify, f.trust); err != nil {
 				return err
 			}
-			if f.AllowDowngrade && !f.verify && !a.hasPolicy() {
-				return usagef("--allow-downgrade goes with --verify --key FILE, or a policy")
+			if err := f.check(a); err != nil {
+				return err
 			}
 			return a.mount(cmd.Context(), args, f)
 		},
 	}
-	fl := cmd.Flags()
-	fl.BoolVar(&f.verify, "verify", false, "refuse a version that is not signed by --key or --certificate-identity")
-	f.trust.add(fl)
-	fl.BoolVar(&f.AllowDowngrade, "allow-downgrade", false, downgradeUsage)
-	fl.BoolVar(&f.AllowDotfiles, "allow-dotfiles", false, dotfilesUsage)
+	f.add(cmd)
 	a.addVariantFlags(cmd)
 	a.addPolicyFlags(cmd)
 	a.addAsFlag(cmd, "layout://DIR")
@@ -80,11 +86,53 @@ macFUSE. What was killed with SIGKILL leaves a mount behind that "umount DIR" re
 	return cmd
 }
 
+func (f *mountFlags) add(cmd *cobra.Command) {
+	fl := cmd.Flags()
+	fl.BoolVar(&f.verify, "verify", false, "refuse a version that is not signed by --key or --certificate-identity")
+	f.trust.add(fl)
+	fl.BoolVar(&f.AllowDowngrade, "allow-downgrade", false, downgradeUsage)
+	fl.BoolVar(&f.AllowDotfiles, "allow-dotfiles", false, dotfilesUsage)
+	fl.BoolVar(&f.locked, "locked", false, lockedUsage)
+	fl.StringVar(&f.lockAt, "lock-file", "", lockFileUsage)
+}
+
+// check refuses flags of which one would do nothing.
+func (f *mountFlags) check(a *app) error {
+	switch {
+	case f.locked && a.variant.given():
+		return usagef(lockedVariant)
+	case f.lockAt != "" && !f.locked:
+		return usagef("--lock-file goes with --locked")
+	case f.AllowDowngrade && !f.verify && !a.hasPolicy():
+		return usagef("--allow-downgrade goes with --verify --key FILE, or a policy")
+	}
+	return nil
+}
+
+// openMounted opens what is to be mounted: the reference, or what the lock file has
+// for it.
+func (a *app) openMounted(args []string, f *mountFlags) (*hub.Hub, ref.Reference, error) {
+	if !f.locked {
+		return a.open(args[0])
+	}
+	l, err := a.locked(f.lockAt, args, f.Trust)
+	if err == nil {
+		err = a.checkAs(l.Pinned())
+	}
+	if err != nil {
+		return nil, ref.Reference{}, err
+	}
+	f.Locked = l
+	h, err := a.hub(nil)
+	return h, l.Pinned(), err
+}
+
 func (a *app) mount(ctx context.Context, args []string, f mountFlags) error {
-	if err := mount.CheckDir(args[1]); err != nil {
+	at := args[len(args)-1]
+	if err := mount.CheckDir(at); err != nil {
 		return err
 	}
-	h, r, err := a.open(args[0])
+	h, r, err := a.openMounted(args[:len(args)-1], &f)
 	if err != nil {
 		return err
 	}
@@ -92,7 +140,7 @@ func (a *app) mount(ctx context.Context, args []string, f mountFlags) error {
 	if err != nil {
 		return err
 	}
-	dir, err := filepath.Abs(args[1])
+	dir, err := filepath.Abs(at)
 	if err != nil {
 		return err
 	}
@@ -113,7 +161,7 @@ func (a *app) mount(ctx context.Context, args []string, f mountFlags) error {
 	failed := error(nil)
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	err = shown.Serve(ctx, args[1], func() {
+	err = shown.Serve(ctx, at, func() {
 		failed = a.printer.Result(res, func(w io.Writer) {
 			fmt.Fprintf(w, "mounted %s, %s, of %s on %s; Ctrl-C unmounts\n", ui.Files(res.Files), ui.Bytes(res.Size), spoken(res.Reference), ui.Clean(dir))
 		})

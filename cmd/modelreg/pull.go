@@ -90,7 +90,7 @@ func newPull(a *app) *cobra.Command {
 				return err
 			}
 			if f.locked && a.variant.given() {
-				return usagef("--locked takes the variant that is locked: it does not go with --variant, --for and --fit")
+				return usagef(lockedVariant)
 			}
 			if err := f.check(a.hasPolicy()); err != nil {
 				return err
@@ -111,8 +111,13 @@ func newPull(a *app) *cobra.Command {
 	return cmd
 }
 
-// dotfilesUsage describes --allow-dotfiles, of pull and of mount.
-const dotfilesUsage = "take dot files that are not known to be harmless, such as .bashrc"
+// What describes flags of pull and of mount.
+const (
+	dotfilesUsage = "take dot files that are not known to be harmless, such as .bashrc"
+	lockedUsage   = "take the version that modelreg.lock has for REF, or by that name, and no other"
+	lockFileUsage = "with --locked: lock `FILE` (default: modelreg.lock here, or above in the repository)"
+	lockedVariant = "--locked takes the variant that is locked: it does not go with --variant, --for and --fit"
+)
 
 func (f *pullFlags) add(cmd *cobra.Command) {
 	fl := cmd.Flags()
@@ -120,8 +125,8 @@ func (f *pullFlags) add(cmd *cobra.Command) {
 	f.trust.add(fl)
 	fl.StringVar(&f.caRoots, "ca-roots", "", "with --verify --oms: "+caRootsUsage+"; they sign files, and without --key the version need not be signed besides")
 	fl.BoolVar(&f.AllowDowngrade, "allow-downgrade", false, downgradeUsage)
-	fl.BoolVar(&f.locked, "locked", false, "take the version that modelreg.lock has for REF, or by that name, and no other")
-	fl.StringVar(&f.lockAt, "lock-file", "", "with --locked: lock `FILE` (default: modelreg.lock here, or above in the repository)")
+	fl.BoolVar(&f.locked, "locked", false, lockedUsage)
+	fl.StringVar(&f.lockAt, "lock-file", "", lockFileUsage)
 	fl.BoolVar(&f.Force, "force", false, "replace DIR even if it is not an earlier pull, and files that were changed since")
 	fl.StringArrayVar(&f.Select.Include, "include", nil, "take only files that match `GLOB` (repeatable: one of them must match)")
 	fl.StringArrayVar(&f.Select.Exclude, "exclude", nil, "leave out files that match `GLOB` (repeatable)")
@@ -238,14 +243,11 @@ func (a *app) wanted(args []string, f *pullFlags) (ref.Reference, error) {
 	if !f.locked {
 		return a.parse(args[0])
 	}
-	l, err := a.findLocked(f.lockAt, args)
+	l, err := a.locked(f.lockAt, args, f.Trust)
 	if err != nil {
 		return ref.Reference{}, err
 	}
-	if l.Signer != "" && f.Trust == nil && !a.hasPolicy() {
-		a.printer.Note("%s was signed by %s when it was locked; --verify looks again", l.Name, l.Signer)
-	}
-	f.Locked = &l
+	f.Locked = l
 	return l.Pinned(), nil
 }
 

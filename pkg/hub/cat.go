@@ -136,14 +136,19 @@ func (r Range) of(size int64) (first, n int64, err error) {
 
 // openModel opens the version that r resolves to, if it may be used.
 func (h *Hub) openModel(ctx context.Context, r ref.Reference) (*target, *artifact.Artifact, error) {
-	t, a, _, err := h.openAdmitted(ctx, r, admitOptions{})
+	t, a, _, err := h.openAdmitted(ctx, r, admitOptions{}, nil)
 	return t, a, err
 }
 
 // openAdmitted is openModel for those who ask for more, or want to know why it may
-// be used.
-func (h *Hub) openAdmitted(ctx context.Context, r ref.Reference, opts admitOptions) (*target, *artifact.Artifact, *Verified, error) {
-	t, err := h.model(ctx, r)
+// be used. It must be what is locked, if that is not nil: r is then not looked at.
+func (h *Hub) openAdmitted(ctx context.Context, r ref.Reference, opts admitOptions, locked *Locked) (*target, *artifact.Artifact, *Verified, error) {
+	choose := h.model
+	if locked != nil {
+		r = locked.Pinned()
+		choose = func(ctx context.Context, _ ref.Reference) (*target, error) { return h.locked(ctx, locked) }
+	}
+	t, err := choose(ctx, r)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -157,6 +162,11 @@ func (h *Hub) openAdmitted(ctx context.Context, r ref.Reference, opts admitOptio
 	a, err := artifact.Open(ctx, t.repo, t.desc)
 	if err != nil {
 		return nil, nil, nil, fmt.Errorf("read %s: %w", t.ref, err)
+	}
+	if locked != nil {
+		if err := locked.check(t, verified, a); err != nil {
+			return nil, nil, nil, err
+		}
 	}
 	return t, a, verified, nil
 }

@@ -23,6 +23,11 @@ type ViewOptions struct {
 	// AllowDotfiles lets names through that begin with a dot and are not known
 	// to be harmless. Otherwise the error wraps [artifact.ErrDotfile].
 	AllowDotfiles bool
+
+	// Locked, if not nil, is what the version must be: anything else is a
+	// [lock.DriftError]. It is opened by the locked digest, whatever the
+	// reference says.
+	Locked *Locked
 }
 
 // A View is the files of one version, to be read where they lie.
@@ -67,7 +72,7 @@ func (f ViewFile) Content() string {
 // A version whose archives say nowhere what is in them cannot be read so; the
 // error wraps [ErrUsage].
 func (h *Hub) View(ctx context.Context, r ref.Reference, opts ViewOptions) (*View, error) {
-	t, a, verified, err := h.openAdmitted(ctx, r, admitOptions{trust: opts.Trust, downgrade: opts.AllowDowngrade})
+	t, a, verified, err := h.openAdmitted(ctx, r, admitOptions{trust: opts.Trust, downgrade: opts.AllowDowngrade}, opts.Locked)
 	if err != nil {
 		return nil, err
 	}

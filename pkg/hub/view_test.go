@@ -18,6 +18,7 @@ import (
 	"github.com/modelreg/modelreg/internal/testreg"
 	"github.com/modelreg/modelreg/pkg/artifact"
 	"github.com/modelreg/modelreg/pkg/hub"
+	"github.com/modelreg/modelreg/pkg/lock"
 	"github.com/modelreg/modelreg/pkg/signing"
 )
 
@@ -236,4 +237,29 @@ func TestViewIsAdmitted(t *testing.T) {
 	}
 	_, err = w.View(t.Context(), w.ref("org/m:none"), hub.ViewOptions{})
 	wantErr(t, err, errdef.ErrNotFound)
+}
+
+// What is locked is shown, wherever its tag has moved, and nothing else.
+func TestViewLocked(t *testing.T) {
+	w := newWorld(t)
+	push := func(text string) {
+		t.Helper()
+		if _, err := w.Push(t.Context(), dir(t, files{"notes.txt": text}), w.ref("org/m:v1"), hub.PushOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	push("one")
+	e, err := w.Lock(t.Context(), w.ref("org/m:v1"), hub.LockOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	push("the other")
+	l := hub.Locked{Name: "m", Entry: e}
+	v, err := w.View(t.Context(), w.ref("org/m:v1"), hub.ViewOptions{Locked: &l})
+	if err != nil || v.Digest != e.Digest.String() || v.Files[0].Size != 3 {
+		t.Fatalf("View = %v, %v, want %s", v, err, e.Digest)
+	}
+	l.Files = digest.FromString("other files")
+	_, err = w.View(t.Context(), w.ref("org/m:v1"), hub.ViewOptions{Locked: &l})
+	wantErr(t, err, lock.ErrDrift)
 }
