@@ -122,6 +122,7 @@ func (a *app) importOptions(ctx context.Context, f *importFlags) error {
 		return err
 	}
 	f.Annotations, f.Created, f.Signer, f.Inputs, f.Announce = f.push.Annotations, f.push.Created, f.push.Signer, f.push.Inputs, f.push.Announce
+	f.Scan = a.scanRunner()
 	var err error
 	if f.Provenance, err = a.provenance(ctx, f.push.provenance, "", f.parameters()); err != nil {
 		return err

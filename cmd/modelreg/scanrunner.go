@@ -23,6 +23,11 @@ const (
 	workRate = 50 << 20
 )
 
+// timeFor is the time for a file of so many bytes, given that for a small one.
+func timeFor(small time.Duration, size int64) time.Duration {
+	return small + time.Duration(size/workRate)*time.Second
+}
+
 // scanRunner looks at files in processes of this program, with limits of their
 // own; in this one if it does not know where the program is.
 func (a *app) scanRunner() hub.ScanRunner {
@@ -47,6 +52,7 @@ func (p scanProcess) scan(ctx context.Context, files iter.Seq2[scan.File, error]
 	next, stop := iter.Pull2(files)
 	defer stop()
 	s := &scanning{process: p, opts: opts, next: next}
+	defer s.closeFile()
 	for {
 		if err := s.advance(); err != nil {
 			return nil, err
@@ -117,7 +123,7 @@ func (s *scanning) serve(ctx context.Context) error {
 
 // talk answers what the process asks for.
 func (s *scanning) talk(c *wire, kill func()) error {
-	if err := c.sendJSON(msgStart, startMessage{Sparse: s.opts.Sparse}); err != nil {
+	if err := c.sendJSON(msgStart, startMessage{Sparse: s.opts.Sparse, Fetch: s.opts.Fetch}); err != nil {
 		return err
 	}
 	for {
@@ -167,7 +173,7 @@ func (s *scanning) give(c *wire) error {
 	}
 	s.waiting, s.inside = false, true
 	s.given++
-	s.left = s.process.time + time.Duration(s.file.Size/workRate)*time.Second
+	s.left = timeFor(s.process.time, s.file.Size)
 	return c.sendJSON(msgFile, fileMessage{s.file.Path, s.file.Size})
 }
 
@@ -181,7 +187,9 @@ func (s *scanning) advance() error {
 		case !ok:
 			s.ended = true
 		case f.Known != nil:
+			s.file = f
 			s.sum.Add(f.Path, *f.Known)
+			s.closeFile()
 		default:
 			s.file, s.waiting = f, true
 		}
@@ -215,7 +223,16 @@ func (s *scanning) found(body []byte) error {
 	if s.opts.Each != nil {
 		s.opts.Each(s.file, r)
 	}
+	s.closeFile()
 	return nil
+}
+
+// closeFile is for when the file has been looked at, or nothing will be.
+func (s *scanning) closeFile() {
+	if s.file.Close != nil {
+		s.file.Close()
+		s.file.Close = nil
+	}
 }
 
 // lost makes a finding of the file at which the process has ended.
@@ -227,4 +244,5 @@ func (s *scanning) lost() {
 	s.inside = false
 	lost := scan.Finding{Path: s.file.Path, Rule: "limit-process", Severity: scan.High, Message: message}
 	s.sum.Add(s.file.Path, scan.Result{Verdict: scan.Unscannable, Findings: []scan.Finding{lost}})
+	s.closeFile()
 }

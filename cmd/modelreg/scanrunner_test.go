@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"net"
 	"os"
 	"runtime"
 	"strings"
@@ -31,6 +32,18 @@ func brokenWorker() {
 			os.Exit(3)
 		case "hang":
 			time.Sleep(time.Hour)
+		case "open":
+			limitProcess()
+			if _, err := os.Open("."); err == nil {
+				os.Exit(3)
+			}
+			if _, err := net.Listen("tcp", "127.0.0.1:0"); err == nil {
+				os.Exit(3)
+			}
+		case "spin":
+			limitWork(0)
+			for {
+			}
 		case "hog":
 			limitMemory(64 << 20)
 			hog := make([]byte, 256<<20)
@@ -89,6 +102,45 @@ func TestScanProcessEnds(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, found); diff != "" || got.Verdict != scan.Unscannable || got.Files != 8 {
 		t.Errorf("verdict %s of %d files (-want +got):\n%s", got.Verdict, got.Files, diff)
+	}
+}
+
+// Every file is closed once, whatever has become of it.
+func TestScanProcessCloses(t *testing.T) {
+	closed := map[string]int{}
+	files := func(yield func(scan.File, error) bool) {
+		for _, name := range []string{"a", "boom", "known", "read", "never"} {
+			f := scan.File{Path: name, Size: 1, At: failingAt{}, Close: func() { closed[name]++ }}
+			if name == "known" {
+				f.Known = &scan.Result{Verdict: scan.Safe}
+			}
+			if !yield(f, nil) {
+				return
+			}
+		}
+	}
+	if _, err := process(t, "broken-worker").scan(t.Context(), files, scan.Options{}); !errors.Is(err, errUnderTest) {
+		t.Errorf("scan = %v, want %v", err, errUnderTest)
+	}
+	if diff := cmp.Diff(map[string]int{"a": 1, "boom": 1, "known": 1, "read": 1}, closed); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// A process cannot open anything, and ends although nobody ends it.
+func TestScanProcessLimits(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux has limits")
+	}
+	p := process(t, "broken-worker")
+	p.time = time.Minute
+	started := time.Now()
+	got, err := p.scan(t.Context(), filesOf("open", "spin", "c"), scan.Options{})
+	if err != nil || len(got.Findings) != 3 || got.Findings[0].Rule != "seen" || got.Findings[1].Rule != "limit-process" || got.Findings[2].Rule != "seen" {
+		t.Errorf("scan = %+v, %v", got, err)
+	}
+	if took := time.Since(started); took > p.time/2 {
+		t.Errorf("took %v", took)
 	}
 }
 

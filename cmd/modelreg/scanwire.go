@@ -32,7 +32,8 @@ const (
 
 type (
 	startMessage struct {
-		Sparse bool `json:"sparse"`
+		Sparse bool  `json:"sparse"`
+		Fetch  int64 `json:"fetch"`
 	}
 	fileMessage struct {
 		Path string `json:"path"`

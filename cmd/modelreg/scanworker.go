@@ -27,11 +27,18 @@ const (
 	workerHeap = 256 << 20
 )
 
+// workerTime is the processor time for a file, of all threads together: more than
+// who asks allows it, who knows what of that was waiting.
+func workerTime(size int64) time.Duration {
+	return 3 * timeFor(workTime, size)
+}
+
 // scanWorker looks at the files that are given to it through in and out, and
 // returns the exit code. It opens nothing itself.
 func scanWorker(in io.Reader, out io.Writer) int {
 	debug.SetMemoryLimit(workerHeap)
 	limitMemory(workerMemory)
+	limitProcess()
 	w := &worker{wire: newWire(in, out)}
 	if err := w.run(); err != nil {
 		_ = w.send(msgFailed, []byte(err.Error())) // nobody is there to hear it
@@ -54,6 +61,7 @@ func (w *worker) run() error {
 	}
 	_, err = scan.Scan(context.Background(), w.files(), scan.Options{
 		Sparse: start.Sparse,
+		Fetch:  start.Fetch,
 		// Who asks keeps the time, without that of reading.
 		Timeout: math.MaxInt64 * time.Nanosecond,
 		// A broken pipe shows when the next file is asked for.
@@ -93,6 +101,7 @@ func (w *worker) next() (scan.File, error) {
 	if err := json.Unmarshal(body, &f); kind != msgFile || err != nil {
 		return scan.File{}, errors.New("ask for a file: no answer")
 	}
+	limitWork(workerTime(f.Size))
 	return scan.File{Path: f.Path, Size: f.Size, At: w}, nil
 }
 

@@ -31,7 +31,7 @@ var update = flag.Bool("update-scripts", false, "rewrite expected files in the s
 // MODELREG_BIN set they run that binary instead: a test binary links more than
 // the real one, and has hidden a crash of the real one before.
 func TestMain(m *testing.M) {
-	commands := map[string]func(){"modelreg": main, "broken-worker": brokenWorker, "sigstore-kms-testkms": keyPlugin}
+	commands := map[string]func(){"modelreg": main, "broken-worker": brokenWorker, "measured-worker": measuredWorker, "sigstore-kms-testkms": keyPlugin}
 	if os.Getenv("MODELREG_BIN") != "" {
 		delete(commands, "modelreg")
 	}

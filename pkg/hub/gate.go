@@ -33,6 +33,7 @@ type gate struct {
 	far      bool // the files are elsewhere, and each read is a request
 	store    *store.Store
 	anew     bool // what the store knows is found again
+	run      ScanRunner
 	found    *PushScan
 }
 
@@ -71,7 +72,7 @@ func (g *gate) examine(ctx context.Context, files []format.File) error {
 		opts.Workers = runtime.GOMAXPROCS(0)
 		m = remember(scanScope{g.store, dirScope(g.name), g.anew}, &opts)
 	}
-	report, err := scan.Scan(ctx, g.open(ctx, files, m), opts)
+	report, err := ScanOptions{Run: g.run}.run(ctx, g.open(ctx, files, m), opts)
 	remembered := m.end()
 	if err != nil {
 		return fmt.Errorf("scan: %w", err)

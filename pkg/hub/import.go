@@ -27,6 +27,10 @@ type ImportOptions struct {
 	// Transport and Warn are the hub's own.
 	Source source.Options
 
+	// Scan, if not nil, looks at the files in place of [scan.Scan], such as in a
+	// process with limits of its own: they are strangers'.
+	Scan ScanRunner
+
 	// Resolved, if not nil, is told what will be imported, once that is known.
 	Resolved func(Origin)
 }
@@ -109,7 +113,9 @@ func (h *Hub) Import(ctx context.Context, name string, r ref.Reference, opts Imp
 	if opts.commit, err = h.beginCommit(repo, r.WithTag(tags[0]), opts.PushOptions); err != nil {
 		return nil, err
 	}
-	opts.gate = h.newGate("import", from.origin.Name, opts.PushOptions)
+	if opts.gate = h.newGate("import", from.origin.Name, opts.PushOptions); opts.gate != nil {
+		opts.gate.run = opts.Scan
+	}
 	packed, err := h.packImport(ctx, from, r, repo, opts.PushOptions)
 	if err != nil {
 		return nil, fmt.Errorf("import %s: %w", from.origin.Name, opts.commit.cause(err))

@@ -2,9 +2,11 @@ package hub_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -19,6 +21,7 @@ import (
 	"github.com/modelreg/modelreg/internal/testmodel"
 	"github.com/modelreg/modelreg/internal/testreg"
 	"github.com/modelreg/modelreg/pkg/chunk"
+	"github.com/modelreg/modelreg/pkg/format/scan"
 	"github.com/modelreg/modelreg/pkg/hub"
 	"github.com/modelreg/modelreg/pkg/mediatypes"
 	"github.com/modelreg/modelreg/pkg/remote"
@@ -62,6 +65,39 @@ func large(t *testing.T) string {
 		}
 	}
 	return model
+}
+
+// Files of an import are looked at where the caller says, and what is found there
+// counts.
+func TestImportScansElsewhere(t *testing.T) {
+	w := newWorld(t)
+	srv := testhub.New(t, testhub.Options{})
+	published(t, srv, "Org/Tiny", large(t))
+	opts := importing(srv)
+	var looked []string
+	opts.Scan = func(_ context.Context, files iter.Seq2[scan.File, error], so scan.Options) (*scan.Report, error) {
+		if !so.Sparse || so.Fetch == 0 {
+			t.Errorf("asked with %+v", so)
+		}
+		var sum scan.Summary
+		for f, err := range files {
+			if err != nil {
+				return nil, err
+			}
+			looked = append(looked, f.Path)
+			found := scan.Finding{Path: f.Path, Rule: "limit-process", Severity: scan.High}
+			sum.Add(f.Path, scan.Result{Verdict: scan.Unscannable, Findings: []scan.Finding{found}})
+			f.Close()
+		}
+		return sum.Report(), nil
+	}
+	if _, err := w.Import(t.Context(), "hf://Org/Tiny", w.ref("org/m:v1"), opts); !errors.Is(err, errUnsafe) || len(looked) < 3 {
+		t.Errorf("import = %v, looked at %q", err, looked)
+	}
+	opts.NoScan = true
+	if _, err := w.Import(t.Context(), "hf://Org/Tiny", w.ref("org/m:v1"), opts); err != nil {
+		t.Error(err)
+	}
 }
 
 // An import is the push of the same files, and says where they came from.
