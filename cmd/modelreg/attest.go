@@ -57,6 +57,7 @@ One that says something else is another, beside the first: nothing is replaced.`
 	fl.StringVar(&f.predicate, "predicate", "", "`FILE` with the predicate; - is standard input")
 	fl.BoolVar(&f.again, "again", false, againUsage)
 	f.signer.add(cmd)
+	f.signer.addCertificate(cmd)
 	choose(cmd, choiceFlag{value: &f.layout, name: "attestation-layout", usage: "`bundle|classic`: a referrer, or cosign's older tag"}, "bundle", "classic")
 	completeTypes(cmd, "type")
 	return cmd

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"os"
 	"path/filepath"
@@ -16,12 +17,37 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rogpeppe/go-internal/testscript"
+
 	"github.com/modelreg/modelreg/internal/testreg"
 )
 
+// A failer is a test, or a script.
+type failer interface {
+	Helper()
+	Fatal(args ...any)
+}
+
+// scriptFailer is a script as a failer.
+type scriptFailer struct{ *testscript.TestScript }
+
+// Helper does nothing: a script tells its own lines.
+func (scriptFailer) Helper() {}
+
+// Fatal ends the script.
+func (s scriptFailer) Fatal(args ...any) { s.Fatalf("%s", fmt.Sprint(args...)) }
+
+// certifyKey is the command "certify PUBLIC" of scripts.
+func certifyKey(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: certify PUBLIC")
+	}
+	certify(scriptFailer{ts}, ts.MkAbs("."), args[0])
+}
+
 // certify writes certificates for the public key in a file: leaf.pem, chain.pem,
 // which leads from it to the authority, and root.pem, which is the authority's.
-func certify(t *testing.T, dir, public string) {
+func certify(t failer, dir, public string) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(dir, public))
 	if err != nil {
@@ -52,7 +78,7 @@ func certify(t *testing.T, dir, public string) {
 	}
 }
 
-func newECKey(t *testing.T) *ecdsa.PrivateKey {
+func newECKey(t failer) *ecdsa.PrivateKey {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -61,7 +87,7 @@ func newECKey(t *testing.T) *ecdsa.PrivateKey {
 	return key
 }
 
-func issueTo(t *testing.T, template *x509.Certificate, key crypto.PublicKey, parent *x509.Certificate, by crypto.Signer) *x509.Certificate {
+func issueTo(t failer, template *x509.Certificate, key crypto.PublicKey, parent *x509.Certificate, by crypto.Signer) *x509.Certificate {
 	t.Helper()
 	template.SerialNumber = big.NewInt(time.Now().UnixNano())
 	template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
@@ -108,7 +134,7 @@ func TestSignDirWithCertificate(t *testing.T) {
 		{"another key", []string{"verify", model, "--key", in("other.pub")}, exitUnverified, "private authority"},
 		{"no root", []string{"verify", model, "--ca-roots", in("chain.pem")}, exitUsage, "none that signed itself"},
 		{"a log", []string{"verify", model, "--ca-roots", in("root.pem"), "--require-log"}, exitUsage, "a log is required"},
-		{"a version", []string{"verify", "127.0.0.1:1/acme/m:v1", "--ca-roots", in("root.pem")}, exitUsage, "--ca-roots goes with a directory"},
+		{"a version", []string{"verify", "127.0.0.1:1/acme/m:v1", "--ca-roots", in("root.pem")}, exitUsage, "--ca-roots goes with --certificate-identity"},
 		{"another's certificate", append([]string{"sign", model, "--key", in("other.key")}, append(certified[4:], "--force")...), exitUsage, "not that of the key"},
 		{"a chain alone", append(sign, "--certificate-chain", in("chain.pem")), exitUsage, "goes with --certificate"},
 		{"a certificate and a log", append(certified, "--rekor-url", "https://rekor.example.com"), exitUsage, "no log or timestamp"},
@@ -158,11 +184,11 @@ func TestSignFilesWithCertificate(t *testing.T) {
 		{"name", pull("b", "--oms", "--verify", "--ca-roots", root, "--certificate-identity", "release@acme.example"), exitOK, `"issuer": "CN=Acme Root"`},
 		{"another name", pull("c", "--oms", "--verify", "--ca-roots", root, "--certificate-identity", "ci@acme.example"), exitUnverified, "who is not trusted"},
 		{"an unsigned version", pull("c", "--oms", "--verify", "--ca-roots", root, "--key", in("team.pub")), exitUnverified, "no "},
-		{"no signature of files", pull("c", "--verify", "--ca-roots", root), exitUsage, "--ca-roots goes with --verify and --oms"},
-		{"not verified", pull("c", "--oms", "--ca-roots", root), exitUsage, "--ca-roots goes with --verify and --oms"},
+		{"no signature of the version", pull("c", "--verify", "--ca-roots", root, "--certificate-identity", "release@acme.example"), exitUnverified, "an attestation"},
+		{"nobody in person", pull("c", "--verify", "--ca-roots", root), exitUsage, "--ca-roots goes with --certificate-identity"},
+		{"not verified", pull("c", "--oms", "--ca-roots", root), exitUsage, "are used with --verify"},
 		{"a log", pull("c", "--oms", "--verify", "--ca-roots", root, "--require-log"), exitUsage, "a log is required"},
 		{"nobody looks", pull("c", "--oms", "--verify", "--ca-roots", root, "--insecure-skip-verify"), exitUsage, "that none is looked at"},
-		{"the version itself", append([]string{"sign", name}, certified[3:]...), exitUsage, "go with a directory, or with --oms"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -88,21 +88,15 @@ type dirFlags struct {
 	allowExtra bool
 	complete   bool
 	jobs       int
-
-	certificate, chain string // of the key that signs
-	caRoots            string
 }
 
 func (f *dirFlags) addSign(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.signature, "signature", "", "with DIR: write the signature to `FILE` (default: DIR/model.sig)")
 	cmd.Flags().BoolVar(&f.force, "force", false, "with DIR: replace a signature that another key made")
-	cmd.Flags().StringVar(&f.certificate, "certificate", "", "with DIR or --oms: put the key's certificate in PEM `FILE` beside the signature, for those who trust its authority")
-	cmd.Flags().StringVar(&f.chain, "certificate-chain", "", "with DIR or --oms: and the certificates in PEM `FILE`, which lead from it to the authority")
 }
 
 func (f *dirFlags) addVerify(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.signature, "signature", "", "with DIR: check with the signature in `FILE` (default: DIR/model.sig, and what pull --verify keeps in DIR)")
-	cmd.Flags().StringVar(&f.caRoots, "ca-roots", "", "with DIR: "+caRootsUsage)
 	cmd.Flags().BoolVar(&f.fast, "fast", false, "with DIR: do not read files that have not changed since modelreg last read them")
 	cmd.Flags().BoolVar(&f.allowExtra, "allow-extra", false, "with DIR: list files that nobody signed, and let them be")
 	cmd.Flags().BoolVar(&f.complete, "complete", false, "with DIR: fail for files of the version that the pull left out, too")
@@ -111,7 +105,7 @@ func (f *dirFlags) addVerify(cmd *cobra.Command) {
 
 // signDir signs the files of a directory.
 func (a *app) signDir(cmd *cobra.Command, dir string, signer signerFlags, f dirFlags) error {
-	s, err := a.fileSigner(cmd.Context(), signer, f)
+	s, err := a.fileSigner(cmd.Context(), signer)
 	if err != nil {
 		return err
 	}
@@ -128,78 +122,16 @@ func (a *app) signDir(cmd *cobra.Command, dir string, signer signerFlags, f dirF
 }
 
 // fileSigner opens what signs files.
-func (a *app) fileSigner(ctx context.Context, signer signerFlags, f dirFlags) (*signing.Signer, error) {
-	witnessed := signer.config+signer.fulcio+signer.rekor != "" || len(signer.timestamps) > 0
-	if f.certificate != "" && (signer.withoutKey() || witnessed) {
-		return nil, usagef("--certificate goes with --key, and with no log or timestamp")
+func (a *app) fileSigner(ctx context.Context, signer signerFlags) (*signing.Signer, error) {
+	witnessed := signer.config+signer.rekor != "" || len(signer.timestamps) > 0
+	if signer.certificate != "" && witnessed {
+		return nil, usagef("--certificate for files goes with no log or timestamp: OpenSSF Model Signing has no place for them")
 	}
-	s, err := a.signerOf(ctx, signer)
-	if err != nil {
-		return nil, err
-	}
-	return f.certified(s)
-}
-
-// certified returns the signer with the certificates of the flags.
-func (f dirFlags) certified(s *signing.Signer) (*signing.Signer, error) {
-	if f.certificate == "" {
-		if f.chain != "" {
-			return nil, usagef("--certificate-chain goes with --certificate: the key's own comes first")
-		}
-		return s, nil
-	}
-	var text []byte
-	for _, file := range []string{f.certificate, f.chain} {
-		if file == "" {
-			continue
-		}
-		raw, err := readSmall(file, maxKeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("read certificate: %w", err)
-		}
-		text = append(append(text, raw...), '\n')
-	}
-	s, err := s.WithCertificates(text)
-	if err != nil {
-		return nil, usageError{err, "the key is --key's, and --certificate begins with its own certificate, an ECDSA one that is for signing"}
-	}
-	return s, nil
-}
-
-// caRootsUsage describes --ca-roots, of verify and of pull.
-const caRootsUsage = "trust certificates of the private authorities in PEM `FILE`, all or those of --certificate-identity, which needs no provider then"
-
-// trustedByAuthorities is [app.trusted] with private authorities, whose
-// certificates count for signatures of files.
-func (a *app) trustedByAuthorities(ctx context.Context, caRoots string, who trustFlags) (*signing.Trust, error) {
-	raw, err := readSmall(caRoots, maxKeyFile)
-	if err != nil {
-		return nil, fmt.Errorf("read certificate authorities: %w", err)
-	}
-	authorities, err := signing.ParseAuthorities(raw)
-	if err != nil {
-		return nil, usagef("%s: %w", caRoots, err)
-	}
-	authorities.Subjects, authorities.SubjectRegexps = who.identities, who.identityRegexps
-	if who.issuer+who.issuerRegexp == "" { // nobody but the authority vouches for them
-		who.identities, who.identityRegexps = nil, nil
-	}
-	t := &signing.Trust{}
-	if who.given() {
-		if t, err = a.trusted(ctx, who); err != nil {
-			return nil, err
-		}
-	}
-	t.RequireLog, t.RequireTimestamp = who.requireLog, who.requireTime
-	t.Authorities = authorities
-	if err := t.Check(); err != nil {
-		return nil, usageError{err, ""}
-	}
-	return t, nil
+	return a.signerOf(ctx, signer)
 }
 
 // signFiles signs the files of a version, and not the version.
-func (a *app) signFiles(cmd *cobra.Command, arg string, who signerFlags, f dirFlags) error {
+func (a *app) signFiles(cmd *cobra.Command, arg string, who signerFlags) error {
 	if cmd.Flags().Changed("signature-layout") {
 		return usagef("--oms and --signature-layout do not go together: the files' signature is a bundle")
 	}
@@ -210,7 +142,7 @@ func (a *app) signFiles(cmd *cobra.Command, arg string, who signerFlags, f dirFl
 	if err != nil {
 		return err
 	}
-	s, err := a.fileSigner(cmd.Context(), who, f)
+	s, err := a.fileSigner(cmd.Context(), who)
 	if err != nil {
 		return err
 	}
@@ -234,8 +166,8 @@ func (a *app) signFiles(cmd *cobra.Command, arg string, who signerFlags, f dirFl
 func (a *app) verifyDir(cmd *cobra.Command, dir string, who trustFlags, f dirFlags) error {
 	var trust *signing.Trust
 	var err error
-	if f.caRoots != "" {
-		trust, err = a.trustedByAuthorities(cmd.Context(), f.caRoots, who)
+	if who.caRoots != "" {
+		trust, err = a.trustedByAuthorities(cmd.Context(), who, certifiedFiles)
 	} else {
 		trust, err = a.trustedOrPolicies(cmd.Context(), who)
 	}

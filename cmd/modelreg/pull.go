@@ -31,8 +31,6 @@ type pullFlags struct {
 	layout string
 	link   string
 	repoID string
-
-	caRoots string
 }
 
 const pullLong = `Resolve REF to a digest once, check its signature if asked to, fetch what is not
@@ -123,7 +121,7 @@ func (f *pullFlags) add(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.BoolVar(&f.verify, "verify", false, "refuse a version that is not signed by --key or --certificate-identity")
 	f.trust.add(fl)
-	fl.StringVar(&f.caRoots, "ca-roots", "", "with --verify --oms: "+caRootsUsage+"; they sign files, and without --key the version need not be signed besides")
+	f.trust.addAuthorities(fl)
 	fl.BoolVar(&f.AllowDowngrade, "allow-downgrade", false, downgradeUsage)
 	fl.BoolVar(&f.locked, "locked", false, lockedUsage)
 	fl.StringVar(&f.lockAt, "lock-file", "", lockFileUsage)
@@ -150,13 +148,10 @@ func (f *pullFlags) add(cmd *cobra.Command) {
 
 // pullTrust reads whose signatures count.
 func (a *app) pullTrust(ctx context.Context, f pullFlags) (*signing.Trust, error) {
-	switch {
-	case f.caRoots == "":
-		return a.trust(ctx, f.verify, f.trust)
-	case !f.verify || !f.OMS:
-		return nil, usagef("--ca-roots goes with --verify and --oms: certificates of private authorities are for signatures of files")
+	if f.trust.caRoots != "" && f.verify && f.OMS {
+		return a.trustedByAuthorities(ctx, f.trust, certifiedFiles)
 	}
-	return a.trustedByAuthorities(ctx, f.caRoots, f.trust)
+	return a.trust(ctx, f.verify, f.trust)
 }
 
 // check refuses flags of which one would do nothing.

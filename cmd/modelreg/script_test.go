@@ -81,6 +81,8 @@ func TestScript(t *testing.T) {
 			"large": large,
 			"gguf":  writeGGUF,
 
+			"certify": certifyKey,
+
 			"attestation": attestationDigest,
 		},
 	})

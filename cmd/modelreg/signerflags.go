@@ -22,6 +22,8 @@ type signerFlags struct {
 	timestamps    []string
 	noLog         bool
 	root          string
+
+	certificate, chain string // of the key
 }
 
 // signerUsage says in errors what to give.
@@ -39,6 +41,12 @@ func (f *signerFlags) add(cmd *cobra.Command) {
 	fl.StringArrayVar(&f.timestamps, "timestamp-url", nil, "have the signature stamped by the timestamp authority at `URL` (repeatable)")
 	fl.BoolVar(&f.noLog, "no-log", false, "write to no transparency log, whatever the other flags say; keyless signatures are stamped then")
 	fl.StringVar(&f.root, "trusted-root", "", "attach a signature only if the trusted root in `FILE` believes it (default of --keyless without other flags: what \"trust update\" has fetched)")
+}
+
+// addCertificate adds those that put the key's certificate beside a signature.
+func (f *signerFlags) addCertificate(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.certificate, "certificate", "", "with --key: put the key's certificate in PEM `FILE` beside the signature, for those who trust its authority")
+	cmd.Flags().StringVar(&f.chain, "certificate-chain", "", "with --certificate: and the certificates in PEM `FILE`, which lead from it to the authority")
 }
 
 // given tells whether there is something to sign with.
@@ -73,6 +81,8 @@ func (a *app) signerOf(ctx context.Context, f signerFlags) (*signing.Signer, err
 		}
 	case f.key != "" && f.withoutKey():
 		return nil, usagef("--key and --keyless do not go together")
+	case f.certificate != "" && (f.withoutKey() || f.fulcio != ""):
+		return nil, usagef("--certificate goes with --key: a certificate of Fulcio is made for each signature")
 	}
 	services, err := a.services(f)
 	if err != nil {
@@ -96,8 +106,37 @@ func (a *app) signerOf(ctx context.Context, f signerFlags) (*signing.Signer, err
 				return nil, usageError{err, ""}
 			}
 		}
+		if s, err = f.certified(s); err != nil {
+			return nil, err
+		}
 	}
 	a.tellLogs(services, f.withoutKey())
+	return s, nil
+}
+
+// certified returns the signer with the certificates of the flags.
+func (f signerFlags) certified(s *signing.Signer) (*signing.Signer, error) {
+	if f.certificate == "" {
+		if f.chain != "" {
+			return nil, usagef("--certificate-chain goes with --certificate: the key's own comes first")
+		}
+		return s, nil
+	}
+	var text []byte
+	for _, file := range []string{f.certificate, f.chain} {
+		if file == "" {
+			continue
+		}
+		raw, err := readSmall(file, maxKeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("read certificate: %w", err)
+		}
+		text = append(append(text, raw...), '\n')
+	}
+	s, err := s.WithCertificates(text)
+	if err != nil {
+		return nil, usageError{err, "the key is --key's, and --certificate begins with its own certificate, one that is for signing"}
+	}
 	return s, nil
 }
 

@@ -32,6 +32,7 @@ verified. "modelreg verify" decides whether that is enough; this only shows.`,
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.tree(cmd, args[0], trust) },
 	}
 	trust.add(cmd.Flags())
+	trust.addAuthorities(cmd.Flags())
 	return cmd
 }
 

@@ -78,6 +78,9 @@ who signed what digest is public for good; --signing-config, or the URLs, name a
 deployment. A key's signatures are logged and stamped too with --rekor-url and
 --timestamp-url. docs/signing.md has more.
 
+With --key and --certificate the certificate of the key, by an authority of your own, is
+beside the signature, for those who trust the authority (verify --ca-roots).
+
 What the same key or identity has signed before is not signed again (--again does).
 Whether an identity has is known where --trusted-root, or what "modelreg trust update"
 has fetched, says whom to believe.
@@ -93,11 +96,8 @@ has fetched, says whom to believe.
 				cmd, args[0],
 				command{[]string{"signature", "force"}, func() error { return a.signDir(cmd, args[0], signer, dir) }},
 				command{[]string{"signature-layout", "oms", "again"}, func() error {
-					switch {
-					case files:
-						return a.signFiles(cmd, args[0], signer, dir)
-					case dir.certificate+dir.chain != "":
-						return usagef("--certificate and --certificate-chain go with a directory, or with --oms: a version's own signature is by a key or --keyless")
+					if files {
+						return a.signFiles(cmd, args[0], signer)
 					}
 					return a.sign(cmd, args[0], signer, signFlags{layout: layout, again: again})
 				}},
@@ -108,6 +108,7 @@ has fetched, says whom to believe.
 	cmd.Flags().BoolVar(&files, "oms", false, "sign the files and not the version, as OpenSSF Model Signing does, and attach that; none is read, and pull --oms brings model.sig")
 	cmd.Flags().BoolVar(&again, "again", false, againUsage)
 	signer.add(cmd)
+	signer.addCertificate(cmd)
 	choose(cmd, choiceFlag{value: &layout, name: "signature-layout", usage: "`bundle|classic|both`: a referrer, or cosign's older tag"}, "bundle", "classic", "both")
 	return cmd
 }
@@ -167,6 +168,12 @@ believed of the deployment in --trusted-root, and nobody is asked over the netwo
 signature must be in a log, and a certificate in a log of certificates, if the trusted
 root names such logs.
 
+With --ca-roots certificates count that an authority of your own has issued, to one of
+--certificate-identity; no sigstore deployment does unless --trusted-root names it too. A
+certificate must be good when a timestamp authority of --trusted-root, or a log, says that
+the signature was made, or now where nobody does. --certificate-oidc-issuer is for those
+that name a provider.
+
 Where a tag led when it was verified is remembered. A tag that goes back to a version
 seen before, or to one that says it was made earlier, is refused, however well that is
 signed. An older version that was never seen here and has no date (push --created) is
@@ -174,6 +181,7 @@ not noticed. REF with a digest is not compared.
 
 ` + verifyDirHelp,
 		Example: `  modelreg verify ghcr.io/acme/support:v1 --key cosign.pub
+  modelreg verify ghcr.io/acme/support:v1 --ca-roots acme-root.pem --certificate-identity release@acme.example
   modelreg verify ./model --key cosign.pub
   modelreg verify ./model --policy policy.yaml --as ghcr.io/acme/support
   modelreg verify ghcr.io/acme/support:v1 --trusted-root trusted_root.json \
@@ -184,7 +192,7 @@ not noticed. REF with a digest is not compared.
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.either(
 				cmd, args[0],
-				command{[]string{"signature", "fast", "allow-extra", "complete", "jobs", "ca-roots"}, func() error { return a.verifyDir(cmd, args[0], trust, dir) }},
+				command{[]string{"signature", "fast", "allow-extra", "complete", "jobs"}, func() error { return a.verifyDir(cmd, args[0], trust, dir) }},
 				command{[]string{"allow-downgrade", "attestation", "attestation-only"}, func() error { return a.verify(cmd, args[0], trust, opts) }},
 			)
 		},
@@ -192,6 +200,7 @@ not noticed. REF with a digest is not compared.
 	dir.addVerify(cmd)
 	a.addAsFlag(cmd, "DIR or layout://DIR")
 	trust.add(cmd.Flags())
+	trust.addAuthorities(cmd.Flags())
 	cmd.Flags().BoolVar(&opts.AllowDowngrade, "allow-downgrade", false, downgradeUsage)
 	addAttestationFlags(cmd, &opts)
 	cmd.Flags().StringVar(&a.policies.policy, "policy", "", policyUsage)

@@ -25,6 +25,7 @@ type trustFlags struct {
 	root                        string
 	requireLog, requireTime     bool
 	ignoreLog, ignoreSCT        bool
+	caRoots, caIntermediates    string
 }
 
 // trustUsage says in errors what to give.
@@ -43,9 +44,15 @@ func (f *trustFlags) add(fl *pflag.FlagSet) {
 	fl.BoolVar(&f.ignoreSCT, "insecure-ignore-sct", false, "take certificates that are in no log of certificates")
 }
 
+// addAuthorities adds those that name private certificate authorities.
+func (f *trustFlags) addAuthorities(fl *pflag.FlagSet) {
+	fl.StringVar(&f.caRoots, "ca-roots", "", "trust certificates of the private authorities in PEM `FILE`, if they are --certificate-identity's, which needs no provider then; without it all, of files (DIR, --oms)")
+	fl.StringVar(&f.caIntermediates, "ca-intermediates", "", "with --ca-roots: certificates in PEM `FILE` that lead to these authorities, where a signature does not bring them")
+}
+
 // given tells whether somebody is named.
 func (f *trustFlags) given() bool {
-	return len(f.keys)+len(f.identities)+len(f.identityRegexps) > 0 || f.issuer+f.issuerRegexp != ""
+	return len(f.keys)+len(f.identities)+len(f.identityRegexps) > 0 || f.issuer+f.issuerRegexp+f.caRoots+f.caIntermediates != ""
 }
 
 // used tells whether any of the flags was given.
@@ -57,6 +64,9 @@ func (f *trustFlags) used() bool {
 func (a *app) trusted(ctx context.Context, f trustFlags) (*signing.Trust, error) {
 	if !f.given() {
 		return nil, usagef("give %s", trustUsage)
+	}
+	if f.caRoots+f.caIntermediates != "" {
+		return a.trustedByAuthorities(ctx, f, certifiedVersions)
 	}
 	t := &signing.Trust{
 		RequireLog: f.requireLog, RequireTimestamp: f.requireTime,

@@ -187,8 +187,8 @@ func aboutFiles(ctx context.Context, raw []byte, a *artifact.Artifact, trust *si
 // that published models carry, and that no program obeys which loads one.
 func noteToGit(name string) bool { return name == ".gitattributes" || name == ".gitignore" }
 
-// filesOnly tells whether only those are trusted who can sign files and no
-// version: whom a private authority has certified.
+// filesOnly tells whether only those are trusted, of who signs files, whom a private
+// authority has certified: then nobody need have signed the version besides.
 func filesOnly(trust *signing.Trust) bool {
 	return trust != nil && trust.Authorities != nil && len(trust.Keys)+len(trust.Identities) == 0
 }
@@ -196,7 +196,7 @@ func filesOnly(trust *signing.Trust) bool {
 // trustOf is who must have signed the version itself, nil for nobody: then it is
 // the signature of its files that counts.
 func (h *Hub) trustOf(ctx context.Context, r ref.Reference, opts PullOptions) (*signing.Trust, error) {
-	if !filesOnly(opts.Trust) {
+	if !opts.OMS || !filesOnly(opts.Trust) {
 		return opts.Trust, nil
 	}
 	rules, err := h.rules(ctx)
@@ -205,8 +205,6 @@ func (h *Hub) trustOf(ctx context.Context, r ref.Reference, opts PullOptions) (*
 		return nil, err
 	case rules.Skip:
 		return nil, fmt.Errorf("%w: verify %s: a signature is asked for, and that none is looked at", ErrUsage, r)
-	case !opts.OMS:
-		return nil, fmt.Errorf("%w: verify %s: certificate authorities vouch for the signature of a version's files (OMS), which is not asked for", ErrUsage, r)
 	}
 	return nil, nil
 }
@@ -214,7 +212,7 @@ func (h *Hub) trustOf(ctx context.Context, r ref.Reference, opts PullOptions) (*
 // vouchFiles notes who has signed the files of a version of which nobody need
 // have signed the manifest, and refuses a tag that went back.
 func (h *Hub) vouchFiles(ctx context.Context, r ref.Reference, p *pulled, opts PullOptions) error {
-	if !filesOnly(opts.Trust) {
+	if !opts.OMS || !filesOnly(opts.Trust) {
 		return nil
 	}
 	if err := h.accept(ctx, r, p.target, acceptOptions{downgrade: opts.AllowDowngrade, checkOnly: opts.plan}); err != nil {

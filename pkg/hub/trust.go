@@ -122,7 +122,7 @@ func (h *Hub) Verify(ctx context.Context, r ref.Reference, trust signing.Trust, 
 		Reference: t.ref.String(), Digest: t.desc.Digest.String(), Policy: "key",
 		Signers: []Signer{}, Attestations: []Attestation{}, Failures: []VerifyFailure{},
 	}
-	if len(trust.Keys)+len(trust.Identities) == 0 { // nobody is named: policies decide
+	if trust.IsNobody() { // policies decide
 		if len(opts.Attestations) > 0 {
 			return nil, fmt.Errorf("%w: verify attestations of %s: it is not said whose", ErrUsage, t.ref)
 		}

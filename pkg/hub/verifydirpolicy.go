@@ -24,7 +24,7 @@ import (
 
 // named tells whether somebody in person is to have signed.
 func (v *dirVerification) named() bool {
-	return len(v.trust.Keys)+len(v.trust.Identities) > 0 || v.trust.Authorities != nil
+	return !v.trust.IsNobody()
 }
 
 // decides tells whether policies are asked. They are where nobody else is.

@@ -123,11 +123,11 @@ func (l *lister) bundleReferrer(ctx context.Context, a Attached) (Attached, erro
 		return a, err
 	}
 	err = guard(func() error {
-		var b sgbundle.Bundle
-		if err := b.UnmarshalJSON(raw); err != nil {
-			return reject("not a sigstore bundle: %v", err)
+		b, err := readBundle(raw)
+		if err != nil {
+			return err
 		}
-		a.Claim = bundleClaim(&b)
+		a.Claim = bundleClaim(b)
 		st, err := parseStatement(b.GetDsseEnvelope().GetPayload())
 		if err != nil {
 			return err
@@ -253,10 +253,10 @@ func certificateClaim(cert *x509.Certificate) Signatory {
 	var s Signatory
 	_ = guard(func() error { // a certificate that cannot be read claims nothing
 		summary, err := certificate.SummarizeCertificate(cert)
-		if err != nil {
-			return err
-		}
 		s = Signatory{Kind: "certificate", Identity: summary.SubjectAlternativeName, Issuer: summary.Issuer}
+		if err != nil || s.Issuer == "" { // a private authority's says no more
+			s.Identity, s.Issuer = namesIn(cert)[0], cert.Issuer.String()
+		}
 		return nil
 	})
 	return s

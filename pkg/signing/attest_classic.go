@@ -85,7 +85,11 @@ func (v *verification) envelopeSigner(annotations map[string]string, e *envelope
 			if err != nil {
 				return Signatory{}, err
 			}
-			return v.bundleSigner(b)
+			of, err := v.about()
+			if err != nil {
+				return Signatory{}, err
+			}
+			return v.classicMaterial(annotations, b, of)
 		})
 }
 
@@ -215,6 +219,7 @@ func signStatement(ctx context.Context, s *Signer, st *statement) (oci.Signature
 	if n := len(raw); n > MaxAttestationBytes {
 		return nil, fmt.Errorf("envelope of %d bytes, more than %d", n, MaxAttestationBytes)
 	}
-	return static.NewAttestation(raw, static.WithLayerMediaType(cosigntypes.DssePayloadType),
+	opts := append(s.annotated(), static.WithLayerMediaType(cosigntypes.DssePayloadType),
 		static.WithAnnotations(map[string]string{annotationPredClassic: st.PredicateType}))
+	return static.NewAttestation(raw, opts...)
 }

@@ -10,10 +10,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
-	protocommon "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
 	protodsse "github.com/sigstore/protobuf-specs/gen/pb-go/dsse"
+	"github.com/sigstore/sigstore-go/pkg/fulcio/certificate"
 )
 
 // Limits of certificates of private authorities.
@@ -24,18 +25,22 @@ const (
 	maxAuthorities = 1 << 20  // of a file with the authorities' certificates, in bytes
 )
 
-// Authorities are private certificate authorities. What is signed with a
-// certificate of one of them counts where it is kept as a file (see
-// [VerifyDetached]): the certificate is in the signature. Nothing says when such
-// a signature was made, so that the certificate, and those above it, must have
-// been good when it was issued, and counts for ever: take an authority's
-// certificate out to end that.
+// Authorities are private certificate authorities, and whose of their certificates
+// count. The certificate is beside the signature.
+//
+// For a signature of a version the certificate, and those above it, must be good at
+// the time that a timestamp authority or a log of the trusted roots vouches for, or
+// now where none does. Of one that is kept as a file (see [VerifyDetached]) nothing
+// says when it was made, so that they must have been good when the certificate was
+// issued, and it counts for ever: take an authority's certificate out to end that.
+// Nobody is asked whether a certificate was revoked.
 type Authorities struct {
-	// Subjects and SubjectRegexps say whose certificates count: a mail address,
-	// URI or host name in the certificate, or the common name of one that has
-	// none, exact or as an expression anchored with ^ and $. Without any, all that
-	// may sign do.
-	Subjects, SubjectRegexps []string
+	// Identities say whose certificates count: a mail address, URI or host name
+	// in the certificate, or the common name of one that has none. The issuer is
+	// the OIDC provider that the certificate names. It may be left out here, and
+	// then counts for certificates that name none. Without any identity, all
+	// that may sign count.
+	Identities []Identity
 
 	roots, between *x509.CertPool
 }
@@ -63,6 +68,22 @@ func ParseAuthorities(text []byte) (*Authorities, error) {
 		return nil, errors.New("read certificate authorities: none that signed itself, as a root does")
 	}
 	return a, nil
+}
+
+// AddIntermediates reads certificates in PEM that help to get from a signer's to an
+// authority, and are none: also one that signed itself is not trusted.
+func (a *Authorities) AddIntermediates(text []byte) error {
+	if len(text) > maxAuthorities {
+		return fmt.Errorf("read intermediate certificates: %d bytes, more than %d", len(text), maxAuthorities)
+	}
+	list, err := parseCertificates(text)
+	if err != nil {
+		return fmt.Errorf("read intermediate certificates: %w", err)
+	}
+	for _, cert := range list {
+		a.between.AddCert(cert)
+	}
+	return nil
 }
 
 // parseCertificates reads all certificates of a PEM file, which has nothing else
@@ -93,23 +114,21 @@ func parseCertificates(text []byte) ([]*x509.Certificate, error) {
 	return list, nil
 }
 
-// matchers are those of the names.
-func (a *Authorities) matchers() ([]func(string) bool, error) {
-	var list []func(string) bool
-	for _, name := range a.Subjects {
-		list = append(list, func(s string) bool { return s == name })
-	}
-	for _, pattern := range a.SubjectRegexps {
-		m, err := textMatcher("", pattern)
+// matchers are those of the identities.
+func (a *Authorities) matchers() ([]identityMatcher, error) {
+	var list []identityMatcher
+	for _, id := range a.Identities {
+		m, err := id.certified()
 		if err != nil {
-			return nil, fmt.Errorf("name in a certificate: %w", err)
+			return nil, err
 		}
 		list = append(list, m)
 	}
 	return list, nil
 }
 
-// Check tells what is wrong with the names, and with authorities that nobody read.
+// Check tells what is wrong with the identities, and with authorities that nobody
+// read.
 func (a *Authorities) Check() error {
 	if a.roots == nil {
 		return errors.New("certificate authorities without certificates")
@@ -119,8 +138,8 @@ func (a *Authorities) Check() error {
 }
 
 // check tells whether the first of a chain of certificates is one of those that
-// count, and by which authority.
-func (a *Authorities) check(chain []*x509.Certificate) (name, issuer string, err error) {
+// count, and by which authority, if all were good at a time.
+func (a *Authorities) check(chain []*x509.Certificate, at time.Time) (name, issuer string, err error) {
 	leaf, between := chain[0], a.between.Clone()
 	for _, cert := range chain[1:] {
 		between.AddCert(cert)
@@ -129,28 +148,42 @@ func (a *Authorities) check(chain []*x509.Certificate) (name, issuer string, err
 		return "", "", err
 	}
 	paths, err := leaf.Verify(x509.VerifyOptions{
-		Roots: a.roots, Intermediates: between, CurrentTime: leaf.NotBefore,
+		Roots: a.roots, Intermediates: between, CurrentTime: at,
 		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning},
 	})
 	if err != nil {
-		return "", "", reject("certificate: %v", err)
+		return "", "", &refusal{reason: fmt.Sprintf("certificate: %v", err), cause: err}
 	}
 	path := paths[0]
-	issuer = path[len(path)-1].Subject.String()
+	name, err = a.named(leaf)
+	return name, path[len(path)-1].Subject.String(), err
+}
+
+// named returns the name in a certificate that counts.
+func (a *Authorities) named(leaf *x509.Certificate) (string, error) {
 	names := namesIn(leaf)
 	matchers, err := a.matchers()
 	if err != nil {
-		return "", "", err
+		return "", err
 	}
 	if len(matchers) == 0 {
-		return names[0], issuer, nil
+		return names[0], nil
 	}
-	for _, name := range names {
-		if slices.ContainsFunc(matchers, func(is func(string) bool) bool { return is(name) }) {
-			return name, issuer, nil
+	extensions, err := certificate.ParseExtensions(leaf.Extensions)
+	if err != nil {
+		return "", reject("certificate: %v", err)
+	}
+	for _, m := range matchers {
+		for _, name := range names {
+			if m.subject(name) && m.issuer(extensions.Issuer) {
+				return name, nil
+			}
 		}
 	}
-	return "", "", reject("signed by %.80q (issuer %.80q), who is not trusted", names[0], issuer)
+	if p := extensions.Issuer; p != "" {
+		return "", reject("signed by %.80q (OIDC issuer %.80q), who is not trusted", names[0], p)
+	}
+	return "", reject("signed by %.80q (certified by %.80q), who is not trusted", names[0], leaf.Issuer.String())
 }
 
 // maySign tells whether a certificate is for signatures. One that is for something
@@ -160,6 +193,8 @@ func maySign(cert *x509.Certificate) error {
 	other := len(cert.ExtKeyUsage)+len(cert.UnknownExtKeyUsage) > 0
 	signs := cert.KeyUsage&x509.KeyUsageDigitalSignature != 0
 	switch {
+	case cert.BasicConstraintsValid && cert.IsCA:
+		return reject("certificate is that of an authority, which signs certificates and nothing else")
 	case cert.KeyUsage != 0 && !signs:
 		return reject("certificate is not for digital signatures")
 	case other && !code:
@@ -183,19 +218,31 @@ func namesIn(cert *x509.Certificate) []string {
 	return names
 }
 
-// chainOf are the certificates in a signature, the signer's first.
+// chainOf are the certificates in a signature, the signer's first: one, or several.
 func chainOf(m *protobundle.VerificationMaterial) ([]*x509.Certificate, error) {
 	raw := m.GetX509CertificateChain().GetCertificates()
-	if len(raw) == 0 || len(raw) > maxChain {
-		return nil, reject("chain of %d certificates, not of 1 to %d", len(raw), maxChain)
+	if one := m.GetCertificate(); one != nil {
+		raw = append(raw, one)
 	}
-	chain := make([]*x509.Certificate, len(raw))
+	list := make([][]byte, len(raw))
 	for i, c := range raw {
-		if n := len(c.GetRawBytes()); n > maxCertificate {
+		list[i] = c.GetRawBytes()
+	}
+	return parseChain(list)
+}
+
+// parseChain decodes the certificates that a stranger sent.
+func parseChain(list [][]byte) ([]*x509.Certificate, error) {
+	if len(list) == 0 || len(list) > maxChain {
+		return nil, reject("chain of %d certificates, not of 1 to %d", len(list), maxChain)
+	}
+	chain := make([]*x509.Certificate, len(list))
+	for i, raw := range list {
+		if n := len(raw); n > maxCertificate {
 			return nil, reject("certificate of %d bytes, more than %d", n, maxCertificate)
 		}
 		var err error
-		if chain[i], err = x509.ParseCertificate(c.GetRawBytes()); err != nil {
+		if chain[i], err = x509.ParseCertificate(raw); err != nil {
 			return nil, reject("certificate: %v", err)
 		}
 		if k, ok := chain[i].PublicKey.(*rsa.PublicKey); ok && k.N.BitLen() > maxRSABits {
@@ -234,68 +281,9 @@ func (t Trust) chainSigner(m *protobundle.VerificationMaterial, envelope *protod
 	if t.Authorities == nil {
 		return Signatory{}, reject("signed by %.80q with a certificate of a private authority, and none of these is trusted", namesIn(chain[0])[0])
 	}
-	name, issuer, err := t.Authorities.check(chain)
+	name, issuer, err := t.Authorities.check(chain, chain[0].NotBefore)
 	if err != nil {
 		return Signatory{}, err
 	}
 	return Signatory{Kind: "certificate", Identity: name, Issuer: issuer}, nil
-}
-
-// WithCertificates returns a signer that has the same key, and puts certificates
-// beside what it signs into a file (see [SignDetached]), so that it can be verified
-// by who trusts their authority. The PEM text begins with the certificate of the
-// key; what follows leads from there to the authority, whose own may be left out.
-func (s *Signer) WithCertificates(text []byte) (*Signer, error) {
-	if s.signer == nil {
-		return nil, errors.New("a keyless signer has its own certificates")
-	}
-	if !s.services.none() {
-		return nil, errChainAlone
-	}
-	if len(text) > maxAuthorities {
-		return nil, fmt.Errorf("read certificates: %d bytes, more than %d", len(text), maxAuthorities)
-	}
-	chain, err := parseCertificates(text)
-	if err != nil {
-		return nil, fmt.Errorf("read certificates: %w", err)
-	}
-	if len(chain) > maxChain {
-		return nil, fmt.Errorf("read certificates: %d, more than %d", len(chain), maxChain)
-	}
-	if public, ok := chain[0].PublicKey.(*ecdsa.PublicKey); !ok || !public.Equal(s.public.key) {
-		return nil, errors.New("the first certificate is not that of the key")
-	}
-	if err := maySign(chain[0]); err != nil {
-		return nil, err
-	}
-	with := *s
-	with.chain = chain
-	return &with, nil
-}
-
-// Certified tells whether a bundle that this signer may have made has its
-// certificates beside the signature, so that it counts for who trusts their
-// authority. A signer without certificates asks for none.
-func (s *Signer) Certified(bundle []byte) bool {
-	if s.chain == nil {
-		return true
-	}
-	var chain []*x509.Certificate
-	err := guard(func() error {
-		b, err := readDetached(bundle)
-		if err == nil {
-			chain, err = chainOf(b.VerificationMaterial)
-		}
-		return err
-	})
-	return err == nil && slices.EqualFunc(chain, s.chain, (*x509.Certificate).Equal)
-}
-
-// material is what says in a bundle who signed.
-func (s *Signer) material() *protobundle.VerificationMaterial {
-	chain := &protocommon.X509CertificateChain{}
-	for _, cert := range s.chain {
-		chain.Certificates = append(chain.Certificates, &protocommon.X509Certificate{RawBytes: cert.Raw})
-	}
-	return &protobundle.VerificationMaterial{Content: &protobundle.VerificationMaterial_X509CertificateChain{X509CertificateChain: chain}}
 }

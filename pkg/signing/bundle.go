@@ -9,7 +9,9 @@ import (
 	"strings"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
 	sgbundle "github.com/sigstore/sigstore-go/pkg/bundle"
+	"google.golang.org/protobuf/encoding/protojson"
 	"oras.land/oras-go/v2/errdef"
 
 	"github.com/modelreg/modelreg/pkg/mediatypes"
@@ -125,9 +127,9 @@ func (v *verification) bundleLayer(ctx context.Context, desc ocispec.Descriptor)
 // attestation about it.
 func (v *verification) checkBundle(raw []byte) (Signatory, *statement, error) {
 	none := Signatory{}
-	var b sgbundle.Bundle
-	if err := b.UnmarshalJSON(raw); err != nil {
-		return none, nil, reject("not a sigstore bundle: %v", err)
+	b, err := readBundle(raw)
+	if err != nil {
+		return none, nil, err
 	}
 	envelope := b.GetDsseEnvelope()
 	if envelope == nil {
@@ -149,22 +151,49 @@ func (v *verification) checkBundle(raw []byte) (Signatory, *statement, error) {
 	if err := v.checkWanted(b.GetVerificationMaterial()); err != nil {
 		return none, nil, err
 	}
-	signer, err := v.bundleSigner(&b)
+	signer, err := v.bundleSigner(b)
 	return signer, st, err
+}
+
+// readBundle decodes a bundle. Signatures that sigstore made have one certificate at
+// the most; a chain of them, which sigstore takes only when it is told to, is beside
+// those of private authorities.
+func readBundle(raw []byte) (*sgbundle.Bundle, error) {
+	b := new(protobundle.Bundle)
+	if err := protojson.Unmarshal(raw, b); err != nil {
+		return nil, reject("not a sigstore bundle: %v", err)
+	}
+	out, err := sgbundle.NewBundle(b)
+	if err != nil && b.GetVerificationMaterial().GetX509CertificateChain() != nil {
+		out, err = sgbundle.NewBundle(b, sgbundle.AllowCertificateChain())
+	}
+	if err != nil {
+		return nil, reject("not a sigstore bundle: %v", err)
+	}
+	return out, nil
 }
 
 // bundleSigner finds the trusted party that signed a bundle about the target.
 func (v *verification) bundleSigner(b *sgbundle.Bundle) (Signatory, error) {
-	dgst := v.target.Descriptor.Digest
-	sum, err := hex.DecodeString(dgst.Encoded())
+	of, err := v.about()
 	if err != nil {
 		return Signatory{}, err
 	}
-	of := artifact{algorithm: dgst.Algorithm().String(), sum: sum}
-	if b.VerificationMaterial.GetPublicKey() == nil {
-		return v.certificateSigner(b, of)
+	if b.VerificationMaterial.GetPublicKey() != nil {
+		return v.keySigner(b, of)
 	}
-	return v.keySigner(b, of)
+	chain, err := chainOf(b.VerificationMaterial)
+	if err != nil {
+		return Signatory{}, err
+	}
+	return v.withCertificate(b, chain, of)
+}
+
+// about is the target's digest.
+func (v *verification) about() (artifact, error) {
+	dgst := v.target.Descriptor.Digest
+	sum, err := hex.DecodeString(dgst.Encoded())
+	return artifact{algorithm: dgst.Algorithm().String(), sum: sum}, err
 }
 
 // fingerprintOf reads the hint that cosign and we write, which is the key's

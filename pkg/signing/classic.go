@@ -119,7 +119,12 @@ func (v *verification) attachedSigner(annotations map[string]string, key func() 
 		signer, err = whole()
 		return err
 	}
-	if annotations[static.CertificateAnnotationKey] != "" && len(v.trust.Identities) > 0 {
+	if v.certified != nil {
+		if chain, err := classicChain(annotations); err != nil || !v.certified(chain) {
+			return Signatory{}, errOtherChain
+		}
+	}
+	if annotations[static.CertificateAnnotationKey] != "" && (len(v.trust.Identities) > 0 || v.trust.Authorities != nil) {
 		err := guard(check)
 		return signer, err
 	}

@@ -48,11 +48,19 @@ func (v *verification) classicSigner(annotations map[string]string, payload []by
 	if err != nil {
 		return Signatory{}, err
 	}
-	of := artifact{algorithm: "sha256", sum: sum[:]}
-	if b.VerificationMaterial.GetPublicKey() == nil {
-		return v.certificateSigner(b, of)
+	return v.classicMaterial(annotations, b, artifact{algorithm: "sha256", sum: sum[:]})
+}
+
+// classicMaterial tells who signed a bundle that was made of annotations.
+func (v *verification) classicMaterial(annotations map[string]string, b *sgbundle.Bundle, of artifact) (Signatory, error) {
+	if b.VerificationMaterial.GetPublicKey() != nil {
+		return v.keySigner(b, of)
 	}
-	return v.keySigner(b, of)
+	chain, err := classicChain(annotations)
+	if err != nil {
+		return Signatory{}, err
+	}
+	return v.withCertificate(b, chain, of)
 }
 
 // classicBundle adds to a bundle that has nothing but its content what cosign

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 
-	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
 	protodsse "github.com/sigstore/protobuf-specs/gen/pb-go/dsse"
 	sgbundle "github.com/sigstore/sigstore-go/pkg/bundle"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -36,6 +35,9 @@ func SignDetached(ctx context.Context, s *Signer, statement []byte, hint string)
 	if err != nil {
 		return nil, fmt.Errorf("sign statement: %w", err)
 	}
+	if s.chain != nil && !s.services.none() {
+		return nil, errChainAlone
+	}
 	raw, err := makeBundle(ctx, s, st)
 	if err != nil {
 		return nil, err
@@ -43,12 +45,12 @@ func SignDetached(ctx context.Context, s *Signer, statement []byte, hint string)
 	if hint == "" && s.chain == nil {
 		return raw, nil
 	}
-	var b sgbundle.Bundle
-	if err := b.UnmarshalJSON(raw); err != nil {
+	b, err := readBundle(raw)
+	if err != nil {
 		return nil, fmt.Errorf("make bundle: %w", err)
 	}
 	if s.chain != nil {
-		b.VerificationMaterial = s.material()
+		b.VerificationMaterial = chainMaterial(s.chain)
 		return protojson.Marshal(b.Bundle)
 	}
 	if key := b.VerificationMaterial.GetPublicKey(); key != nil {
@@ -81,7 +83,7 @@ func VerifyDetached(ctx context.Context, bundle []byte, trust Trust) (d *Detache
 }
 
 func openDetached(raw []byte, trust Trust) (*Detached, error) {
-	b, err := readDetached(raw)
+	b, err := readBundle(raw)
 	if err != nil {
 		return nil, err
 	}
@@ -118,25 +120,6 @@ func openDetached(raw []byte, trust Trust) (*Detached, error) {
 		return nil, err
 	}
 	return d, nil
-}
-
-// readDetached decodes a bundle. One with a chain of certificates has no other form
-// in OpenSSF Model Signing, and none in sigstore's own signatures, so that sigstore
-// refuses it once it is decoded.
-func readDetached(raw []byte) (*sgbundle.Bundle, error) {
-	var b sgbundle.Bundle
-	err := b.UnmarshalJSON(raw)
-	if err == nil {
-		return &b, nil
-	}
-	if b.GetVerificationMaterial().GetX509CertificateChain() == nil {
-		return nil, reject("not a sigstore bundle: %v", err)
-	}
-	b.Bundle = new(protobundle.Bundle)
-	if err := protojson.Unmarshal(raw, b.Bundle); err != nil {
-		return nil, reject("not a sigstore bundle: %v", err)
-	}
-	return &b, nil
 }
 
 // witnessed tells whether a log or a timestamp authority has something to say

@@ -55,7 +55,7 @@ func UnverifiedStatement(bundle []byte) (statement []byte, err error) {
 		return nil, fmt.Errorf("bundle of %d bytes, more than %d", len(bundle), MaxDetachedBytes)
 	}
 	err = guard(func() error {
-		b, err := readDetached(bundle)
+		b, err := readBundle(bundle)
 		if err != nil {
 			return err
 		}
@@ -74,7 +74,7 @@ func UnverifiedSigner(bundle []byte) (s Signatory, err error) {
 		return s, fmt.Errorf("bundle of %d bytes, more than %d", len(bundle), MaxDetachedBytes)
 	}
 	err = guard(func() error {
-		b, err := readDetached(bundle)
+		b, err := readBundle(bundle)
 		if err != nil {
 			return err
 		}

@@ -3,8 +3,10 @@ package signing
 import (
 	"crypto/x509"
 	"encoding/hex"
+	"errors"
 	"time"
 
+	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
 	sgbundle "github.com/sigstore/sigstore-go/pkg/bundle"
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/sigstore/sigstore-go/pkg/verify"
@@ -59,7 +61,7 @@ func (t Trust) certificateDemands() []demand {
 // keyDemands are what a key's signature is checked for, the strictest first.
 // None but those that were asked for must hold: a key needs nobody to vouch
 // for it, and has no time in which alone it is good.
-func (t Trust) keyDemands(b *sgbundle.Bundle) []demand {
+func (t Trust) keyDemands(b entity) []demand {
 	logged := len(b.GetVerificationMaterial().GetTlogEntries()) > 0 && t.Roots.logs() > 0
 	stamped := len(b.GetVerificationMaterial().GetTimestampVerificationData().GetRfc3161Timestamps()) > 0 && t.Roots.timestampers() > 0
 	var list []demand
@@ -84,9 +86,15 @@ type evidence struct {
 	result *verify.VerificationResult
 }
 
+// An entity is a signature as sigstore's verifier takes it, with what is beside it.
+type entity interface {
+	verify.SignedEntity
+	GetVerificationMaterial() *protobundle.VerificationMaterial
+}
+
 // weigh checks a bundle's signature over the artifact against the demands, and
 // returns what the first that holds shows. The error is that of the last.
-func (v *verification) weigh(b *sgbundle.Bundle, trusted root.TrustedMaterial, demands []demand, of artifact) (ev evidence, err error) {
+func (v *verification) weigh(b entity, trusted root.TrustedMaterial, demands []demand, of artifact) (ev evidence, err error) {
 	for _, d := range demands {
 		if ev, err = v.weighOne(b, trusted, d, of); err == nil {
 			return ev, nil
@@ -103,7 +111,7 @@ type artifact struct {
 	policy    verify.PolicyOption
 }
 
-func (v *verification) weighOne(b *sgbundle.Bundle, trusted root.TrustedMaterial, d demand, of artifact) (evidence, error) {
+func (v *verification) weighOne(b entity, trusted root.TrustedMaterial, d demand, of artifact) (evidence, error) {
 	sv, err := verify.NewVerifier(trusted, d.options()...)
 	if err != nil {
 		return evidence{}, err
@@ -135,7 +143,7 @@ func (v *verification) weighOne(b *sgbundle.Bundle, trusted root.TrustedMaterial
 // logsInUse checks that no entry is of a log whose key was not in use when the
 // signature was made. For the time in an entry itself sigstore does that; an
 // entry of the second version has none.
-func (v *verification) logsInUse(b *sgbundle.Bundle, at time.Time) error {
+func (v *verification) logsInUse(b entity, at time.Time) error {
 	for _, entry := range b.GetVerificationMaterial().GetTlogEntries() {
 		id := hex.EncodeToString(entry.GetLogId().GetKeyId())
 		if _, known := v.trust.Roots.trusted.RekorLogs()[id]; known && !v.trust.Roots.logInUse(id, at) {
@@ -151,21 +159,13 @@ func (v *verification) keySigner(b *sgbundle.Bundle, of artifact) (Signatory, er
 	if len(v.trust.Keys) == 0 {
 		return Signatory{}, reject("signed with a key, and only certificates are trusted")
 	}
-	of.policy = verify.WithKey()
-	demands := v.trust.keyDemands(b)
 	for _, key := range v.trust.Keys {
-		for _, verifier := range key.verifiers {
-			ev, err := v.weigh(b, v.trust.Roots.with(verifier), demands, of)
-			if err == nil {
-				s := key.signatory()
-				s.Time, s.Logged = ev.time, ev.logged
-				return s, nil
-			}
-			if plain := (demand{}); demands[len(demands)-1] != plain {
-				if _, errPlain := v.weighOne(b, v.trust.Roots.with(verifier), plain, of); errPlain == nil {
-					return Signatory{}, reject("signed with the trusted key %s, but: %v", key.fingerprint, err)
-				}
-			}
+		ev, err := v.byKey(b, key, of)
+		if err == nil {
+			return ev.by(key.signatory()), nil
+		}
+		if lacking, ok := errors.AsType[*unwitnessed](err); ok {
+			return Signatory{}, reject("signed with the trusted key %s, but: %v", key.fingerprint, lacking.error)
 		}
 	}
 	hint := fingerprintOf(b.VerificationMaterial.GetPublicKey().GetHint())
@@ -175,6 +175,33 @@ func (v *verification) keySigner(b *sgbundle.Bundle, of artifact) (Signatory, er
 		}
 	}
 	return Signatory{}, reject("signed with another key (%s)", hint)
+}
+
+// unwitnessed says of a signature that its key made it, and what must vouch for it
+// besides does not.
+type unwitnessed struct{ error }
+
+// by is the signatory with what is known of its signature.
+func (ev evidence) by(s Signatory) Signatory {
+	s.Time, s.Logged = ev.time, ev.logged
+	return s
+}
+
+// byKey checks that a key signed the bundle, and returns what is known besides.
+func (v *verification) byKey(b entity, key *PublicKey, of artifact) (ev evidence, err error) {
+	of.policy = verify.WithKey()
+	demands := v.trust.keyDemands(b)
+	for _, verifier := range key.verifiers {
+		if ev, err = v.weigh(b, v.trust.Roots.with(verifier), demands, of); err == nil {
+			return ev, nil
+		}
+		if plain := (demand{}); demands[len(demands)-1] != plain {
+			if _, errPlain := v.weighOne(b, v.trust.Roots.with(verifier), plain, of); errPlain == nil {
+				return evidence{}, &unwitnessed{err}
+			}
+		}
+	}
+	return evidence{}, err
 }
 
 // certificateSigner tells whom the certificate of a bundle was issued to, if it

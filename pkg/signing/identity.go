@@ -49,6 +49,19 @@ func (id Identity) matcher() (identityMatcher, error) {
 	return identityMatcher{issuer: issuer, subject: subject}, nil
 }
 
+// certified is the matcher of certificates of a private authority: an issuer that
+// is left out is that of certificates which name none.
+func (id Identity) certified() (identityMatcher, error) {
+	if id.Issuer+id.IssuerRegexp != "" {
+		return id.matcher()
+	}
+	subject, err := textMatcher(id.Subject, id.SubjectRegexp)
+	if err != nil {
+		return identityMatcher{}, fmt.Errorf("name in a certificate: %w", err)
+	}
+	return identityMatcher{issuer: func(s string) bool { return s == "" }, subject: subject}, nil
+}
+
 func textMatcher(exact, pattern string) (func(string) bool, error) {
 	switch {
 	case exact != "" && pattern != "":

@@ -51,13 +51,10 @@ func (s *Signer) With(services Services) (*Signer, error) {
 	if s.signer == nil {
 		return nil, errors.New("a keyless signer has its services already")
 	}
-	if s.chain != nil {
-		return nil, errChainAlone
-	}
 	if err := services.check(false); err != nil {
 		return nil, err
 	}
-	return &Signer{signer: s.signer, public: s.public, services: services}, nil
+	return &Signer{signer: s.signer, public: s.public, services: services, chain: s.chain}, nil
 }
 
 // Trust is whom s signs as: its key, or the identities that an authority may
@@ -84,14 +81,17 @@ func (s *Signer) Trust(ctx context.Context, roots *Roots) (Trust, error) {
 
 // own is the verification that finds what s has signed already.
 func (s *Signer) own(ctx context.Context, repo Reader, t Target) (*verification, error) {
-	if s.chain != nil {
-		return nil, errChainAlone
+	if err := s.current(); err != nil {
+		return nil, err
 	}
 	trust, err := s.Trust(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
 	v := &verification{repo: repo, target: t, trust: trust}
+	if s.public != nil {
+		v.certified = s.has
+	}
 	return v, v.prepare()
 }
 
@@ -141,7 +141,7 @@ func tokenIdentities(token string) []Identity {
 }
 
 // errChainAlone says what certificates of a private authority do not go with.
-var errChainAlone = errors.New("certificates of a private authority go with signatures that are kept as files, and with no log or timestamp")
+var errChainAlone = errors.New("certificates of a private authority go with no log or timestamp where a signature is kept as a file")
 
 // errKeylessClassic says what a signer without a key cannot do.
 var errKeylessClassic = errors.New("a keyless signature is a bundle: the classic layout is for keys")
@@ -161,7 +161,33 @@ func (s *Signer) witnessed(ctx context.Context, payload []byte) ([]byte, error) 
 	if err != nil {
 		return nil, plainCause(err)
 	}
-	return protojson.Marshal(b)
+	if s.chain == nil {
+		return protojson.Marshal(b)
+	}
+	return s.certify(b)
+}
+
+// certify puts the signer's certificates into a bundle that has the first of them,
+// and checks what the services have said, as sigstore-go does of other bundles.
+func (s *Signer) certify(b *protobundle.Bundle) ([]byte, error) {
+	b.VerificationMaterial.Content = s.material().Content
+	raw, err := protojson.Marshal(b)
+	if err != nil || s.services.Roots == nil {
+		return raw, err
+	}
+	v := verification{trust: Trust{Keys: []*PublicKey{s.public}}}
+	v.want(s.services)
+	err = guard(func() error {
+		read, err := readBundle(raw)
+		if err == nil {
+			_, err = v.withCertificate(read, s.chain, artifact{})
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("the trusted root does not believe the signature: %w", err)
+	}
+	return raw, nil
 }
 
 // options are what sigstore-go is to ask for the services' word.
@@ -196,6 +222,10 @@ func (s *Signer) credentials(ctx context.Context, opts *sign.BundleOptions) (sig
 		opts.CertificateProvider = nil
 		if _, ok := s.public.key.(ed25519.PublicKey); ok && len(opts.TransparencyLogs) > 0 {
 			return nil, errors.New("an Ed25519 key's signature has no form that logs take: sign with an ECDSA key")
+		}
+		if s.chain != nil {
+			opts.CertificateProvider, opts.TrustedRoot = ownCertificate{s.chain[0]}, nil // see certify
+			return keypair{s}, nil
 		}
 		if s.services.Roots != nil {
 			opts.TrustedRoot = s.services.Roots.with(s.public.verifiers[0])

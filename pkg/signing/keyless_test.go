@@ -179,7 +179,7 @@ func TestVerifyCertificateRejects(t *testing.T) {
 			b.VerificationMaterial.Content = &protobundle.VerificationMaterial_X509CertificateChain{
 				X509CertificateChain: &protocommon.X509CertificateChain{Certificates: []*protocommon.X509Certificate{b.VerificationMaterial.GetCertificate()}},
 			}
-		}), want: "not a sigstore bundle"},
+		}), want: "a private authority"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

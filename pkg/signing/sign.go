@@ -3,6 +3,7 @@ package signing
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	stdjson "encoding/json"
 	"fmt"
 	"time"
@@ -14,6 +15,7 @@ import (
 	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
 	"github.com/sigstore/sigstore/pkg/signature/dsse"
 	"github.com/sigstore/sigstore/pkg/signature/options"
+	"google.golang.org/protobuf/encoding/protojson"
 	"oras.land/oras-go/v2/content"
 )
 
@@ -129,11 +131,26 @@ func (v *verification) checkWanted(m *protobundle.VerificationMaterial) error {
 	if v.wanted.log && len(m.GetTlogEntries()) == 0 {
 		return reject("bundle without an entry of a log")
 	}
+	if v.certified != nil {
+		var chain []*x509.Certificate
+		if m.GetPublicKey() == nil {
+			var err error
+			if chain, err = chainOf(m); err != nil {
+				return err
+			}
+		}
+		if !v.certified(chain) {
+			return errOtherChain
+		}
+	}
 	if v.wanted.timestamp && len(m.GetTimestampVerificationData().GetRfc3161Timestamps()) == 0 {
 		return reject("bundle without a timestamp")
 	}
 	return nil
 }
+
+// errOtherChain says of a signature by the same key that it is not the same.
+var errOtherChain = reject("other certificates beside it, or none")
 
 // findBundle tells whether those whom v trusts have signed the statement already,
 // and that is enough.
@@ -180,7 +197,15 @@ func makeBundle(ctx context.Context, s *Signer, st *statement) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make bundle: %w", err)
 	}
-	return raw, nil
+	if s.chain == nil {
+		return raw, nil
+	}
+	b, err := readBundle(raw)
+	if err != nil {
+		return nil, fmt.Errorf("make bundle: %w", err)
+	}
+	b.VerificationMaterial = s.material()
+	return protojson.Marshal(b.Bundle)
 }
 
 // referrer returns the manifest that attaches a bundle, as cosign's

@@ -49,7 +49,7 @@ func signClassic(ctx context.Context, repo Repository, t Target, s *Signer, opts
 		}
 		there := sig != nil && image.has(sig)
 		if !opts.Again {
-			there = image.holds(ctx, payload, t, s.public)
+			there = image.holds(ctx, payload, t, s)
 		}
 		if there {
 			return made, nil
@@ -93,11 +93,12 @@ func signPayload(ctx context.Context, s *Signer, payload []byte) (oci.Signature,
 	if err != nil {
 		return nil, fmt.Errorf("sign payload: %w", err)
 	}
-	return static.NewSignature(payload, base64.StdEncoding.EncodeToString(raw))
+	return static.NewSignature(payload, base64.StdEncoding.EncodeToString(raw), s.annotated()...)
 }
 
-// holds tells whether the image has a signature of the payload by the key.
-func (image *classicImage) holds(ctx context.Context, payload []byte, t Target, key *PublicKey) bool {
+// holds tells whether the image has a signature of the payload by the signer's key,
+// with its certificates.
+func (image *classicImage) holds(ctx context.Context, payload []byte, t Target, s *Signer) bool {
 	if image == nil {
 		return false
 	}
@@ -107,7 +108,11 @@ func (image *classicImage) holds(ctx context.Context, payload []byte, t Target, 
 			continue
 		}
 		sig := layer.Annotations[static.SignatureAnnotationKey]
-		if _, err := classicKey(ctx, payload, sig, t, []*PublicKey{key}); err == nil {
+		chain, err := classicChain(layer.Annotations)
+		if err != nil || !s.has(chain) {
+			continue
+		}
+		if _, err := classicKey(ctx, payload, sig, t, []*PublicKey{s.public}); err == nil {
 			return true
 		}
 	}

@@ -23,7 +23,9 @@
 // needs no network but the registry. What it says of logs and times it has
 // checked with the proofs beside the signature and the keys in the trusted
 // root, and where these show nothing it claims nothing. The clock of the
-// machine plays no part: a certificate counts at the time that is proven.
+// machine plays no part: a certificate counts at the time that is proven. Only
+// one of a private authority (see [Authorities]) counts by the clock where no
+// time is.
 package signing
 
 import (

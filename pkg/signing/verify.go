@@ -2,6 +2,7 @@ package signing
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -32,8 +33,8 @@ type Trust struct {
 	// none of them.
 	Roots *Roots
 
-	// Authorities, if not nil, are trusted for what is kept as a file, besides
-	// keys and identities. [Verify] and [Attestations] have no use for them.
+	// Authorities, if not nil, are trusted besides keys and identities. Roots say
+	// nothing of whom they certified, and need not be there for them.
 	Authorities *Authorities
 
 	// RequireLog and RequireTimestamp demand that each signature, a key's too,
@@ -150,8 +151,11 @@ type verification struct {
 	identities []identityMatcher // of trust
 	report     Report
 
-	// wanted is what bundles must bring along, whatever it is worth.
-	wanted demand
+	// wanted is what bundles must bring along, whatever it is worth, and certified
+	// tells of a chain of certificates, nil for none, whether it is to be beside
+	// the signature. Nil lets any be.
+	wanted    demand
+	certified func([]*x509.Certificate) bool
 
 	// again has a statement attached that is there already.
 	again bool
@@ -193,6 +197,11 @@ func (v *verification) prepare() error {
 	return nil
 }
 
+// IsNobody tells whether nobody is trusted.
+func (t Trust) IsNobody() bool {
+	return len(t.Keys)+len(t.Identities) == 0 && t.Authorities == nil
+}
+
 // Check tells what is asked for that cannot be: nobody trusted, identities that
 // are not whole or without roots, a log or timestamp that the roots have nobody
 // for. [Verify] does it too.
@@ -208,7 +217,7 @@ func (t Trust) Check() error {
 		}
 	}
 	switch {
-	case len(t.Keys) == 0 && len(t.Identities) == 0 && t.Authorities == nil:
+	case t.IsNobody():
 		return errors.New("no trusted key or identity given")
 	case len(t.Identities) > 0 && t.Roots.authorities() == 0:
 		return errors.New("trusted identities need a trusted root with a certificate authority")
@@ -270,10 +279,14 @@ func (s Signatory) tellsMore(other Signatory) bool {
 // A refusal is what is wrong with one candidate.
 type refusal struct {
 	reason      string
-	attestation bool // it is no signature and does not pretend to be
+	attestation bool  // it is no signature and does not pretend to be
+	cause       error // nil where the reason says it all
 }
 
 func (r *refusal) Error() string { return r.reason }
+
+// Unwrap returns the cause.
+func (r *refusal) Unwrap() error { return r.cause }
 
 func reject(format string, args ...any) error {
 	return &refusal{reason: fmt.Sprintf(format, args...)}

@@ -168,10 +168,10 @@ func TestCertificate(t *testing.T) {
 	named := func(exact, pattern string) *signing.Authorities {
 		a := authorities(t, newPrivate(t, "another").root, p.root)
 		if exact != "" {
-			a.Subjects = []string{"ci@example.com", exact}
+			a.Identities = []signing.Identity{{Subject: "ci@example.com"}, {Subject: exact}}
 		}
 		if pattern != "" {
-			a.SubjectRegexps = []string{pattern}
+			a.Identities = []signing.Identity{{SubjectRegexp: pattern}}
 		}
 		return a
 	}
@@ -298,14 +298,14 @@ func TestCertificateNames(t *testing.T) {
 		raw := f.chained(t, p.leaf(f.key.Public(), tt.change), p.issuer)
 		for _, who := range tt.names {
 			a := authorities(t, p.root)
-			a.Subjects = []string{who}
+			a.Identities = []signing.Identity{{Subject: who}}
 			got, err := oms.Verify(t.Context(), raw, signing.Trust{Authorities: a})
 			if err != nil || got.Signer.Identity != who {
 				t.Errorf("%s: Verify = %+v, %v", name, got, err)
 			}
 		}
 		a := authorities(t, p.root)
-		a.Subjects = []string{"CN=release"}
+		a.Identities = []signing.Identity{{Subject: "CN=release"}}
 		if _, err := oms.Verify(t.Context(), raw, signing.Trust{Authorities: a}); !errors.Is(err, signing.ErrUntrusted) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -328,7 +328,7 @@ func TestParseAuthorities(t *testing.T) {
 		}
 	}
 	a := authorities(t, p.root)
-	a.SubjectRegexps = []string{"release"}
+	a.Identities = []signing.Identity{{SubjectRegexp: "release"}}
 	for name, trust := range map[string]signing.Trust{
 		"an expression that is not anchored": {Authorities: a},
 		"authorities that nobody read":       {Authorities: &signing.Authorities{}},
@@ -358,7 +358,15 @@ func TestWithCertificatesRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := with.With(signing.Services{Timestamps: []string{"https://tsa.example.com"}}); err == nil {
+	stamped, err := with.With(signing.Services{Timestamps: []string{"https://tsa.example.com"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	st, err := oms.New("m", files, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := oms.Sign(t.Context(), st, stamped); err == nil {
 		t.Error("certificates and a timestamp go together")
 	}
 }
