@@ -329,7 +329,7 @@ func modelSigners(ctx context.Context, repo signing.Reader, t *target, trust sig
 // trustOf is whom an authority stands for, or why that is not known.
 func (r Rules) trustOf(d *policy.Document, a *policy.Authority) (trust signing.Trust, missing string) {
 	trust = signing.Trust{
-		Keys: a.Keys, Identities: a.Identities, MatchRepository: d.MatchRepository,
+		Keys: a.Keys, Identities: a.Identities, Authorities: a.CA, MatchRepository: d.MatchRepository,
 		RequireLog: a.Log, RequireTimestamp: a.Timestamp, IgnoreLog: a.IgnoreLog, IgnoreSCT: a.IgnoreSCT,
 	}
 	needed := len(a.Identities) > 0 || a.Log || a.Timestamp

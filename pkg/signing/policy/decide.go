@@ -230,6 +230,11 @@ func (a *Authority) wanted() string {
 	for _, id := range a.Identities {
 		who = append(who, or(id.Subject, id.SubjectRegexp)+" by "+or(id.Issuer, id.IssuerRegexp))
 	}
+	if a.CA != nil {
+		for _, id := range a.CA.Identities {
+			who = append(who, or(id.Subject, id.SubjectRegexp)+" with a certificate of its own authority")
+		}
+	}
 	what := "a signature"
 	if len(a.Attestations) > 0 {
 		var types []string

@@ -50,7 +50,7 @@ func (d *Document) lint() error {
 	names := map[string]bool{}
 	keys := map[string]string{}
 	identities := map[signing.Identity]string{}
-	passes, signers := false, false
+	passes, signers, long := false, false, false
 	for _, a := range d.Authorities {
 		if names[a.Name] {
 			return fmt.Errorf("spec.authorities: two are called %q", a.Name)
@@ -70,6 +70,7 @@ func (d *Document) lint() error {
 		}
 		passes = passes || a.Static == "pass"
 		signers = signers || a.Static == ""
+		long = long || len(a.Keys) > 0 || a.CA != nil
 	}
 	if passes && d.isForAll() && d.Conditions.isZero() {
 		return errors.New(`spec: the glob ** with static "pass" allows everything: that is no policy`)
@@ -80,9 +81,9 @@ func (d *Document) lint() error {
 	if passes && d.Conditions.countsSigners() {
 		return errors.New(`metadata.annotations: min-signers and max-signature-age do not go with static "pass"`)
 	}
-	if d.MaxSignatureAge > 0 && len(keys) > 0 {
+	if d.MaxSignatureAge > 0 && long {
 		return errors.New("metadata.annotations: max-signature-age is for certificates (keyless): " +
-			"a key's signature can be stamped anew by anybody who has it; give keys a document of their own without it")
+			"a key's signature, and one with a certificate that lasts, can be stamped anew by anybody who has it; give these a document of their own without it")
 	}
 	return nil
 }

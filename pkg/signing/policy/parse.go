@@ -58,6 +58,7 @@ type fileKey struct {
 type fileKeyless struct {
 	Identities        []fileIdentity `yaml:"identities"`
 	TrustRootRef      string         `yaml:"trustRootRef"`
+	CACert            *fileKey       `yaml:"ca-cert"`
 	InsecureIgnoreSCT bool           `yaml:"insecureIgnoreSCT"`
 }
 
@@ -328,11 +329,12 @@ func (fa *fileAuthority) keyless(a *Authority) error {
 	if len(fa.Keyless.Identities) == 0 {
 		return errors.New("keyless.identities: missing: without them anybody with a certificate would count")
 	}
+	var ids []signing.Identity
 	for i, id := range fa.Keyless.Identities {
-		if err := id.check(); err != nil {
+		if err := id.check(fa.Keyless.CACert != nil); err != nil {
 			return fmt.Errorf("keyless.identities[%d]: %w", i, err)
 		}
-		a.Identities = append(a.Identities, signing.Identity{
+		ids = append(ids, signing.Identity{
 			Issuer: id.Issuer, Subject: id.Subject, IssuerRegexp: id.IssuerRegExp, SubjectRegexp: id.SubjectRegExp,
 		})
 	}
@@ -340,7 +342,33 @@ func (fa *fileAuthority) keyless(a *Authority) error {
 	if a.TrustRoot != "" && !objectName.MatchString(a.TrustRoot) {
 		return fmt.Errorf("keyless.trustRootRef: %q is no name", a.TrustRoot)
 	}
+	if fa.Keyless.CACert == nil {
+		a.Identities = ids
+		return fa.roots(a)
+	}
+	if err := fa.certified(a); err != nil {
+		return err
+	}
+	a.CA.Identities = ids
 	return fa.roots(a)
+}
+
+// certified reads the private authorities whose certificates count.
+func (fa *fileAuthority) certified(a *Authority) error {
+	ca := fa.Keyless.CACert
+	switch {
+	case a.TrustRoot != "":
+		return errors.New("keyless.ca-cert: goes with no keyless.trustRootRef, which has authorities of its own: rfc3161timestamp.trustRootRef names who tells the time")
+	case !strings.HasPrefix(strings.TrimSpace(ca.Data), "-----BEGIN "):
+		return errors.New("keyless.ca-cert.data: must be the certificates themselves, in PEM: a policy fetches none")
+	case ca.HashAlgorithm != "":
+		return errors.New("keyless.ca-cert.hashAlgorithm: a certificate says that itself")
+	}
+	var err error
+	if a.CA, err = signing.ParseAuthorities([]byte(ca.Data)); err != nil {
+		return fmt.Errorf("keyless.ca-cert.data: %w", err)
+	}
+	return nil
 }
 
 // roots reads which logs and timestamps are asked for. An authority has one
@@ -353,7 +381,7 @@ func (fa *fileAuthority) roots(a *Authority) error {
 		case r == nil || r.TrustRootRef == "":
 		case !objectName.MatchString(r.TrustRootRef):
 			return fmt.Errorf("%s.trustRootRef: %q is no name", field, r.TrustRootRef)
-		case a.TrustRoot != "" && a.TrustRoot != r.TrustRootRef, fa.Keyless != nil && a.TrustRoot == "":
+		case a.TrustRoot != "" && a.TrustRoot != r.TrustRootRef, fa.Keyless != nil && a.CA == nil && a.TrustRoot == "":
 			return fmt.Errorf("%s.trustRootRef: %q is another trusted root than that of this authority, which can have one", field, r.TrustRootRef)
 		default:
 			a.TrustRoot = r.TrustRootRef
@@ -366,9 +394,9 @@ func (fa *fileAuthority) roots(a *Authority) error {
 }
 
 // check demands who and by whom, each in one way, and expressions that mean the
-// whole text.
-func (id fileIdentity) check() error {
-	if (id.Issuer == "") == (id.IssuerRegExp == "") {
+// whole text. In a certificate of a private authority nobody else need vouch.
+func (id fileIdentity) check(private bool) error {
+	if n := countTrue(id.Issuer != "", id.IssuerRegExp != ""); n != 1 && (n != 0 || !private) {
 		return errors.New("give one of issuer and issuerRegExp")
 	}
 	if (id.Subject == "") == (id.SubjectRegExp == "") {

@@ -122,6 +122,10 @@ type Authority struct {
 	Keys       []*signing.PublicKey
 	Identities []signing.Identity
 
+	// CA, if not nil, are private certificate authorities, with the identities
+	// whose certificates count; there are no keys and no other identities then.
+	CA *signing.Authorities
+
 	// TrustRoot names the certificate authorities, logs and timestamp
 	// authorities that are believed; the empty one is the default. Whoever
 	// gathers the facts knows them by name.
@@ -129,8 +133,8 @@ type Authority struct {
 
 	IgnoreLog bool // signatures with certificates need not be in a transparency log
 	IgnoreSCT bool // certificates need not be in a log of certificates
-	Log       bool // signatures by keys must be in a transparency log
-	Timestamp bool // signatures by keys must have a signed timestamp
+	Log       bool // signatures by keys, and by CA's, must be in a transparency log
+	Timestamp bool // signatures must have a signed timestamp
 
 	// Format is "bundle", "legacy", or empty for both.
 	Format string

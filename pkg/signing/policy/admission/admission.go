@@ -56,14 +56,15 @@ type Options struct {
 // error wraps [ErrUnsupported].
 func Generate(p *policy.Policy, engine Engine, opts Options) (string, error) {
 	g := generator{policy: p, rules: rulesOf(p), roots: opts.Roots}
-	var err error
-	switch engine {
-	case Kyverno:
-		err = g.kyverno()
-	case PolicyController:
-		err = g.policyController()
-	case VAP:
+	err := private(p)
+	switch {
+	case engine == VAP: // which looks at no signatures
 		err = g.vap()
+	case err != nil:
+	case engine == Kyverno:
+		err = g.kyverno()
+	case engine == PolicyController:
+		err = g.policyController()
 	default:
 		err = fmt.Errorf("%w: there is no %q", ErrUnsupported, engine)
 	}
@@ -71,6 +72,19 @@ func Generate(p *policy.Policy, engine Engine, opts Options) (string, error) {
 		return "", fmt.Errorf("generate %s: %w", engine, err)
 	}
 	return g.out.String(), nil
+}
+
+// private refuses private certificate authorities: here they count by the time of a
+// timestamp or by the clock, and without a log, which no engine is known to do.
+func private(p *policy.Policy) error {
+	for _, d := range p.Documents {
+		for _, a := range d.Authorities {
+			if a.CA != nil {
+				return fmt.Errorf("%w: authority %s of %s has certificate authorities of its own (keyless.ca-cert)", ErrUnsupported, a.Name, d.Name)
+			}
+		}
+	}
+	return nil
 }
 
 type generator struct {

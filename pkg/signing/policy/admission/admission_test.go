@@ -1,13 +1,21 @@
 package admission_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"math/big"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -105,17 +113,38 @@ func TestDecidingAgrees(t *testing.T) {
 	}
 }
 
+// rootCertificate is that of an authority, as a policy's text has it.
+func rootCertificate(t *testing.T) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "own"}, BasicConstraintsValid: true, IsCA: true}
+	der, err := x509.CreateCertificate(rand.Reader, cert, cert, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strconv.Quote(string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
+}
+
 func TestGenerateRefuses(t *testing.T) {
 	keyless := func(root string) string {
 		return "  authorities: [{name: ci, keyless: {" + root + "identities: [{issuer: \"https://i\", subject: \"https://s\"}]}}]\n"
 	}
 	private := parse(t, document("x", "", `{glob: "reg.io/**"}`, keyless("trustRootRef: corp, ")))
+	own := parse(t, document("x", "", `{glob: "reg.io/**"}`, keyless("ca-cert: {data: "+rootCertificate(t)+"}, ")))
+	if _, err := admission.Generate(own, admission.VAP, admission.Options{}); err != nil {
+		t.Errorf("own authority, without signatures: %v", err)
+	}
 	tests := map[string]struct {
 		policy *policy.Policy
 		engine admission.Engine
 		opts   admission.Options
 		want   string
 	}{
+		"own authority":  {own, admission.Kyverno, admission.Options{}, "ca-cert"},
+		"own authority ": {own, admission.PolicyController, admission.Options{}, "ca-cert"},
 		"unknown engine": {private, "opa", admission.Options{}, `no "opa"`},
 		"root not given": {private, admission.Kyverno, admission.Options{}, `"corp"`},
 		"another root":   {private, admission.Kyverno, admission.Options{Roots: map[string][]byte{"": nil}}, `"corp"`},
