@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"os/signal"
 	"strconv"
 	"strings"
 	"syscall"
@@ -17,9 +18,17 @@ func limitProcess() {
 	for _, resource := range []int{syscall.RLIMIT_NOFILE, syscall.RLIMIT_CORE} {
 		_ = syscall.Setrlimit(resource, &syscall.Rlimit{})
 	}
+	// The runtime ignores the end of processor time if nobody waits for it.
+	over := make(chan os.Signal, 1)
+	signal.Notify(over, syscall.SIGXCPU)
+	go func() {
+		<-over
+		os.Exit(exitFailure)
+	}()
 }
 
-// limitWork bounds the processor time of this process to d from now. Who asks for
+// limitWork bounds the processor time of this process, which [limitProcess] has
+// been called in, to d from now. Who asks for
 // files keeps the time of each, and ends the process; this is for when nobody is
 // there any more to do so.
 func limitWork(d time.Duration) {

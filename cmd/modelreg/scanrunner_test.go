@@ -41,8 +41,10 @@ func brokenWorker() {
 				os.Exit(3)
 			}
 		case "spin":
+			limitProcess()
 			limitWork(0)
-			for {
+			for n := uint(1); n > 0; n |= 1 {
+				n++
 			}
 		case "hog":
 			limitMemory(64 << 20)
