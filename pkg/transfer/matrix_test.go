@@ -2,6 +2,7 @@ package transfer_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"net/http"
 	"os"
@@ -126,16 +127,7 @@ func TestPullAfterKill(t *testing.T) {
 			s := testreg.New(t, testreg.Options{Handler: serving(data)})
 			s.Add(testreg.Rule{Method: "GET", Path: "/blobs/sha256:", Do: testreg.Drip(1<<20, time.Millisecond)})
 			dir := t.TempDir()
-			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^TestPullUntilKilled$")
-			cmd.Env = append(os.Environ(), "TRANSFER_TEST_PULL="+s.Host+"|"+dir+"|"+desc.Digest.String())
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
-			for served(s) < killedBytes/2 {
-				time.Sleep(5 * time.Millisecond)
-			}
-			_ = cmd.Process.Kill()
-			_ = cmd.Wait()
+			killHalfway(t, s, dir, desc)
 			if spoilt {
 				spoil(t, filepath.Join(dir, "weights.partial"))
 			}
@@ -156,6 +148,37 @@ func TestPullAfterKill(t *testing.T) {
 				t.Errorf("%d MiB were served again of %d", again>>20, killedBytes>>20)
 			}
 		})
+	}
+}
+
+// killHalfway pulls the blob into dir in another process, and kills that when half
+// of the bytes have been served. It must not end before, for whatever reason, nor
+// take for ever.
+func killHalfway(t *testing.T, s *testreg.Server, dir string, desc ocispec.Descriptor) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run", "^TestPullUntilKilled$")
+	cmd.Env = append(os.Environ(), "TRANSFER_TEST_PULL="+s.Host+"|"+dir+"|"+desc.Digest.String())
+	var said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &said, &said
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	look := time.NewTicker(5 * time.Millisecond)
+	defer look.Stop()
+	for served(s) < desc.Size/2 {
+		select {
+		case err := <-ended:
+			t.Fatalf("the pull ended too early, %d bytes were served: %v, %v\n%s", served(s), err, ctx.Err(), &said)
+		case <-look.C:
+		}
+	}
+	_ = cmd.Process.Kill()
+	if err := <-ended; cmd.ProcessState.Exited() {
+		t.Fatalf("the pull ended before it was killed: %v\n%s", err, &said)
 	}
 }
 
