@@ -22,8 +22,9 @@ import (
 	"github.com/modelreg/modelreg/pkg/store"
 )
 
-// kills is how often TestE2ECrashPull kills a pull.
-const kills = 240
+// kills is how often TestE2ECrashPull kills a pull. [TestE2ECrashLarge] does so
+// another 60 times.
+const kills = 180
 
 // A survivor is a model in two versions, and a directory that is pulled into over
 // and over, by processes that do not get to the end.
@@ -33,9 +34,11 @@ type survivor struct {
 	versions [2]string            // references
 	want     [2]map[string]string // what they hold
 	size     int64                // of the larger one
-	took     time.Duration        // a pull that nobody kills, lately
+	took     time.Duration        // a pull of which nothing was killed, lately
+	last     time.Duration        // the pull that was completed last
 	rng      *rand.Rand
 	landed   map[string]int // where the kills were
+	watch    func(pid int)  // called before a kill, unless nil
 }
 
 // throttled slows a registry down, so that a pull takes long enough to be
@@ -90,9 +93,18 @@ func (v *survivor) killed(args []string) bool {
 	if v.rng.IntN(3) == 0 { // the end is short, and is where most can go wrong
 		after = v.took*3/4 + after/2
 	}
-	timer := time.AfterFunc(after, func() { _ = cmd.Process.Kill() })
-	defer timer.Stop()
-	err := cmd.Wait()
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	var err error
+	select {
+	case err = <-ended:
+	case <-time.After(after):
+		if v.watch != nil {
+			v.watch(cmd.Process.Pid)
+		}
+		_ = cmd.Process.Kill()
+		err = <-ended
+	}
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() < 0 {
 		return true
 	}
@@ -193,6 +205,10 @@ func TestE2ECrashPull(t *testing.T) {
 					v.look(now, next)
 				}
 				v.complete(next, mode.flags)
+				if v.took == 0 || v.last < v.took {
+					v.took = v.last
+				}
+				v.took += (v.last - v.took) / 4
 				now = next
 			}
 			t.Logf("%d kills: %v", n, v.landed)
@@ -239,11 +255,7 @@ func (v *survivor) complete(to int, flags []string) {
 	v.t.Helper()
 	began := time.Now()
 	v.modelreg(v.pull(to, flags...)...)
-	took := time.Since(began)
-	if v.took == 0 || took < v.took {
-		v.took = took
-	}
-	v.took += (took - v.took) / 4
+	v.last = time.Since(began)
 	if got := v.holds(); got != to {
 		v.t.Fatalf("a pull of version %d that ended well left version %d", to, got)
 	}

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
@@ -23,7 +24,7 @@ import (
 // each leaves a model of some 80 MB.
 const crashesAtOnce = 10
 
-// crashes is how many pushes are killed.
+// crashes is how many pushes are killed, at least.
 func crashes(t *testing.T) int {
 	t.Helper()
 	n, err := strconv.Atoi(os.Getenv("MODELREG_E2E_CRASHES"))
@@ -36,14 +37,18 @@ func crashes(t *testing.T) int {
 // TestE2ECrashPush kills pushes at random points. No tag ever points to a
 // version with holes, and the same command completes each.
 func TestE2ECrashPush(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	rng := mathrand.New(mathrand.NewPCG(seed, seed))
 	kinds := []string{"embedded", "distribution"}
 	for i := range (crashes(t) + crashesAtOnce - 1) / crashesAtOnce {
 		kind := kinds[i%len(kinds)]
-		t.Run(fmt.Sprintf("%s/%d", kind, i), func(t *testing.T) { crashPushes(t, registries[kind](t)) })
+		t.Run(fmt.Sprintf("%s/%d", kind, i), func(t *testing.T) { crashPushes(t, rng, registries[kind](t)) })
 	}
 }
 
-func crashPushes(t *testing.T, host string) {
+// crashPushes goes on until crashesAtOnce pushes were killed before their end.
+func crashPushes(t *testing.T, rng *mathrand.Rand, host string) {
 	c := newClient(t)
 	model := filepath.Join(c.dir, "model")
 	makeModel(t, model)
@@ -51,20 +56,24 @@ func crashPushes(t *testing.T, host string) {
 	started := time.Now()
 	c.modelreg("push", model, repo+":first")
 	took := time.Since(started)
-	killed := 0
-	for i := range crashesAtOnce {
+	killed, last := 0, repo+":first"
+	for i := 0; killed < crashesAtOnce; i++ {
+		if i == 2*crashesAtOnce {
+			t.Fatalf("only %d of %d pushes were killed before they ended", killed, i)
+		}
 		changeModel(t, model)
-		ref := fmt.Sprintf("%s:v%d", repo, i)
-		if c.kill(mathrand.N(took), "push", model, ref) {
+		last = fmt.Sprintf("%s:v%d", repo, i)
+		if c.kill(time.Duration(rng.Int64N(int64(took))), "push", model, last) {
 			killed++
 		}
 		checkTags(t, host, "acme/crash")
-		c.modelreg("push", model, ref)
+		started := time.Now()
+		c.modelreg("push", model, last)
+		took = min(took, time.Since(started))
 		checkTags(t, host, "acme/crash")
 	}
-	t.Logf("%d of %d pushes were killed before their end", killed, crashesAtOnce)
 	out := filepath.Join(c.dir, "out")
-	c.modelreg("pull", fmt.Sprintf("%s:v%d", repo, crashesAtOnce-1), out)
+	c.modelreg("pull", last, out)
 	sameTree(t, model, out)
 }
 
@@ -74,12 +83,17 @@ func (c *client) kill(after time.Duration, args ...string) bool {
 	c.t.Helper()
 	cmd := exec.CommandContext(c.t.Context(), os.Getenv("MODELREG_BIN"), args...)
 	cmd.Dir, cmd.Env = c.dir, c.env
+	var said bytes.Buffer
+	cmd.Stderr = &said
 	if err := cmd.Start(); err != nil {
 		c.t.Fatal(err)
 	}
 	timer := time.AfterFunc(after, func() { _ = cmd.Process.Kill() })
 	defer timer.Stop()
-	_ = cmd.Wait() // killed or not
+	err := cmd.Wait()
+	if err != nil && cmd.ProcessState.Exited() {
+		c.t.Errorf("%s failed before it was killed: %v\n%s", args[0], err, &said)
+	}
 	return !cmd.ProcessState.Exited()
 }
 
