@@ -380,6 +380,9 @@ func stateOf(all []record.Stated) State {
 		State: newest.State, Reason: newest.Reason, Since: newest.Since, Replacement: newest.Replacement,
 		seq: newest.Seq, newest: newest.Digest,
 	}
+	if farAhead(s.Since) {
+		s.Problems = append(s.Problems, fmt.Sprintf("the statement %s is dated %s, which is in the future", s.newest, s.Since.Format(time.RFC3339)))
+	}
 	for _, d := range record.Gaps(all) {
 		s.Problems = append(s.Problems, fmt.Sprintf("the statement %s was removed", d))
 	}

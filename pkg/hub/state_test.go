@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"oras.land/oras-go/v2/errdef"
 
@@ -317,5 +318,39 @@ spec:
 		if _, err := h.Pull(t.Context(), w.ref("org/m:v1"), t.TempDir(), hub.PullOptions{}); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// Whoever may state something can date it at will: what is stated after it counts
+// all the same, and that the date is odd is told.
+func TestRestoreOfAStatementOfTheFuture(t *testing.T) {
+	for name, since := range map[string]time.Time{"the last year": time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC), "a wrong clock": time.Now().AddDate(7, 0, 0)} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.push("org/m:v1", "one")
+			w.publish(alice())
+			if _, err := w.SetState(t.Context(), w.ref("org/m:v1"), alice().signer, hub.StateChange{State: record.Yanked, Reason: "typo", Now: since}); err != nil {
+				t.Fatal(err)
+			}
+			w.warned()
+			_, err := w.Pull(t.Context(), w.ref("org/m:v1"), t.TempDir(), hub.PullOptions{})
+			wantErr(t, err, policy.ErrYanked)
+			if got := w.warned(); !strings.Contains(got, "in the future") {
+				t.Errorf("warnings: %s", got)
+			}
+			for _, state := range []record.State{record.Active, record.Deprecated, record.Active} {
+				res, err := w.SetState(t.Context(), w.ref("org/m:v1"), alice().signer, hub.StateChange{State: state})
+				if err != nil || res.State.State != state || !res.Changed {
+					t.Fatalf("%s: %+v, %v", state, res, err)
+				}
+			}
+			w.warned()
+			if _, err := w.Pull(t.Context(), w.ref("org/m:v1"), t.TempDir(), hub.PullOptions{}); err != nil {
+				t.Error(err)
+			}
+			if got := w.warned(); got != "" {
+				t.Errorf("what was put right is still warned of: %s", got)
+			}
+		})
 	}
 }

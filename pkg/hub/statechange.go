@@ -178,7 +178,7 @@ func (h *Hub) SetState(ctx context.Context, r ref.Reference, s *signing.Signer, 
 		State: c.State, Reason: c.Reason, Replacement: c.Replacement, Seq: was.seq + 1, Previous: was.newest,
 		Since: cmp.Or(c.Now, time.Now()).UTC().Truncate(time.Second),
 	}
-	if !next.Since.After(was.Since) { // the newest decides, and two clocks may differ
+	if !next.Since.After(was.Since) && !farAhead(was.Since) { // the newest decides, and two clocks may differ
 		next.Since = was.Since.Add(time.Second)
 	}
 	raw, err := next.Predicate()
@@ -199,6 +199,9 @@ func (h *Hub) SetState(ctx context.Context, r ref.Reference, s *signing.Signer, 
 	}
 	return res, nil
 }
+
+// farAhead tells whether a time is further in the future than clocks differ.
+func farAhead(t time.Time) bool { return t.After(time.Now().Add(24 * time.Hour)) }
 
 // mayState refuses a key that is not among the publishers. Whom a certificate is
 // going to name is not known before.

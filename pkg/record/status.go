@@ -65,8 +65,19 @@ func ParseStatus(raw []byte) (Status, error) {
 		return s, fmt.Errorf("%w: status: state %.40q is not known", ErrMalformed, s.State)
 	}
 	s.Reason, s.Replacement, s.Since = clip(s.Reason, maxReason), clip(s.Replacement, maxReason), s.Since.UTC()
+	if latest := time.Date(maxYear, 1, 1, 0, 0, 0, 0, time.UTC); s.Since.After(latest) {
+		s.Since = latest
+	}
+	s.Seq = min(max(s.Seq, 0), maxStatements)
 	return s, nil
 }
+
+// maxYear and maxStatements bound when a status is dated and its number, whatever it
+// says, so that there is always room for one after it.
+const (
+	maxYear       = 9000
+	maxStatements = 1 << 30
+)
 
 // Predicate is the status as what is to be signed.
 func (s Status) Predicate() (jsontext.Value, error) { return json.Marshal(s, json.Deterministic(true)) }
@@ -92,13 +103,24 @@ func (s Stated) when() time.Time {
 	return s.Signed
 }
 
-// Newest is the statement that decides, of those that count: by time, then by
-// number, then the worse. False means that there is none.
+// Newest is the statement that decides, of those that count: of those that no other
+// names as the one before it, by time, then by number, then the worse. False means
+// that there is none.
 func Newest(all []Stated) (Stated, bool) {
-	if len(all) == 0 {
+	followed := make(map[digest.Digest]bool, len(all))
+	for _, s := range all {
+		if s.Previous != "" {
+			followed[s.Previous] = true
+		}
+	}
+	last := slices.DeleteFunc(slices.Clone(all), func(s Stated) bool { return followed[s.Digest] })
+	if len(last) == 0 {
+		last = all // in a circle, which digests do not allow
+	}
+	if len(last) == 0 {
 		return Stated{}, false
 	}
-	return slices.MaxFunc(all, func(a, b Stated) int {
+	return slices.MaxFunc(last, func(a, b Stated) int {
 		return cmp.Or(a.when().Compare(b.when()), cmp.Compare(a.Seq, b.Seq), cmp.Compare(a.State.rank(), b.State.rank()))
 	}), true
 }
