@@ -263,3 +263,27 @@ func (w *world) sameAsRebuilt(updated *index.Index) {
 		w.t.Error("an index that was updated differs from one that was built now")
 	}
 }
+
+// A time that is in the year 10000 elsewhere cannot be written as JSON, and must not
+// keep others from being indexed or shown.
+func TestCreatedAtTheEndOfTime(t *testing.T) {
+	w := newWorld(t)
+	m := ocispec.Manifest{
+		Layers:      []ocispec.Descriptor{layerOf("application/octet-stream", mediatypes.AnnotationTitle, "config.json")},
+		Annotations: map[string]string{ocispec.AnnotationCreated: "9999-12-31T23:59:59-12:00"},
+	}
+	w.pushForeign("org/odd", "v1", m, nil)
+	w.pushCard("org/even:v1", "license: mit", "# Even")
+	ix := openIndex(t)
+	w.crawl(ix, "")
+	if diff := cmp.Diff([]string{"org/even:v1", "org/odd:v1"}, w.found(ix, "")); diff != "" {
+		t.Error(diff)
+	}
+	log, err := w.Log(t.Context(), w.ref("org/odd:v1"), hub.LogOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := json.Marshal(log); err != nil {
+		t.Error(err)
+	}
+}

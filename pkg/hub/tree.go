@@ -159,9 +159,7 @@ func (g *growth) node(ctx context.Context, desc ocispec.Descriptor, raw []byte) 
 	for _, l := range m.Layers {
 		n.Size += l.Size
 	}
-	if at, err := time.Parse(time.RFC3339, m.Annotations[ocispec.AnnotationCreated]); err == nil {
-		n.Created = at.UTC()
-	}
+	n.Created = created(raw)
 	n.Kind = kindOf(n.ArtifactType)
 	if n.Kind == "other" && m.Subject == nil {
 		n.Kind = "model"

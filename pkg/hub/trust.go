@@ -233,7 +233,10 @@ func created(raw []byte) time.Time {
 	if err != nil {
 		return time.Time{}
 	}
-	return at.UTC()
+	if at = at.UTC(); at.Year() > 9999 || at.Year() < 0 {
+		return time.Time{} // which cannot be written
+	}
+	return at
 }
 
 func signers(report *signing.Report) []Signer {

@@ -155,6 +155,9 @@ func (r *Record) Key() Key { return Key{r.Repository, r.Digest} }
 // are not UTF-8 become so.
 func (r *Record) Bound() {
 	r.Updated = r.Updated.UTC().Truncate(time.Second)
+	if _, err := r.Updated.MarshalJSON(); err != nil {
+		r.Updated = time.Time{} // of a year that cannot be written
+	}
 	r.Card = cut(r.Card, MaxCard)
 	for _, s := range []*string{
 		&r.Repository, &r.Digest, &r.Attached, &r.Status, &r.Reason, &r.Replacement, &r.Author,

@@ -104,6 +104,9 @@ func ParseCommit(desc ocispec.Descriptor, raw []byte) (Commit, error) {
 	if t, err := time.Parse(time.RFC3339, annotations[ocispec.AnnotationCreated]); err == nil {
 		c.Created = t.UTC()
 	}
+	if _, err := c.Created.MarshalJSON(); err != nil {
+		c.Created = time.Time{} // in UTC it is a year that cannot be written
+	}
 	return c, nil
 }
 
