@@ -283,7 +283,7 @@ func remembered(t *testing.T, run func() (*hub.ScanResult, error)) (int, []strin
 // Files that have not changed are not read again, and what was found in them is
 // found all the same, also what only all of them together show.
 func TestScanRemembersFiles(t *testing.T) {
-	w := newWorld(t)
+	w, made := newWorld(t), time.Now()
 	model := modelOf(t, map[string]string{
 		"README.md": "---\nlicense: mit\n---\n", "LICENSE": "Apache License\nVersion 2.0, January 2004\n",
 		"a.pkl": evil, "b.py": "x = 1\n", "c.txt": "c",
@@ -292,13 +292,16 @@ func TestScanRemembersFiles(t *testing.T) {
 	local := func() (*hub.ScanResult, error) {
 		return hub.LocalScan(t.Context(), model, hub.ScanOptions{Store: w.store})
 	}
-	for range 2 { // too new to be known
-		if n, got := remembered(t, local); n != 0 || !slices.Equal(got, want) {
+	for range 2 {
+		n, got := remembered(t, local)
+		tooNew := time.Since(made) < 2*time.Second // for their times to prove something; a slow machine is past that
+		if n != 0 && tooNew || !slices.Equal(got, want) {
 			t.Fatalf("%d were not read, found %q", n, got)
 		}
 	}
 	time.Sleep(2100 * time.Millisecond) // until the files' times prove something: see store.StatCache
-	for i, n := range []int{0, 5, 5} {
+	remembered(t, local)
+	for i, n := range []int{5, 5} {
 		if got, found := remembered(t, local); got != n || !slices.Equal(found, want) {
 			t.Fatalf("scan %d: %d were not read, want %d; found %q", i, got, n, found)
 		}
