@@ -153,6 +153,26 @@ func TestLintRules(t *testing.T) {
 	}
 }
 
+// Headings as authors write them.
+func TestSectionHeadings(t *testing.T) {
+	for heading, want := range map[string]string{
+		"Usage (Sentence-Transformers)": "how-to-use", "🚀 Usage": "how-to-use", "Usage:": "how-to-use",
+		"Usage with vLLM": "how-to-use", "2. Results": "evaluation", "Uses (direct)": "intended-use", "Data 📚": "training-data",
+		"Usage statistics": "", "Model usage policy": "",
+	} {
+		text := "# M\n\n## " + heading + "\n\n" + strings.Repeat("A sentence of six words here. ", 4)
+		got := ""
+		for _, s := range lint(t, text, card.LintOptions{}).Sections {
+			if s.Line == 3 && s.ID != "metadata" {
+				got = s.ID
+			}
+		}
+		if got != want {
+			t.Errorf("%q: %q, want %q", heading, got, want)
+		}
+	}
+}
+
 func TestLintPinnedElsewhere(t *testing.T) {
 	readme := strings.Replace(complete, "modelreg:\n  base_model: hub.example/acme/base"+digest+"\n", "", 1)
 	r := lint(t, readme, card.LintOptions{Pinned: func(base string) bool { return base == "acme/base" }})

@@ -3,6 +3,7 @@ package card
 import (
 	"fmt"
 	"strings"
+	"unicode"
 )
 
 // minWords is what a section needs to say something.
@@ -34,7 +35,8 @@ type topic struct {
 	most      int
 
 	// headings are parts of headings, in small letters, that name it. A whole
-	// heading stands between bars.
+	// heading stands between bars, without what is in brackets at its end and
+	// without numbers and signs around it.
 	headings []string
 
 	// matter tells, in words, where the front matter says it; "" if it does not.
@@ -45,7 +47,7 @@ func topics() []topic {
 	return []topic{
 		{"description", "Description", 10, []string{"|overview|", "model description", "|introduction|", "|summary|", "model summary", "model details", "beschreibung", "模型介绍", "模型简介"}, nil},
 		{"intended-use", "Intended use", 15, []string{"intended use", "|uses|", "|use|", "direct use", "downstream use", "use case", "applications", "out-of-scope", "out of scope", "what it is for", "einsatzzweck", "用途", "使用场景"}, nil},
-		{"how-to-use", "How to use", 5, []string{"how to", "|usage|", "get started", "getting started", "quickstart", "quick start", "|inference|", "|example", "使用方法", "快速开始", "使い方"}, nil},
+		{"how-to-use", "How to use", 5, []string{"how to", "|usage|", "|usage with ", "get started", "getting started", "quickstart", "quick start", "|inference|", "|example", "使用方法", "快速开始", "使い方"}, nil},
 		{"limitations", "Limitations", 15, []string{"limitation", "limits", "caveat", "known issue", "out-of-scope", "einschränkung", "limitaciones", "局限", "限制", "制限"}, nil},
 		{"bias", "Bias and risks", 10, []string{"bias", "fairness", "ethic", "|risks|", "risks ", " risks", "safety", "verzerrung", "sesgo", "biais", "偏见", "风险", "バイアス"}, nil},
 		{"training-data", "Training data", 10, []string{"training data", "|data|", "|dataset|", "|datasets|", "training set", "data and", "pretraining data", "trainingsdaten", "训练数据", "学習データ"}, nil},
@@ -164,9 +166,11 @@ func (t topic) names(heading string) bool {
 	if heading == "" {
 		return false
 	}
-	h := "|" + strings.ToLower(strings.Join(strings.Fields(heading), " ")) + "|"
+	h := strings.ToLower(strings.Join(strings.Fields(heading), " "))
+	bare, _, _ := strings.Cut(h, " (")
+	bare = "|" + strings.TrimFunc(bare, func(r rune) bool { return !unicode.IsLetter(r) }) + "|"
 	for _, part := range t.headings {
-		if strings.Contains(h, part) {
+		if strings.Contains(h, part) || strings.Contains(bare, part) {
 			return true
 		}
 	}
