@@ -12,6 +12,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/modelreg/modelreg/internal/testmodel"
+	"github.com/modelreg/modelreg/internal/testsigstore"
 )
 
 // A reference is the implementation of OpenSSF Model Signing that others use.
@@ -132,4 +138,47 @@ c.sign("model", "shards.sig")`)
 			t.Errorf("verify of a changed file: %v", err)
 		}
 	})
+}
+
+// TestE2EModelSigningKeyless has the reference verify what an identity of a sigstore
+// deployment on this machine signed. It wants certificates that a log of certificates
+// has, which the real Fulcio is started without.
+func TestE2EModelSigningKeyless(t *testing.T) {
+	d := testsigstore.New(t, testsigstore.Options{CertificateLog: true}).Serve()
+	c := newClient(t)
+	model := filepath.Join(c.dir, "model")
+	testmodel.Write(t, model)
+	const who = "alice@example.com"
+	config := map[string]jsontext.Value{
+		"mediaType":   jsontext.Value(`"application/vnd.dev.sigstore.clienttrustconfig.v0.1+json"`),
+		"trustedRoot": d.TrustedRoot(), "signingConfig": d.SigningConfig(testsigstore.RekorV2),
+	}
+	raw, err := json.Marshal(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string][]byte{
+		"root.json": d.TrustedRoot(), "signing.json": d.SigningConfig(testsigstore.RekorV2), "config.json": raw, "alice.jwt": []byte(d.Token(who)),
+	} {
+		if err := os.WriteFile(filepath.Join(c.dir, name), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	theirs := reference(t, "model_signing")
+	verify := func(identity string) []string {
+		return []string{"verify", "sigstore", "--signature", "model/model.sig", "--trust_config", "config.json", "--identity", identity, "--identity_provider", d.Issuer, "model"}
+	}
+	c.modelreg("sign", "./model", "--identity-token", "alice.jwt", "--signing-config", "signing.json", "--trusted-root", "root.json")
+	c.run(theirs, verify(who)...)
+	if _, _, err := c.try(theirs, verify("bob@example.com")...); err == nil {
+		t.Error("the reference takes somebody else's")
+	}
+	got := c.fields("verify", "./model", "--trusted-root", "root.json", "--certificate-identity", who, "--certificate-oidc-issuer", d.Issuer)
+	if got["verified"] != true {
+		t.Errorf("verify = %v", got)
+	}
+	_, state, _ := c.try(os.Getenv("MODELREG_BIN"), "verify", "./model", "--trusted-root", "root.json", "--certificate-identity", "bob@example.com", "--certificate-oidc-issuer", d.Issuer)
+	if state.ExitCode() != exitUnverified {
+		t.Errorf("verify as somebody else exits with %d", state.ExitCode())
+	}
 }

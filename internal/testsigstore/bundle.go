@@ -182,7 +182,8 @@ func (d *Deployment) entryV1(body []byte, kind string) *protorekor.TransparencyL
 	}
 }
 
-// entryV2 is an entry of the second version, the only one in its tree.
+// entryV2 is an entry of the second version, the second one in its tree: parsers
+// other than protobuf's want numbers to be there, which leaves out those that are 0.
 func (d *Deployment) entryV2(sum, sig []byte, verifier *rekorv2.Verifier) *protorekor.TransparencyLogEntry {
 	d.t.Helper()
 	body, err := protojson.Marshal(&rekorv2.Entry{
@@ -195,15 +196,18 @@ func (d *Deployment) entryV2(sum, sig []byte, verifier *rekorv2.Verifier) *proto
 	d.check(err)
 	body, err = jsoncanonicalizer.Transform(body)
 	d.check(err)
-	leaf := rfc6962.DefaultHasher.HashLeaf(body)
+	before := rfc6962.DefaultHasher.HashLeaf([]byte("the first entry"))
+	tree := rfc6962.DefaultHasher.HashChildren(before, rfc6962.DefaultHasher.HashLeaf(body))
 	signer, err := rekornote.NewNoteSigner(context.Background(), logOrigin, d.logSigner())
 	d.check(err)
-	checkpoint, err := note.Sign(&note.Note{Text: string(tlogformat.Checkpoint{Origin: logOrigin, Size: 1, Hash: leaf}.Marshal())}, signer)
+	checkpoint, err := note.Sign(&note.Note{Text: string(tlogformat.Checkpoint{Origin: logOrigin, Size: 2, Hash: tree}.Marshal())}, signer)
 	d.check(err)
 	return &protorekor.TransparencyLogEntry{
-		LogIndex: 0, LogId: &protocommon.LogId{KeyId: d.logID(d.logKey)},
-		KindVersion:       &protorekor.KindVersion{Kind: "hashedrekord", Version: "0.0.2"},
-		InclusionProof:    &protorekor.InclusionProof{TreeSize: 1, RootHash: leaf, Checkpoint: &protorekor.Checkpoint{Envelope: string(checkpoint)}},
+		LogIndex: 1, LogId: &protocommon.LogId{KeyId: d.logID(d.logKey)},
+		KindVersion: &protorekor.KindVersion{Kind: "hashedrekord", Version: "0.0.2"},
+		InclusionProof: &protorekor.InclusionProof{
+			LogIndex: 1, TreeSize: 2, RootHash: tree, Hashes: [][]byte{before}, Checkpoint: &protorekor.Checkpoint{Envelope: string(checkpoint)},
+		},
 		CanonicalizedBody: body,
 	}
 }

@@ -22,6 +22,7 @@ import (
 	"encoding/hex"
 	"math/big"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -107,7 +108,7 @@ func newKey(t testing.TB) *ecdsa.PrivateKey {
 
 func authority(name string, now time.Time) *x509.Certificate {
 	return &x509.Certificate{
-		Subject:               pkix.Name{CommonName: name},
+		Subject:               pkix.Name{CommonName: name, Organization: []string{"test"}},
 		NotBefore:             now.Add(-time.Hour),
 		NotAfter:              now.Add(2 * time.Hour),
 		KeyUsage:              x509.KeyUsageCertSign,
@@ -149,7 +150,11 @@ func (d *Deployment) leaf(identity, issuer string, key crypto.PublicKey) *x509.C
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning},
 	}
 	if issuer != "" {
-		template.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 57264, 1, 8}, Value: value}}
+		fulcio := asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 57264, 1}
+		template.ExtraExtensions = []pkix.Extension{
+			{Id: append(slices.Clone(fulcio), 1), Value: []byte(issuer)}, // of before, without a type
+			{Id: append(slices.Clone(fulcio), 8), Value: value},
+		}
 	}
 	for name := range strings.SplitSeq(identity, " ") {
 		if u, err := url.Parse(name); err == nil && u.Scheme != "" {
