@@ -43,7 +43,7 @@ var Packages = []Package{
 	{Path: "pkg/variant", May: "pkg/mediatypes"},
 	{Path: "pkg/signing", May: "pkg/mediatypes pkg/ref"},
 	{Path: "pkg/signing/oms", May: "pkg/signing", Why: "a signature over a directory, by the same keys"},
-	{Path: "pkg/signing/policy", May: "pkg/signing pkg/glob", Why: "it decides on what signing found"},
+	{Path: "pkg/signing/policy", May: "pkg/signing pkg/glob pkg/sarif", Why: "it decides on what signing found"},
 	{Path: "pkg/signing/policy/admission", May: "pkg/signing/policy", Why: "it writes a policy in the language of a cluster"},
 	{Path: "pkg/provenance"},
 	{Path: "pkg/lock", May: "pkg/ref"},
@@ -64,7 +64,7 @@ var Packages = []Package{
 	{Path: "pkg/layout", May: "pkg/store pkg/mediatypes", Why: "blobs on their way lie in partial files of the store's kind"},
 
 	{Path: "pkg/format", May: readers + " pkg/format/malformed"},
-	{Path: "pkg/format/scan", May: readers + " pkg/format/malformed pkg/format/internal/zipdir pkg/card pkg/secrets", Why: "it looks at the same files, for what they could do"},
+	{Path: "pkg/format/scan", May: readers + " pkg/format/malformed pkg/format/internal/zipdir pkg/card pkg/sarif pkg/secrets", Why: "it looks at the same files, for what they could do"},
 	{Path: "pkg/format/shard", May: "pkg/format/safetensors pkg/format/gguf pkg/format/malformed", Why: "it writes what these read"},
 	{Path: "pkg/format/safetensors", May: below},
 	{Path: "pkg/format/gguf", May: below},
@@ -80,6 +80,7 @@ var Packages = []Package{
 	{Path: "pkg/ref"},
 	{Path: "pkg/card"},
 	{Path: "pkg/glob"},
+	{Path: "pkg/sarif"},
 	{Path: "pkg/secrets"},
 
 	{Path: "pkg/store/storetest", May: "pkg/transfer", Why: "for tests: the suite that every store passes"},

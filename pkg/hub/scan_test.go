@@ -220,6 +220,14 @@ func TestPushScans(t *testing.T) {
 // A scanner's answer becomes findings, and no answer is one, too.
 func TestScanners(t *testing.T) {
 	model := modelOf(t, map[string]string{"sub/a.bin": "x", "b.bin": "y"})
+	run := func(text string) string { return `{"version":"2.1.0","runs":[` + text + `]}` }
+	ran := func(told string) string {
+		return run(`{"tool":{"driver":{"name":"x"}},"invocations":[{"executionSuccessful":true,` + told + `}],"results":[]}`)
+	}
+	rule := func(level string) string {
+		return `[{"id":"r","defaultConfiguration":{"level":"` + level + `"},"properties":{"security-severity":"1.0"}}]`
+	}
+	failed := []string{": scanner-failed"}
 	answer := func(results string) string {
 		return `{"version":"2.1.0","runs":[{"tool":{"driver":{"name":"x"}},"results":[` + results + `]}]}`
 	}
@@ -232,18 +240,32 @@ func TestScanners(t *testing.T) {
 		verdict scan.Verdict
 		want    []string
 	}{
-		"nothing found":    {answer(""), nil, scan.Safe, nil},
-		"an error":         {answer(`{"ruleId":"r","level":"error",` + about("sub/a.bin") + `}`), nil, scan.Dangerous, []string{"sub/a.bin: other:r"}},
-		"a warning":        {answer(`{"ruleId":"r",` + about("file://"+filepath.ToSlash(model)+"/b.bin") + `}`), nil, scan.Unknown, []string{"b.bin: other:r"}},
-		"a note":           {answer(`{"ruleId":"r","level":"note",` + about(filepath.ToSlash(model)+"/sub/a.bin") + `}`), nil, scan.Safe, []string{"sub/a.bin: other:r"}},
-		"a member":         {answer(`{"ruleId":"r",` + about("sub/a.bin:data.pkl") + `}`), nil, scan.Unknown, []string{"sub/a.bin!data.pkl: other:r"}},
-		"all is well":      {answer(`{"ruleId":"r","kind":"pass",` + about("b.bin") + `}`), nil, scan.Safe, nil},
-		"no file":          {answer(`{"ruleId":"r",` + about("/etc/passwd") + `}`), nil, scan.Unscannable, []string{": scanner-failed"}},
-		"no JSON":          {"ok", nil, scan.Unscannable, []string{": scanner-failed"}},
-		"another version":  {`{"version":"1.0","runs":[{}]}`, nil, scan.Unscannable, []string{": scanner-failed"}},
-		"no runs":          {`{"version":"2.1.0","runs":[]}`, nil, scan.Unscannable, []string{": scanner-failed"}},
-		"says it failed":   {`{"version":"2.1.0","runs":[{"tool":{"driver":{"name":"x"}},"invocations":[{"executionSuccessful":false}],"results":[]}]}`, nil, scan.Unscannable, []string{": scanner-failed"}},
-		"could not be run": {"", errors.New("exit status 127"), scan.Unscannable, []string{": scanner-failed"}},
+		"nothing found":        {answer(""), nil, scan.Safe, nil},
+		"an error":             {answer(`{"ruleId":"r","level":"error",` + about("sub/a.bin") + `}`), nil, scan.Dangerous, []string{"sub/a.bin: other:r"}},
+		"a warning":            {answer(`{"ruleId":"r",` + about("file://"+filepath.ToSlash(model)+"/b.bin") + `}`), nil, scan.Unknown, []string{"b.bin: other:r"}},
+		"a note":               {answer(`{"ruleId":"r","level":"note",` + about(filepath.ToSlash(model)+"/sub/a.bin") + `}`), nil, scan.Safe, []string{"sub/a.bin: other:r"}},
+		"a member":             {answer(`{"ruleId":"r",` + about("sub/a.bin:data.pkl") + `}`), nil, scan.Unknown, []string{"sub/a.bin!data.pkl: other:r"}},
+		"all is well":          {answer(`{"ruleId":"r","kind":"pass",` + about("b.bin") + `}`), nil, scan.Safe, nil},
+		"no file":              {answer(`{"ruleId":"r",` + about("/etc/passwd") + `}`), nil, scan.Unscannable, []string{": scanner-failed"}},
+		"no JSON":              {"ok", nil, scan.Unscannable, []string{": scanner-failed"}},
+		"another version":      {`{"version":"1.0","runs":[{}]}`, nil, scan.Unscannable, []string{": scanner-failed"}},
+		"no runs":              {`{"version":"2.1.0","runs":[]}`, nil, scan.Unscannable, []string{": scanner-failed"}},
+		"says it failed":       {`{"version":"2.1.0","runs":[{"tool":{"driver":{"name":"x"}},"invocations":[{"executionSuccessful":false}],"results":[]}]}`, nil, scan.Unscannable, []string{": scanner-failed"}},
+		"no results":           {run(`{"tool":{"driver":{"name":"x"}}}`), nil, scan.Unscannable, failed},
+		"results are null":     {run(`{"results":null}`), nil, scan.Unscannable, failed},
+		"a run that is null":   {run(`null`), nil, scan.Unscannable, failed},
+		"results elsewhere":    {run(`{"results":[],"externalPropertyFileReferences":{"results":[{"location":{"uri":"x"}}]}}`), nil, scan.Unscannable, failed},
+		"results beside":       {`{"version":"2.1.0","runs":[{"results":[]}],"inlineExternalProperties":[{"results":[]}]}`, nil, scan.Unscannable, failed},
+		"an error of its own":  {ran(`"toolExecutionNotifications":[{"level":"error","message":{"text":"could not parse"}}]`), nil, scan.Unscannable, failed},
+		"an error of settings": {ran(`"toolConfigurationNotifications":[{"level":"error","message":{"text":"no rules"}}]`), nil, scan.Unscannable, failed},
+		"a warning of its own": {ran(`"toolExecutionNotifications":[{"message":{"text":"slow"}}]`), nil, scan.Safe, nil},
+		"does not say how":     {run(`{"invocations":[{}],"results":[]}`), nil, scan.Unscannable, failed},
+		"an unknown level":     {answer(`{"ruleId":"r","level":"fatal",` + about("b.bin") + `}`), nil, scan.Dangerous, []string{"b.bin: other:r"}},
+		"an unknown kind":      {answer(`{"ruleId":"r","kind":"Fail","level":"error",` + about("b.bin") + `}`), nil, scan.Dangerous, []string{"b.bin: other:r"}},
+		"well, and an error":   {answer(`{"ruleId":"r","kind":"pass","level":"error",` + about("b.bin") + `}`), nil, scan.Dangerous, []string{"b.bin: other:r"}},
+		"rule of an extension": {run(`{"tool":{"driver":{"name":"x"},"extensions":[{"name":"e","rules":` + rule("error") + `}]},"results":[{"rule":{"index":0,"toolComponent":{"index":0}},` + about("b.bin") + `}]}`), nil, scan.Dangerous, []string{"b.bin: other:r"}},
+		"a raised level":       {run(`{"tool":{"driver":{"name":"x","rules":` + rule("note") + `}},"invocations":[{"executionSuccessful":true,"ruleConfigurationOverrides":[{"descriptor":{"id":"r"},"configuration":{"level":"error"}}]}],"results":[{"ruleId":"r",` + about("b.bin") + `}]}`), nil, scan.Dangerous, []string{"b.bin: other:r"}},
+		"could not be run":     {"", errors.New("exit status 127"), scan.Unscannable, []string{": scanner-failed"}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

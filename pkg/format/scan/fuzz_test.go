@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -99,4 +100,24 @@ func benchmark(b *testing.B, name string, data []byte) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// Whatever another scanner answers, what is found in it is about files that were
+// asked about, and has a severity.
+func FuzzParseSARIF(f *testing.F) {
+	f.Add([]byte(`{"version":"2.1.0","runs":[{"tool":{"driver":{"rules":[{"id":"r","properties":{"security-severity":"9.1"}}]}},"results":[{"ruleId":"r",` +
+		`"message":{"text":"bad"},"locations":[{"physicalLocation":{"artifactLocation":{"uri":"a.bin"},"region":{"byteOffset":-1}}}]}]}]}`))
+	f.Add([]byte(`{"version":"2.1.0","runs":[{"results":[{"level":"error"},{"kind":"pass"}]}]}`))
+	f.Add([]byte(`{"version":"2.1.0","runs":[null]}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		findings, err := scan.ParseSARIF(raw, "other", func(uri string) (string, bool) { return uri, uri == "a.bin" })
+		if err != nil {
+			return
+		}
+		for _, f := range findings {
+			if f.Path != "" && f.Path != "a.bin" || f.Offset < 0 || f.Message == "" || !strings.HasPrefix(f.Rule, "other:") || !f.Severity.AtLeast(scan.None) {
+				t.Errorf("%+v", f)
+			}
+		}
+	})
 }

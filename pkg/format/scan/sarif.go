@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
@@ -10,6 +11,8 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/modelreg/modelreg/pkg/sarif"
 )
 
 // sarifSchema is where the schema of SARIF 2.1.0 with its corrections lies.
@@ -62,17 +65,10 @@ type (
 	}
 	sarifResult struct {
 		RuleID     string          `json:"ruleId,omitempty"`
-		RuleIndex  *int            `json:"ruleIndex,omitempty"`
-		Rule       *sarifRuleRef   `json:"rule,omitempty"`
-		Kind       string          `json:"kind,omitempty"`
 		Level      string          `json:"level,omitempty"`
 		Message    sarifText       `json:"message"`
 		Locations  []sarifLocation `json:"locations,omitempty"`
 		Properties map[string]any  `json:"properties,omitempty"`
-	}
-	sarifRuleRef struct {
-		ID    string `json:"id,omitempty"`
-		Index *int   `json:"index,omitempty"`
 	}
 	sarifLocation struct {
 		PhysicalLocation *sarifPhysical `json:"physicalLocation,omitempty"`
@@ -164,49 +160,76 @@ var ErrSARIF = errors.New("no result of a scan")
 
 // ParseSARIF reads what another scanner, called name, found. file tells which
 // file a URI stands for, and false for one that nobody asked about. Rules get
-// the name before them: "name:rule". A result without a level is a warning, as
-// SARIF has it; results that say that all is well are left out.
+// the name before them: "name:rule". A result without a level has that of its
+// rule, or is a warning; one of a level that nobody knows is an error; results
+// that say that all is well are left out. A document whose results are not all in
+// it, or that tells of an error of the scanner's own, is an [ErrSARIF].
 func ParseSARIF(raw []byte, name string, file func(uri string) (string, bool)) ([]Finding, error) {
 	if len(raw) > MaxSARIF {
 		return nil, fmt.Errorf("read SARIF: %d bytes, more than %d: %w", len(raw), MaxSARIF, ErrSARIF)
 	}
-	var doc sarifLog
+	var doc struct {
+		Version string           `json:"version"`
+		Runs    []jsontext.Value `json:"runs"`
+		Inline  jsontext.Value   `json:"inlineExternalProperties"` // results could be there
+	}
 	if err := json.Unmarshal(raw, &doc); err != nil {
 		return nil, fmt.Errorf("read SARIF: %w: %w", ErrSARIF, err)
 	}
-	if doc.Version != "2.1.0" || len(doc.Runs) == 0 {
-		return nil, fmt.Errorf("read SARIF: version %.20q with %d runs: %w", doc.Version, len(doc.Runs), ErrSARIF)
+	if doc.Version != "2.1.0" || len(doc.Runs) == 0 || len(doc.Inline) > 0 {
+		return nil, fmt.Errorf("read SARIF: version %.20q with %d runs, or results beside them: %w", doc.Version, len(doc.Runs), ErrSARIF)
 	}
 	findings := []Finding{}
-	for _, run := range doc.Runs {
-		for _, i := range run.Invocations {
-			if !i.ExecutionSuccessful {
-				return nil, fmt.Errorf("read SARIF: the scanner says that it did not succeed: %w", ErrSARIF)
-			}
+	for _, raw := range doc.Runs {
+		more, err := findingsOf(raw, name, file)
+		if err != nil {
+			return nil, fmt.Errorf("read SARIF: %w: %w", err, ErrSARIF)
 		}
-		for _, res := range run.Results {
-			f, ok, err := run.finding(res, name, file)
-			if err != nil {
-				return nil, fmt.Errorf("read SARIF: %w: %w", err, ErrSARIF)
-			}
-			if len(findings) == maxSARIFResults {
-				return nil, fmt.Errorf("read SARIF: more than %d results: %w", maxSARIFResults, ErrSARIF)
-			}
-			if ok {
-				findings = append(findings, f)
-			}
+		if findings = append(findings, more...); len(findings) > maxSARIFResults {
+			return nil, fmt.Errorf("read SARIF: more than %d results: %w", maxSARIFResults, ErrSARIF)
 		}
 	}
 	return findings, nil
 }
 
-// finding makes a finding of one result, unless that says that all is well.
-func (run sarifRun) finding(res sarifResult, name string, file func(string) (string, bool)) (Finding, bool, error) {
-	if res.Kind != "" && !slices.Contains([]string{"fail", "open", "review"}, res.Kind) {
-		return Finding{}, false, nil
+// findingsOf makes findings of a run: whether it is one, and of what levels its
+// results are, says package sarif, by which policies go too.
+func findingsOf(raw jsontext.Value, name string, file func(string) (string, bool)) ([]Finding, error) {
+	var run sarif.Run
+	var shown sarifRun
+	if err := errors.Join(json.Unmarshal(raw, &run), json.Unmarshal(raw, &shown)); err != nil {
+		return nil, err
 	}
-	rule := run.rule(res)
-	f := Finding{Rule: name + ":" + printable(rule.ID), Severity: severityOf(res, rule), Message: printable(res.Message.Text)}
+	if problem := run.Unfinished(); problem != "" {
+		return nil, errors.New("of a scanner " + problem)
+	}
+	var findings []Finding
+	rules := run.Rules()
+	for i, res := range *run.Results {
+		level, known := rules.Level(res)
+		if known && level == sarif.None && !slices.Contains([]string{"", "fail", "open", "review"}, res.Kind) {
+			continue // it says that all is well
+		}
+		if len(findings) == maxSARIFResults {
+			return nil, fmt.Errorf("more than %d results", maxSARIFResults)
+		}
+		f, err := shown.Results[i].finding(file)
+		if err != nil {
+			return nil, err
+		}
+		rule, id := rules.Of(res), res.Name()
+		if rule != nil {
+			id = rule.ID
+		}
+		f.Rule, f.Severity = name+":"+printable(cmp.Or(id, "finding")), severityOf(level, shown.Results[i], rule)
+		findings = append(findings, f)
+	}
+	return findings, nil
+}
+
+// finding is what a result says of itself, and where.
+func (res sarifResult) finding(file func(string) (string, bool)) (Finding, error) {
+	f := Finding{Message: printable(res.Message.Text)}
 	if f.Message == "" {
 		f.Message = printable("reported without words " + res.Message.ID)
 	}
@@ -216,7 +239,7 @@ func (run sarifRun) finding(res sarifResult, name string, file func(string) (str
 		}
 		path, ok := file(l.PhysicalLocation.ArtifactLocation.URI)
 		if !ok {
-			return f, false, fmt.Errorf("a result about %.200q, which is no file that was asked about", l.PhysicalLocation.ArtifactLocation.URI)
+			return f, fmt.Errorf("a result about %.200q, which is no file that was asked about", l.PhysicalLocation.ArtifactLocation.URI)
 		}
 		f.Path = path
 		if region := l.PhysicalLocation.Region; region != nil && region.ByteOffset != nil {
@@ -224,51 +247,26 @@ func (run sarifRun) finding(res sarifResult, name string, file func(string) (str
 		}
 		break
 	}
-	return f, true, nil
+	return f, nil
 }
 
-// rule finds what a result says of its rule: by identifier or by index.
-func (run sarifRun) rule(res sarifResult) sarifRule {
-	id, index := res.RuleID, res.RuleIndex
-	if res.Rule != nil {
-		if id == "" {
-			id = res.Rule.ID
-		}
-		if index == nil {
-			index = res.Rule.Index
-		}
-	}
-	rules := run.Tool.Driver.Rules
-	if index != nil && *index >= 0 && *index < len(rules) {
-		if id == "" || rules[*index].ID == id {
-			return rules[*index]
-		}
-	}
-	if i := slices.IndexFunc(rules, func(r sarifRule) bool { return r.ID == id }); i >= 0 {
-		return rules[i]
-	}
-	if id == "" {
-		id = "finding"
-	}
-	return sarifRule{ID: id}
-}
-
-// severityOf takes the worst of what is said: a level, or a score of ten.
-func severityOf(res sarifResult, rule sarifRule) Severity {
-	level := res.Level
-	if level == "" && rule.DefaultConfiguration != nil {
-		level = rule.DefaultConfiguration.Level
-	}
+// severityOf takes the worst of what is said: a level, or a score of ten. A
+// result of no known level is a warning.
+func severityOf(level string, res sarifResult, rule *sarif.Rule) Severity {
 	s := Medium
 	switch level {
-	case "error":
+	case sarif.Error:
 		s = High
 	case "note":
 		s = Low
-	case "none":
+	case sarif.None:
 		s = None
 	}
-	for _, properties := range []map[string]any{res.Properties, rule.Properties} {
+	all := []map[string]any{res.Properties, nil}
+	if rule != nil && len(rule.Properties) > 0 {
+		_ = json.Unmarshal(rule.Properties, &all[1]) // what is no object has no score
+	}
+	for _, properties := range all {
 		text, _ := properties["security-severity"].(string)
 		score, err := strconv.ParseFloat(text, 64)
 		switch {

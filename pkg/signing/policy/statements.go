@@ -12,6 +12,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/modelreg/modelreg/pkg/sarif"
 	"github.com/modelreg/modelreg/pkg/signing"
 )
 
@@ -139,6 +140,31 @@ func readScan(raw jsontext.Value) scanReport {
 		r.problem = readRuns(result.Runs)
 	}
 	return r
+}
+
+// readRuns finds what a scanner reports as an error, or what cannot be told from
+// one: a report is clean when it is known to be.
+func readRuns(runs []jsontext.Value) string {
+	for _, raw := range runs {
+		var run sarif.Run
+		if err := json.Unmarshal(raw, &run); err != nil {
+			return "with a result that cannot be read"
+		}
+		if problem := run.Unfinished(); problem != "" {
+			return "of a scanner " + problem
+		}
+		rules := run.Rules()
+		for _, r := range *run.Results {
+			level, known := rules.Level(r)
+			switch {
+			case !known:
+				return "which has a result of no known level, " + or(r.Name(), "without a name")
+			case level == sarif.Error:
+				return "which has the error " + or(r.Name(), "without a name")
+			}
+		}
+	}
+	return ""
 }
 
 // evalRecord is one result of an evaluation.
