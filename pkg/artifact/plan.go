@@ -14,6 +14,7 @@ import (
 	"oras.land/oras-go/v2/content"
 
 	"github.com/modelreg/modelreg/pkg/mediatypes"
+	"github.com/modelreg/modelreg/pkg/store"
 	"github.com/modelreg/modelreg/pkg/transfer"
 )
 
@@ -32,7 +33,8 @@ type UnpackPlan struct {
 // remembers, and fails where Unpack would before it fetched, unless for want of
 // space: whether the files can be linked as asked is tried in a directory that is
 // removed again. Files of the target are read as Unpack would read them; what an
-// interrupted run left in the middle of a blob is not counted as reused.
+// interrupted run left of a blob is counted as its journal has it, and not read.
+// Of an archive that Unpack takes apart while it comes it is not counted.
 func PlanUnpack(ctx context.Context, a *Artifact, src content.Fetcher, dir string, opts UnpackOptions) (*UnpackPlan, error) {
 	u := &unpacker{a: a, src: src, opts: opts}
 	p, err := u.foresee(ctx, dir)
@@ -81,7 +83,20 @@ func (u *unpacker) foresee(ctx context.Context, dir string) (_ *UnpackPlan, err 
 	return p, err
 }
 
-// copies returns how many bytes of the blobs are in other files of this machine.
+// keptOf returns what an interrupted run has left of a blob, wherever Unpack
+// would go on with it.
+func (u *unpacker) keptOf(desc ocispec.Descriptor) (staged [][2]int64) {
+	if u.target.parent != nil && u.opts.Link != LinkHard {
+		staged = store.KeptIn(u.target.parent, stageName(u.target)+"/"+blobName(desc.Digest), desc)
+	}
+	if u.opts.Store == nil || u.opts.Link == LinkCopy || len(staged) > 0 {
+		return staged
+	}
+	return u.opts.Store.Kept(desc)
+}
+
+// copies returns how many bytes of the blobs are on this machine: of earlier runs,
+// and in other files.
 func (u *unpacker) copies(ctx context.Context, blobs []File) (n int64, err error) {
 	u.limit = transfer.NewLimit(u.opts.Connections, u.opts.Bandwidth)
 	jobs := make([]transfer.Job, len(blobs))
@@ -91,7 +106,7 @@ func (u *unpacker) copies(ctx context.Context, blobs []File) (n int64, err error
 	u.openDelta(ctx, jobs, blobs)
 	defer func() { u.delta.finish(err) }()
 	for _, j := range jobs {
-		copied, err := transfer.LocalBytes(ctx, u.src, j)
+		copied, err := transfer.LocalBytes(ctx, u.src, j, u.keptOf(j.Desc)...)
 		if err != nil {
 			return 0, err
 		}

@@ -35,16 +35,20 @@ const minSum = 8
 // span returns where in the blob it lies.
 func (s Segment) span() span { return span{s.Offset, s.Offset + s.Length} }
 
-// LocalBytes returns how many bytes of the job's blob [Pull] would copy, and not
-// fetch from src, if nothing of it was there and all segments are what they say.
-// It reads none of them. An error is that of ctx.
-func LocalBytes(ctx context.Context, src content.Fetcher, j Job) (int64, error) {
+// LocalBytes returns how many bytes of the job's blob [Pull] would not fetch from
+// src, because the partial has them or they would be copied, if kept, each offset
+// and length, and all segments are what they say. It reads none of them. An error
+// is that of ctx.
+func LocalBytes(ctx context.Context, src content.Fetcher, j Job, kept ...[2]int64) (int64, error) {
 	if _, parts := openerOf(src, j.Desc); !parts {
 		return 0, ctx.Err()
 	}
 	missing := spans{}.add(span{0, j.Desc.Size})
-	_, copies := choose(localSegments(ctx, j), j.Desc.Size, missing)
-	return copies.bytes(), ctx.Err()
+	for _, s := range kept {
+		missing = missing.remove(span{s[0], s[0] + s[1]})
+	}
+	missing, _ = choose(localSegments(ctx, j), j.Desc.Size, missing)
+	return j.Desc.Size - missing.bytes(), ctx.Err()
 }
 
 // localSegments asks a job for what is on this machine. What makes no sense
