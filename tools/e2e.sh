@@ -36,6 +36,10 @@ want='model-signing==1.1.1 annotated-types==0.8.0 asn1crypto==1.5.1 blake3==1.0.
 packages "$oms" $want
 scan=$(dirname "$peers")/venv-scan
 packages "$scan" picklescan==1.0.5 fastjsonschema==2.22.3
+# Its tests say which names its samples of attacks have.
+if [ ! -e "$scan/sources/picklescan-1.0.5.tar.gz" ]; then
+  "$scan/bin/pip" download -q --disable-pip-version-check --no-deps --no-binary picklescan -d "$scan/sources" picklescan==1.0.5
+fi
 bom=$(dirname "$peers")/venv-bom
 want='cyclonedx-python-lib==11.12.0 jsonschema==4.26.0 jsonschema-specifications==2025.9.1 referencing==0.37.0 rpds-py==2026.9.1
   attrs==26.1.0 typing_extensions==4.16.0 license-expression==30.4.4 boolean.py==5.0 packageurl-python==0.17.6

@@ -120,6 +120,126 @@ func TestE2EScanWithPicklescan(t *testing.T) {
 	}
 }
 
+// stub writes a program that prints what another one does, into a file where it is
+// asked to by -o, and ends as that does.
+func stub(t *testing.T, dir, name, cases string) {
+	t.Helper()
+	text := "#!/bin/sh\nfor last; do case $before in -o) out=$last;; -p) file=$last;; esac; before=$last; done\n" +
+		"case ${file:-$last} in\n" + cases + "esac\n"
+	if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What modelscan 0.8 writes of a file in which it found something, one that it
+// could not read, one that is good, and one that is not for it.
+const modelscanStub = `
+*/a.pkl) cat >$out <<'END'
+{"summary": {"total_issues_by_severity": {"LOW": 0, "MEDIUM": 0, "HIGH": 0, "CRITICAL": 1}, "total_issues": 1, "input_path": "/m/a.pkl", "absolute_path": "/m", "modelscan_version": "0.8.8", "timestamp": "2026-11-23T10:00:00", "scanned": {"total_scanned": 1, "scanned_files": ["a.pkl"]}}, "issues": [{"description": "Use of unsafe operator 'system' from module 'posix'", "operator": "system", "module": "posix", "source": "a.pkl", "scanner": "modelscan.scanners.PickleUnsafeOpScan", "severity": "CRITICAL"}], "errors": []}
+END
+exit 1;;
+*/b.pkl) cat >$out <<'END'
+{"summary": {"total_issues": 0, "scanned": {"total_scanned": 0}}, "issues": [], "errors": [{"category": "PICKLE_GENOPS", "description": "Parsing error: at position 0, opcode unknown", "source": "b.pkl"}]}
+END
+exit 2;;
+*/c.pkl) echo '{"summary": {"total_issues": 0, "scanned": {"total_scanned": 1}}, "issues": [], "errors": []}' >$out; exit 0;;
+*) exit 3;;
+`
+
+// The manual's wrappers make modelscan and clamav scanners too. What they ask
+// prints here what the real ones do.
+func TestE2EScanWrappers(t *testing.T) {
+	tests := map[string]struct {
+		scanner, program, cases string
+		want                    []string
+	}{
+		"modelscan":                 {"modelscan", "modelscan", modelscanStub, []string{"a.pkl modelscan:PickleUnsafeOpScan high", "b.pkl modelscan:PICKLE_GENOPS high"}},
+		"modelscan that fails":      {"modelscan", "modelscan", "*) echo 'Exception: no such thing'; exit 2;;\n", []string{" scanner-failed high"}},
+		"modelscan asked wrong":     {"modelscan", "modelscan", "*) exit 4;;\n", []string{" scanner-failed high"}},
+		"clamav":                    {"clamav", "clamdscan", "*/a.pkl) echo \"$last: Win.Test.EICAR_HDB-1 FOUND\"; exit 1;;\n*) echo \"$last: OK\"; exit 0;;\n", []string{"a.pkl clamav:found high"}},
+		"clamav without its daemon": {"clamav", "clamdscan", "*) echo 'ERROR: Could not connect to clamd on LocalSocket' >&2; exit 2;;\n", []string{" scanner-failed high"}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			c := newClient(t)
+			bin, model := filepath.Join(c.dir, "bin"), filepath.Join(c.dir, "model")
+			for _, dir := range []string{bin, model} {
+				if err := os.MkdirAll(dir, 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for file, text := range map[string]string{"a.pkl": "\x80\x04N.", "b.pkl": "\x80\x04N.", "c.pkl": "\x80\x04N.", "README.md": "# x\n"} {
+				if err := os.WriteFile(filepath.Join(model, file), []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			stub(t, bin, tt.program, tt.cases)
+			c.env = append(c.env, "PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"))
+			wrapper := writeWrapper(t, c.dir, tt.scanner+"-sarif")
+			var found []string
+			for _, f := range c.fields("scan", "./model", "--scanner", tt.scanner+"="+wrapper, "--fail-on", "never")["findings"].([]any) {
+				m := f.(map[string]any)
+				found = append(found, m["path"].(string)+" "+m["rule"].(string)+" "+m["severity"].(string))
+			}
+			if !slices.Equal(found, tt.want) {
+				t.Errorf("found %q, want %q", found, tt.want)
+			}
+		})
+	}
+}
+
+// knownToPicklescan prints what picklescan holds to be dangerous, and what its own
+// tests expect to be found in its samples of published attacks.
+const knownToPicklescan = `
+import glob, re, tarfile, sys
+from picklescan.scanner import _unsafe_globals
+known = {(m, n) for m, names in _unsafe_globals.items() for n in (["anything"] if isinstance(names, str) else names)}
+with tarfile.open(glob.glob(sys.argv[1] + "/picklescan-*.tar.gz")[0]) as f:
+    name = [n for n in f.getnames() if n.endswith("tests/test_scanner.py")][0]
+    text = f.extractfile(name).read().decode()
+samples = set(re.findall(r'Global\(\s*"([\w.]+)",\s*"([\w.]+)",\s*SafetyLevel.Dangerous', text))
+assert len(samples) > 80, len(samples)
+harmless = {("collections", "Counter")}  # dictionaries: for its strict mode alone, which takes all names for dangerous
+for m, n in sorted((known | samples) - harmless):
+    print(m, n)
+`
+
+// Whatever picklescan knows to be dangerous, in its lists and in the samples of
+// its tests, is no pass here, in every way in which a pickle can name it.
+func TestE2EScanKnowsPicklescans(t *testing.T) {
+	c := newClient(t)
+	bin := os.Getenv("MODELREG_E2E_SCAN")
+	known := strings.Split(strings.TrimSpace(c.run(filepath.Join(bin, "python"), "-c", knownToPicklescan, filepath.Join(bin, "..", "sources"))), "\n")
+	model := filepath.Join(c.dir, "model")
+	if err := os.Mkdir(model, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	short := func(s string) string { return "\x8c" + string([]byte{byte(len(s))}) + s }
+	var files []string
+	for _, line := range known {
+		module, name, _ := strings.Cut(line, " ")
+		for way, text := range map[string]string{
+			"global": "\x80\x02c" + module + "\n" + name + "\n.", "stack": "\x80\x04" + short(module) + short(name) + "\x93.",
+			"inst": "(i" + module + "\n" + name + "\n.", "called": "c" + module + "\n" + name + "\n(tR.",
+		} {
+			files = append(files, module+"+"+name+"."+way+".pkl")
+			if err := os.WriteFile(filepath.Join(model, files[len(files)-1]), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	found := map[string]bool{}
+	for _, f := range c.fields("scan", "./model", "--fail-on", "never")["findings"].([]any) {
+		found[f.(map[string]any)["path"].(string)] = true
+	}
+	t.Logf("%d names", len(known))
+	for _, file := range files {
+		if !found[file] {
+			t.Errorf("%s is a pass", file)
+		}
+	}
+}
+
 // SARIF is what its published schema says.
 func TestE2EScanSARIF(t *testing.T) {
 	c := newClient(t)
