@@ -24,6 +24,8 @@ const (
 	yearLayers   = 4
 	yearVersions = 30
 	yearFork     = 10 // the version that the second branch begins at
+	yearLonger   = 20 // the first version that takes longer inputs
+	yearIndex    = "year.db"
 )
 
 // A year is the life of one model on a stock registry: what people do to it from
@@ -49,12 +51,11 @@ func TestE2EYear(t *testing.T) {
 	y := newYear(t)
 	y.base()
 	y.push()
-	y.fork()
-	y.variants()
-	y.cards()
-	y.measure()
-	y.promote()
-	y.yank()
+	y.modelreg("index", "build", y.host, "--index", yearIndex)
+	for _, month := range []func(){y.fork, y.variants, y.cards, y.measure, y.promote, y.yank} {
+		month()
+		y.modelreg("index", "update", "--index", yearIndex)
+	}
 	before := y.answers()
 	y.collectGarbage()
 	if diff := cmp.Diff(before, y.answers()); diff != "" {
@@ -92,7 +93,11 @@ func (y *year) write(name, card string) string {
 		tensors = append(tensors, testmodel.Tensor{Name: fmt.Sprintf("model.layers.%d.mlp.weight", i), DType: "F32", Shape: []int64{128, 128}, Data: data})
 	}
 	write(y.t, dir, "model.safetensors", string(testmodel.SafetensorsFile(tensors, nil)))
-	write(y.t, dir, "config.json", testmodel.Config)
+	config := testmodel.Config
+	if len(y.versions) >= yearLonger {
+		config = strings.Replace(config, "2048", "4096", 1)
+	}
+	write(y.t, dir, "config.json", config)
 	write(y.t, dir, "README.md", card)
 	return dir
 }
@@ -148,10 +153,11 @@ func (y *year) tip(branch string) string {
 	return y.versions[list[len(list)-1]]
 }
 
-// fork lets two people push to one branch at once, until one of them is told.
+// fork lets two people push to one branch at once, until one of them is told. Both
+// of what they pushed are kept, and merged.
 func (y *year) fork() {
 	y.modelreg("branch", "create", y.model+":main", "race")
-	for round := range 20 {
+	for round := range 100 {
 		var all sync.WaitGroup
 		states := make([]int, 2)
 		for who := range states {
@@ -171,14 +177,30 @@ func (y *year) fork() {
 		case !slices.Equal(states, []int{0, 4}) && !slices.Equal(states, []int{4, 4}):
 			y.t.Fatalf("racers ended with %v", states)
 		}
-		for who := range 2 {
-			if log := y.modelreg("log", y.model+":race", "--all", "--oneline"); !strings.Contains(log, fmt.Sprintf("racer %d, round %d", who, round)) {
-				y.t.Errorf("racer %d of round %d is in no history:\n%s", who, round, log)
-			}
-		}
+		y.join(round)
 		return
 	}
-	y.t.Log("twenty rounds, and nobody met")
+	y.t.Fatal("a hundred rounds, and nobody met")
+}
+
+// join finds what both racers of a round have pushed, and merges the one that lost.
+func (y *year) join(round int) {
+	tip := y.fields("resolve", y.model+":race")["digest"]
+	var lost string
+	for who := range 2 {
+		said := fmt.Sprintf("racer %d, round %d", who, round)
+		i := slices.IndexFunc(y.logOf("log", y.model+":race", "--all"), func(e map[string]any) bool { return e["message"] == said })
+		if i < 0 {
+			y.t.Fatalf("%s is in no history", said)
+		}
+		if e := y.logOf("log", y.model+":race", "--all")[i]; e["digest"] != tip {
+			lost = e["digest"].(string)
+		}
+	}
+	merged := y.fields("merge", y.model+"@"+lost, "--branch", "race")
+	if diff := cmp.Diff([]any{tip, lost}, merged["parents"]); diff != "" {
+		y.t.Errorf("parents of what joins the racers (-want +got):\n%s", diff)
+	}
 }
 
 // variants releases the model in two formats.
@@ -217,6 +239,9 @@ func (y *year) cards() {
 func (y *year) measure() {
 	for i, v := range map[int]string{10: "0.81", 20: "0.86"} {
 		y.modelreg("eval", "add", y.at(i), "--metric", "accuracy", "--value", v, "--stderr", "0.004", "--dataset", "acme/tickets@2026", "--key", "bob.key", "--to", y.host+"/bob/measured")
+	}
+	for i, v := range map[int]string{10: "0.75", 20: "0.875"} {
+		y.modelreg("eval", "add", y.at(i), "--metric", "f1", "--value", v, "--dataset", "acme/tickets@2026", "--key", "alice.key")
 	}
 	out := y.modelreg("eval", "list", y.at(20), "--from", y.host+"/bob/measured")
 	if !strings.Contains(out, "0.86") {
@@ -260,7 +285,7 @@ func (y *year) answers() map[string]string {
 		"log of main":      {"log", y.model + ":main"},
 		"log of dev/long":  {"log", y.model + ":dev/long"},
 		"log of all":       {"log", y.model + ":main", "--all"},
-		"diff":             {"diff", y.at(19), y.at(20), "--files", "--config", "--tensors", "--card", "--metrics"},
+		"diff":             {"diff", y.at(10), y.at(20), "--files", "--config", "--tensors", "--card", "--metrics"},
 		"lineage":          {"lineage", y.model + ":main"},
 		"children":         {"lineage", y.host + "/acme/base:v1", "--down"},
 		"card history":     {"card", "history", y.at(20)},
@@ -281,9 +306,28 @@ func (y *year) answers() map[string]string {
 
 // check holds what can be asked against what was done.
 func (y *year) check() {
+	y.checkLog(y.model)
+	main := y.branches["main"]
+	for i := 1; i < len(main); i += 7 {
+		y.checkDiff(main[i-1], main[i])
+	}
+	for what, want := range map[string]string{
+		y.model + ":prod": y.versions[10], y.model + ":main~2": y.versions[main[len(main)-3]], y.model + ":main@{2026-02-20}": y.versions[4],
+	} {
+		if got := y.fields("resolve", what)["digest"]; got != want {
+			y.t.Errorf("%s is %s, want %s", what, got, want)
+		}
+	}
+	y.checkProduction(y.model)
+	y.checkRelatives()
+}
+
+// checkLog holds the history of both branches against what was pushed.
+func (y *year) checkLog(model string) {
+	y.t.Helper()
 	for _, branch := range []string{"main", "dev/long"} {
 		var got, want []string
-		for _, e := range y.log(y.model + ":" + branch) {
+		for _, e := range y.log(model + ":" + branch) {
 			got = append(got, fmt.Sprint(e["digest"], " ", e["message"], " ", e["parents"]))
 		}
 		list := y.branches[branch]
@@ -296,34 +340,27 @@ func (y *year) check() {
 		}
 		slices.Reverse(want)
 		if diff := cmp.Diff(want, got); diff != "" {
-			y.t.Errorf("log of %s (-want +got):\n%s", branch, diff)
+			y.t.Errorf("log of %s:%s (-want +got):\n%s", model, branch, diff)
 		}
 	}
-	main := y.branches["main"]
-	for i := 1; i < len(main); i += 7 {
-		y.checkDiff(main[i-1], main[i])
-	}
-	for what, want := range map[string]string{
-		y.model + ":prod": y.versions[10], y.model + ":main~2": y.versions[main[len(main)-3]], y.model + ":main@{2026-02-20}": y.versions[4],
-	} {
-		if got := y.fields("resolve", what)["digest"]; got != want {
-			y.t.Errorf("%s is %s, want %s", what, got, want)
-		}
-	}
+}
+
+// checkProduction asks what was in production when.
+func (y *year) checkProduction(model string) {
+	y.t.Helper()
 	for when, want := range map[time.Time]string{y.staging: y.versions[10], y.trouble: y.versions[20]} {
-		if got := y.fields("resolve", y.model+":prod", "--at", when.Format(time.RFC3339))["digest"]; got != want {
-			y.t.Errorf("prod at %s was %s, want %s", when, got, want)
+		if got := y.fields("resolve", model+":prod", "--at", when.Format(time.RFC3339))["digest"]; got != want {
+			y.t.Errorf("%s:prod at %s was %s, want %s", model, when, got, want)
 		}
-	}
-	lineage := y.modelreg("lineage", y.model+":main")
-	if !strings.Contains(lineage, "finetune") || !strings.Contains(lineage, "checked") {
-		y.t.Errorf("lineage: %s", lineage)
 	}
 }
 
 // log is the history that a reference leads to.
-func (y *year) log(ref string) (entries []map[string]any) {
-	if err := json.Unmarshal([]byte(y.modelreg("log", ref, "--format", "json")), &entries); err != nil {
+func (y *year) log(ref string) []map[string]any { return y.logOf("log", ref) }
+
+// logOf reads what a command prints that lists versions.
+func (y *year) logOf(args ...string) (entries []map[string]any) {
+	if err := json.Unmarshal([]byte(y.modelreg(append(args, "--format", "json")...)), &entries); err != nil {
 		y.t.Fatal(err)
 	}
 	return entries
@@ -364,47 +401,4 @@ func (y *year) checkDiff(from, to int) {
 // collectGarbage is the registry's own tool at its most thorough.
 func (y *year) collectGarbage() {
 	y.run(tool(y.t, "registry"), "garbage-collect", "--delete-untagged", y.config)
-}
-
-// search builds an index of the registry, loses it, and builds it again.
-func (y *year) search() {
-	queries := []string{"support", "task:text-classification license:mit", "letters language:en -status:yanked", "metric:accuracy>0.8", "base:acme/base"}
-	ask := func() map[string]string {
-		answers := map[string]string{}
-		for _, q := range queries {
-			answers[q] = y.modelreg("search", q, "--index", "lost.db", "--facets", "--format", "json")
-		}
-		return answers
-	}
-	y.modelreg("index", "build", y.host, "--index", "lost.db")
-	before := ask()
-	if !strings.Contains(before["support"], "acme/support") {
-		y.t.Errorf("search: %s", before["support"])
-	}
-	lost, err := filepath.Glob(filepath.Join(y.dir, "lost.db*"))
-	if err != nil || len(lost) == 0 {
-		y.t.Fatalf("index files: %v, %v", lost, err)
-	}
-	for _, f := range lost {
-		if err := os.RemoveAll(f); err != nil {
-			y.t.Fatal(err)
-		}
-	}
-	y.modelreg("index", "build", y.host, "--index", "lost.db")
-	if diff := cmp.Diff(before, ask()); diff != "" {
-		y.t.Errorf("after the index was lost (-before +after):\n%s", diff)
-	}
-}
-
-// copy brings the model to a second registry with its past, and asks there.
-func (y *year) copy() {
-	second := startDistribution(y.t)
-	y.modelreg("copy", y.model+":main", second+"/acme/support:main", "--depth", "100")
-	if diff := cmp.Diff(y.log(y.model+":main"), y.log(second+"/acme/support:main"), cmp.FilterPath(func(p cmp.Path) bool {
-		last := p.Last().String()
-		// Tags are of the branch alone, and keys are named by the record, which is the first's.
-		return last == `["tags"]` || last == `["signer"]`
-	}, cmp.Ignore())); diff != "" {
-		y.t.Errorf("the history at the second registry (-first +second):\n%s", diff)
-	}
 }
