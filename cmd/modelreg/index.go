@@ -185,7 +185,7 @@ func crawlInto(ctx context.Context, h *hub.Hub, ix *index.Index, job crawlJob, o
 	if err != nil {
 		return nil, err
 	}
-	opts.Named = noted
+	opts.Named, opts.Whole = noted, !job.noted && len(job.places) == 0
 	res, err := h.Crawl(ctx, ix, places, opts)
 	if job.noted {
 		if noting := addPlaces(context.WithoutCancel(ctx), ix, res.Places); noting != nil {

@@ -21,7 +21,7 @@ func TestJSONKeysOfSearch(t *testing.T) {
 	u.ok("push", filepath.Dir(readme), reg.Host+"/acme/tiny:v1")
 	u.ok("push", filepath.Dir(readme), reg.Host+"/acme/tiny2:v1")
 	index := filepath.Join(u.home, "index.db")
-	crawled := []string{"index", "repositories", "versions", "fetched", "changed", "deleted", "skipped", "failed"}
+	crawled := []string{"index", "repositories", "versions", "fetched", "changed", "joined", "deleted", "skipped", "failed"}
 	hit := slices.Concat([]string{
 		"repository", "tag", "tags", "digest", "task", "library", "license", "licenses", "languages", "architecture", "parameters",
 		"contextLength", "formats", "quantizations", "size", "memory", "updated", "status", "signed", "verified", "customCode",

@@ -314,6 +314,9 @@ func (p hitPrinter) print(w io.Writer, res *index.Results) {
 		if line := ui.Line(strings.Join(hitFacts(r), " · ")); line != "" {
 			fmt.Fprintln(w, "  "+style.Dim(line))
 		}
+		if line := ui.Line(strings.Join(askedMetrics(p.query, r.Metrics), " · ")); line != "" {
+			fmt.Fprintln(w, "  "+style.Dim(line))
+		}
 		if r.Status == index.Deprecated || r.Status == index.Yanked {
 			fmt.Fprintln(w, "  "+style.Bad(ui.Line(strings.TrimSuffix(r.Status+": "+r.Reason, ": "))))
 		}

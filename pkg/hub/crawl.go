@@ -31,6 +31,10 @@ type CrawlOptions struct {
 	// than can be read, does not mean that they are gone.
 	Named []string
 
+	// Whole tells that places are all that the index is made from: what was measured
+	// of versions in repositories that are at none of them is let go.
+	Whole bool
+
 	// Progress, if not nil, is told how far the crawl is, whenever a part of
 	// it was written. Calls come one at a time.
 	Progress func(CrawlResult)
@@ -42,6 +46,7 @@ type CrawlResult struct {
 	Versions     int `json:"versions"`     // that these have
 	Fetched      int `json:"fetched"`      // that were new or had something new attached
 	Changed      int `json:"changed"`      // of which only the tags were new
+	Joined       int `json:"joined"`       // of which something new was stated in other repositories
 	Deleted      int `json:"deleted"`      // that are gone
 	Skipped      int `json:"skipped"`      // tags of what is no model
 	Failed       int `json:"failed"`       // repositories and versions that could not be read
@@ -76,6 +81,11 @@ const (
 // if it has any. What is gone from a place is removed from the index. Single
 // repositories are read together, other places one after the other.
 //
+// What was measured of a version is joined by its digest, when all places were read:
+// from every repository that was crawled, from [Options.Evaluations], and from those
+// that the record of the version's repository names, by the lists of attachments that
+// they have for it.
+//
 // What cannot be read keeps what the index has of it, and is counted as failed: a
 // repository whose registry does not answer, a version that is damaged. What was
 // found is written while the crawl goes on, so that one that is interrupted goes on
@@ -104,6 +114,9 @@ func (h *Hub) Crawl(ctx context.Context, ix *index.Index, places []string, opts 
 	errs, err := c.places(ctx, list)
 	if err != nil {
 		return &c.res, errors.Join(err, c.flush(context.WithoutCancel(ctx)))
+	}
+	if err := c.join(ctx); err != nil {
+		return &c.res, errors.Join(fmt.Errorf("join evaluations: %w", err), c.flush(context.WithoutCancel(ctx)))
 	}
 	failed := &CrawlError{}
 	for i, err := range errs {
@@ -154,6 +167,8 @@ type crawl struct {
 	gone    []index.Key
 	skipped []index.Skipped
 	last    time.Time // when something was written
+
+	elsewhere elsewhere
 }
 
 // places crawls those that may have many repositories one after the other, and then

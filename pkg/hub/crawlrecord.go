@@ -18,6 +18,7 @@ import (
 	"github.com/modelreg/modelreg/pkg/lineage"
 	"github.com/modelreg/modelreg/pkg/mediatypes"
 	"github.com/modelreg/modelreg/pkg/record"
+	"github.com/modelreg/modelreg/pkg/remote"
 	"github.com/modelreg/modelreg/pkg/variant"
 )
 
@@ -34,6 +35,8 @@ type versionFacts struct {
 	measured    *Evaluations // nil if nobody has stated a measurement
 	signed      bool
 	signers     []Signer // that are trusted
+
+	elsewhere []*remote.Repository // that have evaluations of the version
 }
 
 // takeIndex takes what an index says, and returns the models in it.
@@ -220,17 +223,12 @@ func (f *versionFacts) addCard(r *index.Record) {
 // addMetrics adds what was measured: the statements, which have the card's claims
 // among them, or these alone.
 func (f *versionFacts) addMetrics(r *index.Record, meta card.Metadata) {
-	add := func(m eval.Result, class string) {
-		r.Metrics = append(r.Metrics, index.Metric{Name: m.Metric.Name, Dataset: m.Dataset.ID, Value: m.Value, Class: class})
-	}
 	if f.measured != nil {
-		for _, e := range f.measured.Evaluations {
-			add(e.Result, string(e.Class))
-		}
+		r.Metrics = recordMetrics(f.measured.Evaluations)
 		return
 	}
 	for _, m := range eval.FromCard(meta.Results) {
-		add(m, "claimed")
+		r.Metrics = append(r.Metrics, index.Metric{Name: m.Metric.Name, Dataset: m.Dataset.ID, Value: m.Value, Class: string(ClassClaimed)})
 	}
 }
 

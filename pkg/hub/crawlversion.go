@@ -16,7 +16,6 @@ import (
 
 	"github.com/modelreg/modelreg/pkg/artifact"
 	"github.com/modelreg/modelreg/pkg/card"
-	"github.com/modelreg/modelreg/pkg/eval"
 	"github.com/modelreg/modelreg/pkg/index"
 	"github.com/modelreg/modelreg/pkg/mediatypes"
 	"github.com/modelreg/modelreg/pkg/record"
@@ -37,6 +36,8 @@ type crawled struct {
 	unasked  bool   // what that is, is not known
 	classic  bool   // there is a signature in the older layout
 	noModel  bool
+
+	elsewhere []*remote.Repository // that have evaluations of it
 }
 
 // repository crawls one repository, whose tags are listed unless they are known
@@ -68,6 +69,7 @@ func (c *crawl) repository(ctx context.Context, name string, all []string) error
 	if err != nil {
 		return indexError{err}
 	}
+	c.sees(ctx, repo, all, versions, old)
 	known := map[string]index.Record{}
 	for _, r := range old {
 		known[r.Digest] = r
@@ -346,6 +348,7 @@ func (c *crawl) version(ctx context.Context, repo *remote.Repository, v *crawled
 	}
 	rec := facts.record()
 	rec.Repository, rec.Digest, rec.Tags, rec.Latest, rec.Attached = repo.Name(), v.desc.Digest.String(), names, v.latest, v.attached
+	keepElsewhere(&rec, before)
 	c.put(rec)
 	c.count(func(r *CrawlResult) { r.Versions++; r.Fetched++ })
 	return nil
@@ -362,11 +365,11 @@ func (c *crawl) read(ctx context.Context, repo *remote.Repository, v *crawled) (
 		return nil, err
 	}
 	t := &target{repo: repo, ref: name.WithDigest(desc.Digest), desc: desc, raw: raw, signed: desc, made: created(raw)}
-	f := &versionFacts{made: t.made, signed: v.classic}
+	f := &versionFacts{made: t.made, signed: v.classic, elsewhere: v.elsewhere}
 	if err := c.readManifest(ctx, t, f); err != nil {
 		return nil, err
 	}
-	if v.attached == "" {
+	if v.attached == "" && len(v.elsewhere) == 0 {
 		return f, c.readCard(ctx, t, f)
 	}
 	return f, c.readAttached(ctx, t, f)
@@ -471,8 +474,8 @@ func (c *crawl) readAttached(ctx context.Context, t *target, f *versionFacts) er
 	if f.status, err = c.h.statusOf(ctx, t, c.opts.Trust); err != nil {
 		return err
 	}
-	if slices.ContainsFunc(list, func(d ocispec.Descriptor) bool { return d.Annotations[predicateAnnotation] == eval.PredicateType }) {
-		if f.measured, err = c.h.evaluations(ctx, t, EvaluationsOptions{Trust: c.opts.Trust}); err != nil {
+	if slices.ContainsFunc(list, mayEvaluate) || len(f.elsewhere) > 0 {
+		if f.measured, err = c.measurements(ctx, t, f.elsewhere); err != nil {
 			return err
 		}
 	}

@@ -145,12 +145,16 @@ func (e *Evaluations) Vouched() []eval.Result { return resultsOf(e.vouched()) }
 func (e *Evaluations) vouched() []Evaluation {
 	var out []Evaluation
 	for _, ev := range e.Evaluations {
-		doubted := slices.ContainsFunc(ev.Disputed, func(d Dispute) bool { return d.Class.rank() <= ev.Class.rank() })
-		if ev.Class.rank() < ClassCommunity.rank() && !doubted {
+		if ev.Class.rank() < ClassCommunity.rank() && !ev.doubted() {
 			out = append(out, ev)
 		}
 	}
 	return mostBelievable(out)
+}
+
+// doubted tells whether somebody who is believed as much disputes a result.
+func (e *Evaluation) doubted() bool {
+	return slices.ContainsFunc(e.Disputed, func(d Dispute) bool { return d.Class.rank() <= e.Class.rank() })
 }
 
 // Pick keeps the results of one statement, given by its digest or the beginning

@@ -35,6 +35,9 @@ var (
 	ageUnits   = []string{"h", "d", "w", "m", "y"}
 )
 
+// keyMeasured is the key of numbers that somebody who is trusted has signed.
+const keyMeasured = "measured"
+
 // keywords are the keys of the query language, in the order of the manual.
 func keywords() []keyword {
 	return []keyword{
@@ -60,6 +63,7 @@ func keywords() []keyword {
 		{name: "yanked", kind: flags, example: "yanked:any"},
 		{name: "code", kind: flags, example: "code:no"},
 		{name: "metric", kind: metrics, aliases: "eval", example: "metric:mmlu>0.7"},
+		{name: keyMeasured, kind: metrics, example: "measured:mmlu>0.7"},
 		{name: "fits", kind: numbers, aliases: "fit vram memory", units: byteUnits, example: "fits:24gb"},
 		{name: "size", kind: numbers, units: byteUnits, example: "size:<10gb"},
 		{name: "context", kind: numbers, aliases: "ctx", units: tokenUnits, example: "context:>=32k"},

@@ -25,6 +25,7 @@ func TestParseQueryPrintsCanonically(t *testing.T) {
 		"metric:mmlu>0.70,gsm8k>=60%":   "metric:mmlu>0.7,gsm8k>=60%",
 		"metric:MMLU metric:f1=0.5..1":  "metric:mmlu metric:f1=0.5..1",
 		"metric:loss<-1.5":              "metric:loss<-1.5",
+		"measured:MMLU>0.7":             "measured:mmlu>0.7",
 		"updated:<30d updated:>=2026":   "updated:<30d updated:>=2026",
 		"updated:2026-01..2026-06-30":   "updated:2026-01..2026-06-30",
 		"signed:@acme.com verified:1":   "signed:@acme.com verified:yes",

@@ -299,7 +299,8 @@ func (w *writer) metric(m Metric) {
 		}
 		key := metricKey(name, w.doc/chunkSize)
 		row := binary.LittleEndian.AppendUint16(w.metrics[key], uint16(w.doc%chunkSize))
-		w.metrics[key] = binary.LittleEndian.AppendUint64(row, math.Float64bits(m.Value))
+		row = binary.LittleEndian.AppendUint64(row, math.Float64bits(m.Value))
+		w.metrics[key] = append(row, byte(m.belief()))
 		w.term(fieldFact, "metric="+name, true)
 	}
 }

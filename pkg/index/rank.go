@@ -196,12 +196,15 @@ func (k *ranking) primary(chunk int) (func(doc uint16) float64, error) {
 	}, err
 }
 
+// byMetric sorts by the best number of each version among those that are believed
+// most: what a card claims never comes before what somebody trusted has measured.
 func (k *ranking) byMetric(chunk int, sign float64) (func(doc uint16) float64, error) {
 	list, err := k.r.measures(k.order.metric, chunk)
 	best := map[uint16]float64{}
 	for _, m := range list {
-		if old, ok := best[m.doc]; !ok || sign*m.value > old {
-			best[m.doc] = sign * m.value
+		p := believedFirst(m.belief, sign*m.value)
+		if old, ok := best[m.doc]; !ok || p > old {
+			best[m.doc] = p
 		}
 	}
 	return func(doc uint16) float64 {
@@ -210,6 +213,23 @@ func (k *ranking) byMetric(chunk int, sign float64) (func(doc uint16) float64, e
 		}
 		return math.Inf(-1)
 	}, err
+}
+
+// believedFirst returns a number that sorts by how much a value is believed and then
+// by the value, but for its last two bits. Absurd values are equal to each other.
+func believedFirst(belief uint8, value float64) float64 {
+	const absurd, sign = 1e300, 1 << 63
+	b := math.Float64bits(min(max(value, -absurd), absurd))
+	if b&sign != 0 {
+		b = ^b // bits of floats are sorted as integers are, those below zero the other way
+	} else {
+		b |= sign
+	}
+	b = uint64(beliefs-belief)<<62 | b>>2
+	if b&sign != 0 {
+		return math.Float64frombits(b &^ sign)
+	}
+	return math.Float64frombits(^b)
 }
 
 // relevance returns the function that scores the versions of a chunk.

@@ -105,6 +105,13 @@ type Record struct {
 	Verified bool     `json:"verified,omitempty"`
 	Signers  []string `json:"signers,omitempty"`
 
+	// Elsewhere are the repositories besides its own in which something was stated
+	// of what the version was measured to do, sorted, as "host/name@sha256:…" with the
+	// digest of what is listed there. Joined stands for all that decided what was
+	// taken from there. Both are for those who look whether there is more by now.
+	Elsewhere []string `json:"elsewhere,omitempty"`
+	Joined    string   `json:"joined,omitempty"`
+
 	// Attached stands for all that the record is made of besides the version: the
 	// digest of the list of what is attached, or one over that and others,
 	// when it was read, for those who look whether there is more by now.
@@ -137,9 +144,40 @@ type Metric struct {
 
 	Value float64 `json:"value"`
 
-	// Class tells whose word it is: "publisher", "trusted", "community",
-	// "unsigned" or "claimed" (the card says so).
+	// Class tells whose word it is: "trusted", "publisher", "evaluator",
+	// "community", "unsigned" or "claimed" (the card says so).
 	Class string `json:"class,omitempty"`
+
+	// By is who has signed it, as far as that was verified: an identity, or the
+	// fingerprint of a key.
+	By string `json:"by,omitempty"`
+
+	// Repository is where it was stated; empty for the version's own repository.
+	Repository string `json:"repository,omitempty"`
+
+	// Disputed tells that somebody who is believed as much as By doubts it.
+	Disputed bool `json:"disputed,omitempty"`
+}
+
+// How much a number is believed, the most first.
+const (
+	believed = iota // signed by whom the index was told to trust
+	named           // signed by whom the repository names
+	said            // everything else
+	beliefs
+)
+
+// belief tells how much a number is believed.
+func (m *Metric) belief() int {
+	switch {
+	case m.Disputed:
+		return said
+	case m.Class == "trusted":
+		return believed
+	case m.Class == "publisher", m.Class == "evaluator":
+		return named
+	}
+	return said
 }
 
 // Key identifies a record.
@@ -160,14 +198,14 @@ func (r *Record) Bound() {
 	}
 	r.Card = cut(r.Card, MaxCard)
 	for _, s := range []*string{
-		&r.Repository, &r.Digest, &r.Attached, &r.Status, &r.Reason, &r.Replacement, &r.Author,
+		&r.Repository, &r.Digest, &r.Attached, &r.Joined, &r.Status, &r.Reason, &r.Replacement, &r.Author,
 		&r.Title, &r.Summary, &r.Task, &r.Library, &r.Architecture,
 	} {
 		*s = cut(*s, MaxText)
 	}
 	for _, l := range []*[]string{
 		&r.Tags, &r.Licenses, &r.Languages, &r.Keywords, &r.Datasets,
-		&r.Formats, &r.Quantizations, &r.Signers,
+		&r.Formats, &r.Quantizations, &r.Signers, &r.Elsewhere,
 	} {
 		*l = cutList(*l)
 	}
@@ -181,7 +219,9 @@ func (r *Record) Bound() {
 	r.Metrics = r.Metrics[:min(len(r.Metrics), MaxList)]
 	for i := range r.Metrics {
 		m := &r.Metrics[i]
-		m.Name, m.Dataset, m.Class = cut(m.Name, MaxText), cut(m.Dataset, MaxText), cut(m.Class, MaxText)
+		for _, s := range []*string{&m.Name, &m.Dataset, &m.Class, &m.By, &m.Repository} {
+			*s = cut(*s, MaxText)
+		}
 	}
 }
 

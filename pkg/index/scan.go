@@ -141,11 +141,12 @@ func scanNumbers(t Term, now time.Time) func(*reader, int, *bitset, *bitset) err
 
 // A measured is one number of one version of a chunk.
 type measured struct {
-	doc   uint16
-	value float64
+	doc    uint16
+	belief uint8
+	value  float64
 }
 
-const measuredBytes = 10
+const measuredBytes = 11
 
 // measures returns the numbers of a metric in a chunk.
 func (r *reader) measures(name string, chunk int) ([]measured, error) {
@@ -170,7 +171,7 @@ func (r *reader) measures(name string, chunk int) ([]measured, error) {
 		}
 		for ; len(b) >= measuredBytes; b = b[measuredBytes:] {
 			list = append(list, measured{
-				binary.LittleEndian.Uint16(b), math.Float64frombits(binary.LittleEndian.Uint64(b[2:])),
+				binary.LittleEndian.Uint16(b), min(b[10], said), math.Float64frombits(binary.LittleEndian.Uint64(b[2:])),
 			})
 		}
 	}
@@ -178,8 +179,13 @@ func (r *reader) measures(name string, chunk int) ([]measured, error) {
 	return list, rows.Err()
 }
 
-// scanMetrics tells versions by what was measured of them.
+// scanMetrics tells versions by what was measured of them: "metric" by whoever says
+// so, "measured" by those alone who are trusted.
 func scanMetrics(t Term) func(*reader, int, *bitset, *bitset) error {
+	least := uint8(said)
+	if t.Key == keyMeasured {
+		least = believed
+	}
 	ins := make([]interval, len(t.Values))
 	for i, v := range t.Values {
 		ins[i] = intervalOf("metric", v, time.Time{})
@@ -191,7 +197,7 @@ func scanMetrics(t Term) func(*reader, int, *bitset, *bitset) error {
 				return err
 			}
 			for _, m := range list {
-				if in.has(m.doc) && (v.Op == "" || ins[i].has(m.value)) {
+				if m.belief <= least && in.has(m.doc) && (v.Op == "" || ins[i].has(m.value)) {
 					out.set(m.doc)
 				}
 			}

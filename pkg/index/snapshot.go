@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -51,8 +52,9 @@ type SnapshotStats struct {
 
 // WriteSnapshot writes the records of all repositories that keep takes, which may
 // be nil for all: a line of JSON each, sorted by repository and digest,
-// compressed. The same records give the same bytes, in whatever order they came
-// into the index.
+// compressed. What was measured of a version in a repository that keep does not take
+// is left out of its record. The same records give the same bytes, in whatever order
+// they came into the index.
 func (ix *Index) WriteSnapshot(ctx context.Context, w io.Writer, keep func(repository string) bool) (s SnapshotStats, err error) {
 	enc, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithEncoderConcurrency(1),
 		zstd.WithWindowSize(maxSnapshotWindow), zstd.WithEncoderCRC(false))
@@ -77,6 +79,7 @@ func (ix *Index) WriteSnapshot(ctx context.Context, w io.Writer, keep func(repos
 			return s, err
 		}
 		for i := range versions {
+			versions[i].leaveOut(keep)
 			line, err := canonical(&versions[i])
 			if err != nil {
 				return s, fmt.Errorf("write snapshot: %s@%s: %w", name, versions[i].Digest, err)
@@ -88,6 +91,23 @@ func (ix *Index) WriteSnapshot(ctx context.Context, w io.Writer, keep func(repos
 		s.Repositories, s.Versions = s.Repositories+1, s.Versions+len(versions)
 	}
 	return s, nil
+}
+
+// leaveOut takes from a record what was stated in repositories that keep does not
+// take: who may not see them must not learn of them here.
+func (r *Record) leaveOut(keep func(repository string) bool) {
+	if keep == nil || len(r.Elsewhere) == 0 {
+		return
+	}
+	n := len(r.Elsewhere)
+	r.Elsewhere = slices.DeleteFunc(r.Elsewhere, func(at string) bool {
+		name, _, _ := strings.Cut(at, "@")
+		return !keep(name)
+	})
+	if len(r.Elsewhere) < n {
+		r.Joined = "" // it is joined again by who builds upon it
+	}
+	r.Metrics = slices.DeleteFunc(r.Metrics, func(m Metric) bool { return m.Repository != "" && !keep(m.Repository) })
 }
 
 // canonical is the one form of a record: its fields in their order, without those
@@ -229,8 +249,9 @@ func follows(before, k Key) error {
 // attached to the version will be read again by who builds upon the record.
 func (r *Record) Distrust() {
 	r.Verified, r.Signers, r.Attached = false, nil, unread
+	r.Elsewhere, r.Joined = nil, ""
 	for i := range r.Metrics {
-		r.Metrics[i].Class = "claimed"
+		r.Metrics[i].Class, r.Metrics[i].By = "claimed", ""
 	}
 }
 
