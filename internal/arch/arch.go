@@ -51,7 +51,7 @@ var Packages = []Package{
 	{Path: "pkg/index"},
 	{Path: "pkg/artifact", May: "pkg/transfer pkg/chunk pkg/coding pkg/store pkg/format pkg/format/shard pkg/card pkg/glob pkg/secrets pkg/mediatypes", Why: "unpacking takes files from a store, and uses its partial files for those that are not in it"},
 	{Path: "pkg/mount", May: "pkg/artifact", Why: "it asks the one judge of names; what it shows is given to it"},
-	{Path: "pkg/registry", May: "pkg/mediatypes"},
+	{Path: "pkg/registry", May: "pkg/mediatypes pkg/store", Why: "names are made durable in one way"},
 
 	{Path: "pkg/source", May: "pkg/remote pkg/glob", Why: "other hubs are reached by remote's transport, and fail in its classes"},
 

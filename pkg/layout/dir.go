@@ -190,21 +190,7 @@ func replace(root *os.Root, name string, raw []byte) error {
 		_ = root.Remove(temp)
 		return fmt.Errorf("write %s: %w", name, err)
 	}
-	return syncDir(root)
-}
-
-// syncDir makes the names in the directory of the layout durable, where systems
-// can do that for directories.
-func syncDir(root *os.Root) error {
-	d, err := root.Open(".")
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	if err := d.Sync(); err != nil && !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, fs.ErrInvalid) {
-		return fmt.Errorf("sync directory: %w", err)
-	}
-	return nil
+	return store.SyncDir(root, ".")
 }
 
 // lock waits for the right to change index.json. The file oci-layout is what

@@ -349,7 +349,7 @@ func (w *TarWriter) Commit() error {
 		return err
 	}
 	defer root.Close()
-	return syncDir(root)
+	return store.SyncDir(root, ".")
 }
 
 // Close gives up the archive. What is there stays for a later run, if Commit

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 
@@ -15,6 +14,8 @@ import (
 	"github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
 	"github.com/distribution/distribution/v3/registry/storage/driver/inmemory"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/modelreg/modelreg/pkg/store"
 )
 
 const (
@@ -227,15 +228,11 @@ func writeWhole(name string, content []byte) error {
 	return os.Rename(temp, name)
 }
 
-// syncDir writes a directory to the disk. Windows has no such call; there, the
-// file system's own journal must do.
+// syncDir writes a directory to the disk.
 func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil
-	}
-	f, err := os.Open(dir)
+	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Sync(), f.Close())
+	return errors.Join(store.SyncDir(root, "."), root.Close())
 }

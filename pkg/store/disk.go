@@ -44,7 +44,12 @@ func writeCached(d disk, f *os.File, b []byte, off int64) (done int, err error) 
 // random returns a part of a file name that nobody else has.
 func random() string { return strings.ToLower(rand.Text()[:16]) }
 
-// syncDir makes the names in a directory durable.
+// SyncDir makes the names in a directory of root durable, where systems and file
+// systems can do that for directories: some network file systems cannot, and the
+// journal of NTFS does it by itself.
+func SyncDir(root *os.Root, name string) error { return syncDir(osDisk{}, root, name) }
+
+// syncDir is SyncDir on a disk.
 func syncDir(d disk, root *os.Root, name string) error {
 	if !dirsSync {
 		return nil

@@ -40,6 +40,18 @@ func ParseJournal(raw []byte, desc ocispec.Descriptor) (from, to int64, err erro
 	return j.From.Length, j.To.Length, err
 }
 
+// SyncDirOn is SyncDir on a disk whose fsync is that.
+func SyncDirOn(fsync func(*os.File) error, root *os.Root, name string) error {
+	return syncDir(syncer{fsync: fsync}, root, name)
+}
+
+type syncer struct {
+	osDisk
+	fsync func(*os.File) error
+}
+
+func (s syncer) Sync(f *os.File) error { return s.fsync(f) }
+
 // ParseIndex reads an index.json.
 func ParseIndex(raw []byte) (ocispec.Index, error) { return parseIndex(raw) }
 
