@@ -58,6 +58,9 @@ func (s *suite) cold(ctx context.Context) error {
 			if b.tool.name == ours && m != s.small {
 				b.floors(ctx, floors(s.sums[m]))
 			}
+			if b.tool.name == ours && m == s.small {
+				b.oneTar(ctx)
+			}
 		})
 		if err != nil {
 			return err
@@ -74,12 +77,23 @@ func (b *bout) floors(ctx context.Context, list []tool) {
 	}
 }
 
+// oneTar measures what many files cost that are one.
+func (b *bout) oneTar(ctx context.Context) {
+	b.tool = tarFloor(b.s.tar, b.s.tarDigest)
+	if b.measure(ctx, "push", b.tool.push(b.task)) {
+		b.pull(ctx, "pull")
+	}
+}
+
 // coldLimited is cold over a link that is slow for each connection.
 func (s *suite) coldLimited(ctx context.Context) error {
 	for _, m := range []*model{s.one, s.shards, s.small} {
 		err := s.each(ctx, m, s.limited, func(b *bout) {
 			if b.measure(ctx, "push", b.tool.push(b.task)) && b.forget() == nil {
 				b.pull(ctx, "pull")
+			}
+			if b.tool.name == ours && m == s.small {
+				b.oneTar(ctx)
 			}
 		})
 		if err != nil {
@@ -89,16 +103,34 @@ func (s *suite) coldLimited(ctx context.Context) error {
 	return nil
 }
 
-// noop pushes and pulls once more what is there.
+// noop pushes and pulls once more what is there: with all tools, and with ours
+// where each response keeps it waiting, too.
 func (s *suite) noop(ctx context.Context) error {
-	return s.each(ctx, s.one, s.open, func(b *bout) {
-		if !b.pushed(ctx) || !b.measure(ctx, "push-again", b.tool.push(b.task)) {
-			return
+	if err := s.each(ctx, s.one, s.open, func(b *bout) { b.again(ctx) }); err != nil {
+		return err
+	}
+	for _, t := range s.tools {
+		if t.name != ours {
+			continue
 		}
-		if _, err := b.run(ctx, b.tool.pull(b.task)); err == nil {
-			b.pullAgain(ctx, "pull-again")
+		b, err := s.begin(ctx, t, s.one, s.limited)
+		if err != nil {
+			return err
 		}
-	})
+		b.again(ctx)
+		b.end()
+	}
+	return nil
+}
+
+// again pushes and pulls twice, of which the second time is measured.
+func (b *bout) again(ctx context.Context) {
+	if !b.pushed(ctx) || !b.measure(ctx, "push-again", b.tool.push(b.task)) {
+		return
+	}
+	if _, err := b.run(ctx, b.tool.pull(b.task)); err == nil {
+		b.pullAgain(ctx, "pull-again")
+	}
 }
 
 // versions pulls a version over the one that it was made of. The note is how

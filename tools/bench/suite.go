@@ -15,15 +15,19 @@ var errBudget = errors.New("the budget of time is used up")
 
 // A suite is one run: its tools, models and what was measured.
 type suite struct {
-	cfg     config
-	root    string // the temporary directory
-	tools   []tool
-	one     *model                       // one large file
-	shards  *model                       // several
-	small   *model                       // many small ones
-	sums    map[*model]map[string]string // digests of files
-	open    *link                        // counts
-	limited *link                        // counts, and is slow
+	cfg    config
+	root   string // the temporary directory
+	tools  []tool
+	one    *model                       // one large file
+	shards *model                       // several
+	small  *model                       // many small ones
+	tar    string                       // the same in one archive
+	sums   map[*model]map[string]string // digests of files
+
+	tarDigest string // SHA-256 of the archive
+
+	open    *link // counts
+	limited *link // counts, and is slow
 	ends    time.Time
 	samples []sample
 	rounds  int // that were begun
@@ -77,6 +81,13 @@ func (s *suite) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	if s.small, err = writeSmall(s.root, "small", s.cfg.files, s.cfg.kib); err != nil {
+		return err
+	}
+	s.tar = s.small.dir + ".tar"
+	if _, err := runAll(ctx, []command{{"", []string{"tar", "-cf", s.tar, "-C", s.small.dir, "."}}}, s.root); err != nil {
+		return err
+	}
+	if s.tarDigest, err = digestOf(s.tar); err != nil {
 		return err
 	}
 	for _, m := range []*model{s.one, s.shards, s.small} {

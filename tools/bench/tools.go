@@ -175,3 +175,20 @@ func floors(digests map[string]string) []tool {
 		}},
 	}
 }
+
+// tarFloor moves files as one archive, which was made before and is one blob: with
+// the peer that is the fastest at that, and past all clients with curl and tar.
+func tarFloor(file, sum string) tool {
+	return tool{
+		name: "floor-tar",
+		push: func(t task) []command {
+			return []command{{filepath.Dir(file), []string{
+				t.peer("oras"), "push", "--plain-http", "--no-tty", t.host + "/bench/tar:v1", filepath.Base(file),
+			}}}
+		},
+		pull: func(t task) []command {
+			const script = `mkdir -p "$1" && curl -sf "$2" | tar -x -C "$1"`
+			return []command{{"", []string{"sh", "-c", script, "sh", t.out, "http://" + t.host + "/v2/bench/tar/blobs/sha256:" + sum}}}
+		},
+	}
+}
