@@ -3,7 +3,9 @@ package policy
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"regexp/syntax"
+	"slices"
 	"strings"
 
 	"github.com/modelreg/modelreg/pkg/signing"
@@ -28,21 +30,25 @@ func checkRegexp(expr string) error {
 	if re.Op != syntax.OpConcat || re.Sub[0].Op != syntax.OpBeginText || re.Sub[n-1].Op != syntax.OpEndText {
 		return fmt.Errorf("%q must begin with ^ and end with $, around all of it: ^(a|b)$ and not ^a|b$", expr)
 	}
-	if n == 3 && isAnything(re.Sub[1]) {
+	if isAnything(expr) {
 		return fmt.Errorf("%q is true of everything", expr)
 	}
 	return nil
 }
 
-// isAnything knows the ways to write .* and .+.
-func isAnything(re *syntax.Regexp) bool {
-	switch re.Op {
-	case syntax.OpCapture:
-		return isAnything(re.Sub[0])
-	case syntax.OpStar, syntax.OpPlus:
-		return re.Sub[0].Op == syntax.OpAnyChar || re.Sub[0].Op == syntax.OpAnyCharNotNL
+// isAnything tells whether an expression is true of texts that have nothing in
+// common but that they are texts: there are too many ways to write .* to know
+// them by their form.
+func isAnything(expr string) bool {
+	re, err := regexp.Compile(expr)
+	if err != nil {
+		return false
 	}
-	return false
+	unlike := [...]string{
+		strings.Repeat("a", 40), strings.Repeat("0", 40), "https://q.example/w/x/y/z?v=1#somewhere", "Someone+tag@mail.example.invalid.test.org",
+		"~!$%^&*()_=[]{}|;',<> \x7f\t ~!$%^&*()_=[]{}", strings.Repeat("\u00e9\u4e16", 20),
+	}
+	return !slices.ContainsFunc(unlike[:], func(s string) bool { return !re.MatchString(s) })
 }
 
 // lint refuses what is well formed and means less, or more, than it seems to.
@@ -112,6 +118,11 @@ func (c Conditions) isZero() bool {
 	m := c.Model
 	return !c.needSigner() && !c.RequireDigest && len(m.Licenses) == 0 && len(m.Formats) == 0 && !m.CustomCode &&
 		m.MaxSize == 0 && len(m.BaseModels) == 0 && m.MinVersion == "" && m.Lineage == nil
+}
+
+// Passes tells whether an authority lets in what nobody has signed.
+func (d *Document) Passes() bool {
+	return slices.ContainsFunc(d.Authorities, func(a Authority) bool { return a.Static == "pass" })
 }
 
 // AsksFiles tells whether [ModelFacts] are needed to decide.
