@@ -294,14 +294,23 @@ func (r Rules) evidenceOf(ctx context.Context, repo signing.Reader, t *target, d
 	}
 	var err error
 	if d.RequireOMS {
-		e.OMS, err = modelSigners(ctx, repo, t, trust)
+		e.OMS, err = modelSigners(ctx, repo, t, modelTrust{Trust: trust, all: d.Passes() && len(e.Signers) == 0})
 	}
 	return e, err
 }
 
+// A modelTrust is whose signature of files counts.
+type modelTrust struct {
+	signing.Trust
+
+	// all says that no file may be left out of it, since nobody need have signed
+	// the manifest.
+	all bool
+}
+
 // modelSigners are those whose OpenSSF model signature covers the files of the
 // version. What is wrong with one signature passes that over.
-func modelSigners(ctx context.Context, repo signing.Reader, t *target, trust signing.Trust) ([]signing.Signatory, error) {
+func modelSigners(ctx context.Context, repo signing.Reader, t *target, trust modelTrust) ([]signing.Signatory, error) {
 	a, err := artifact.OpenWith(ctx, t.place(), t.desc, artifact.OpenOptions{AllowCollisions: true})
 	if errors.Is(err, artifact.ErrNotModel) {
 		return nil, nil
@@ -314,11 +323,11 @@ func modelSigners(ctx context.Context, repo signing.Reader, t *target, trust sig
 		if err != nil {
 			return nil, err
 		}
-		v, err := oms.Verify(ctx, raw, trust)
-		if err != nil {
+		v, err := oms.Verify(ctx, raw, trust.Trust)
+		if err != nil || trust.all && !listsAll(v.Statement, a) {
 			continue
 		}
-		if _, err := aboutFiles(ctx, raw, a, &trust); err == nil {
+		if _, err := aboutFiles(ctx, raw, a, &trust.Trust); err == nil {
 			v.Signer.Descriptor.Digest = digest.FromBytes(raw) // of the one layer of what it is attached as
 			out = append(out, v.Signer)
 		}

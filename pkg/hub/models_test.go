@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -136,45 +137,84 @@ func TestPolicyModelSignatureOfArchive(t *testing.T) {
 	if _, err := g.SignFiles(t.Context(), g.ref("org/m:v1"), g.signer); err != nil {
 		t.Fatal(err)
 	}
-	desc, raw := g.manifest("org/m", "v1")
-	var bundle []byte
-	for b, err := range signing.DetachedOf(t.Context(), g.repo("org/m"), signing.Target{Repository: g.srv.Host + "/org/m", Descriptor: desc}, oms.PredicateType) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		bundle = b
-	}
-	var m ocispec.Manifest
-	if err := json.Unmarshal(raw, &m); err != nil {
-		t.Fatal(err)
-	}
-	put := func(mediaType string, blob []byte) ocispec.Descriptor {
-		desc := content.NewDescriptorFromBytes(mediaType, blob)
-		if err := g.repo("org/m").Push(t.Context(), desc, bytes.NewReader(blob)); err != nil {
-			t.Fatal(err)
-		}
-		return desc
-	}
-	m.Config = put(m.Config.MediaType, []byte("{}"))
-	layer := put(mediatypes.LayerType(mediatypes.KindCode, mediatypes.Tar), tarball(t, "modeling_x.py", "import os"))
-	layer.Annotations = map[string]string{mediatypes.AnnotationFilepath: ".github"} // which signatures leave out
-	m.Layers = append(m.Layers, layer)
-	raw, err := json.Marshal(m)
-	if err != nil {
-		t.Fatal(err)
-	}
-	desc = content.NewDescriptorFromBytes(m.MediaType, raw)
-	if err := g.repo("org/m").PushManifest(t.Context(), desc, raw, "v2"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := signing.AttachDetached(t.Context(), g.repo("org/m"), signing.Target{Repository: g.srv.Host + "/org/m", Descriptor: desc}, bundle, oms.PredicateType); err != nil {
-		t.Fatal(err)
-	}
+	g.addsLayer(mediatypes.LayerType(mediatypes.KindCode, mediatypes.Tar), ".github", tarball(t, "modeling_x.py", "import os")) // signatures leave .github out
 	for tag, want := range map[string]string{"v1": "", "v2": policy.RuleOMS} {
 		g.sign("org/m:"+tag, g.signer)
 		_, err := g.admits.Verify(t.Context(), g.ref("org/m:"+tag), signing.Trust{}, hub.VerifyOptions{})
 		if got := refusedFor(t, err); got != want {
 			t.Errorf("%s: refused for %q, want %q", tag, got, want)
 		}
+	}
+}
+
+// addsLayer tags v2 what is v1 of org/m with a layer more, and the signature of v1's
+// files attached to it.
+func (g *guarded) addsLayer(kind, path string, blob []byte) {
+	g.t.Helper()
+	desc, raw := g.manifest("org/m", "v1")
+	var bundle []byte
+	for b, err := range signing.DetachedOf(g.t.Context(), g.repo("org/m"), signing.Target{Repository: g.srv.Host + "/org/m", Descriptor: desc}, oms.PredicateType) {
+		if err != nil {
+			g.t.Fatal(err)
+		}
+		bundle = b
+	}
+	var m ocispec.Manifest
+	if err := json.Unmarshal(raw, &m); err != nil {
+		g.t.Fatal(err)
+	}
+	put := func(mediaType string, blob []byte) ocispec.Descriptor {
+		desc := content.NewDescriptorFromBytes(mediaType, blob)
+		if err := g.repo("org/m").Push(g.t.Context(), desc, bytes.NewReader(blob)); err != nil {
+			g.t.Fatal(err)
+		}
+		return desc
+	}
+	m.Config = put(m.Config.MediaType, []byte("{}"))
+	layer := put(kind, blob)
+	layer.Annotations = map[string]string{mediatypes.AnnotationFilepath: path}
+	m.Layers = append(m.Layers, layer)
+	raw, err := json.Marshal(m)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	desc = content.NewDescriptorFromBytes(m.MediaType, raw)
+	if err := g.repo("org/m").PushManifest(g.t.Context(), desc, raw, "v2"); err != nil {
+		g.t.Fatal(err)
+	}
+	if _, err := signing.AttachDetached(g.t.Context(), g.repo("org/m"), signing.Target{Repository: g.srv.Host + "/org/m", Descriptor: desc}, bundle, oms.PredicateType); err != nil {
+		g.t.Fatal(err)
+	}
+}
+
+// Where nobody need have signed the manifest, the signature of the files is about
+// all of them, also those that its signer had it leave out.
+func TestPolicyModelSignatureAlone(t *testing.T) {
+	g := guard(t, newWorld(t), "    policy.modelreg.dev/require-oms: \"true\"\n")
+	text := "apiVersion: policy.sigstore.dev/v1beta1\nkind: ClusterImagePolicy\nmetadata:\n  name: files\n  annotations: {policy.modelreg.dev/require-oms: \"true\"}\n" +
+		"spec:\n  images: [{glob: \"**\"}]\n  authorities:\n  - static: {action: pass}\n  - key: {data: " + fmt.Sprintf("%q", g.signer.Public().PEM()) + "}\n"
+	files, err := policy.Parse([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.push("org/m:v1", "one")
+	if _, err := g.SignFiles(t.Context(), g.ref("org/m:v1"), g.signer); err != nil {
+		t.Fatal(err)
+	}
+	g.addsLayer(mediatypes.LayerType(mediatypes.KindCode, mediatypes.Raw), ".github/modeling_x.py", []byte("import os"))
+	anyhow := hub.New(hub.Options{Remote: g.client, Warn: g.warn, Rules: rules(hub.Rules{Policies: []*policy.Policy{files}})})
+	verify := func(tag string) string {
+		_, err := anyhow.Verify(t.Context(), g.ref("org/m:"+tag), signing.Trust{}, hub.VerifyOptions{})
+		return refusedFor(t, err)
+	}
+	for tag, want := range map[string]string{"v1": "", "v2": policy.RuleOMS} {
+		if got := verify(tag); got != want {
+			t.Errorf("%s: refused for %q, want %q", tag, got, want)
+		}
+	}
+	// The signer of both has said what the manifest has.
+	g.sign("org/m:v2", g.signer)
+	if got := verify("v2"); got != "" {
+		t.Errorf("signed v2: refused for %q", got)
 	}
 }

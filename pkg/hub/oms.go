@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 
@@ -186,6 +187,13 @@ func aboutFiles(ctx context.Context, raw []byte, a *artifact.Artifact, trust *si
 // noteToGit tells whether a file is one that every signature of files leaves out,
 // that published models carry, and that no program obeys which loads one.
 func noteToGit(name string) bool { return name == ".gitattributes" || name == ".gitignore" }
+
+// listsAll tells whether a statement names every file of a version, whatever else
+// its signer had it leave out.
+func listsAll(st *oms.Statement, a *artifact.Artifact) bool {
+	listed := st.Names()
+	return !slices.ContainsFunc(a.Files, func(f artifact.File) bool { return !listed[f.Path] && !noteToGit(f.Path) })
+}
 
 // filesOnly tells whether only those are trusted, of who signs files, whom a private
 // authority has certified: then nobody need have signed the version besides.
