@@ -94,12 +94,10 @@ func (c *crawl) listOthers(ctx context.Context) error {
 	}
 	e := &c.elsewhere
 	names = slices.Compact(slices.Sorted(slices.Values(slices.AppendSeq(names, maps.Keys(e.named)))))
+	names = slices.DeleteFunc(names, func(name string) bool { return e.listed[name] })
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(crawlTags)
 	for _, name := range names {
-		if e.listed[name] {
-			continue
-		}
 		g.Go(func() error {
 			var list []string
 			repo, err := c.repositoryNamed(name)

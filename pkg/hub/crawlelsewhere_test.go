@@ -11,7 +11,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"oras.land/oras-go/v2/content"
 
 	"github.com/modelreg/modelreg/internal/testreg"
 	"github.com/modelreg/modelreg/pkg/hub"
@@ -19,6 +21,7 @@ import (
 	"github.com/modelreg/modelreg/pkg/mediatypes"
 	"github.com/modelreg/modelreg/pkg/record"
 	"github.com/modelreg/modelreg/pkg/ref"
+	"github.com/modelreg/modelreg/pkg/signing"
 )
 
 // A joining is an index of a world, of which the lab is trusted.
@@ -274,6 +277,45 @@ func TestCrawlOfAFlood(t *testing.T) {
 			t.Errorf("%s: %+v", sort, res.Hits)
 		}
 	}
+}
+
+// What one repository puts up behind the tag of older cosigns is too much, and keeps
+// nobody else's numbers out.
+func TestCrawlOfAClassicFlood(t *testing.T) {
+	w := newWorldWith(t, testreg.Options{NoReferrers: true})
+	w.pushCard("org/m:v1", "license: mit", "# Model")
+	subject, _ := w.manifest("org/m", "v1")
+	w.referrer("aaa/spam", mediatypes.ArtifactEvaluation, nil, subject, []byte("{}"))
+	w.evaluate("org/m:v1", measured("mmlu", 0.5), hub.EvaluateOptions{Signer: lab().signer, To: w.ref("lab/evals")})
+	flood := ocispec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest, Config: ocispec.DescriptorEmptyJSON}
+	for range signing.MaxClassic + 1 {
+		flood.Layers = append(flood.Layers, ocispec.DescriptorEmptyJSON)
+	}
+	repo := w.repo("aaa/spam")
+	raw, err := json.Marshal(flood)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := repo.PushManifest(t.Context(), content.NewDescriptorFromBytes(flood.MediaType, raw), raw, "sha256-"+subject.Digest.Encoded()+".att"); err != nil {
+		t.Fatal(err)
+	}
+	j := newJoining(w, "/org/", "/aaa/", "/lab/")
+	j.update()
+	j.want("measured:mmlu", "org/m:v1")
+}
+
+// Many repositories that are named are listed side by side.
+func TestCrawlLooksInManyPlaces(t *testing.T) {
+	w := newWorldWith(t, testreg.Options{NoReferrers: true})
+	w.pushCard("org/m:v1", "license: mit", "# Model")
+	w.evaluate("org/m:v1", measured("mmlu", 0.5), hub.EvaluateOptions{Signer: lab().signer, To: w.ref("lab/evals")})
+	j := newJoining(w, "/org/")
+	for i := range 80 {
+		j.opts.Evaluations = append(j.opts.Evaluations, w.ref(fmt.Sprintf("lab/absent%d", i)))
+	}
+	j.opts.Evaluations = append(j.opts.Evaluations, w.ref("lab/evals"))
+	j.update()
+	j.want("measured:mmlu", "org/m:v1")
 }
 
 // A snapshot for others has nothing of repositories that are not for them.

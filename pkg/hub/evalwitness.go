@@ -53,6 +53,9 @@ func (w *evalWitness) look(ctx context.Context, repo *remote.Repository) evalFou
 	out.err = w.statements(ctx, repo, listed, &out)
 	if out.err == nil {
 		f := w.classic(ctx, repo)
+		if errors.Is(f.err, signing.ErrTooMany) { // a flood behind one tag hides nothing that others have attached
+			f.problems, f.err = append(f.problems, repo.Name()+": "+f.err.Error()), nil
+		}
 		out.add(f)
 		out.err = f.err
 	}
