@@ -19,6 +19,9 @@ import (
 // rule that it is a part of.
 const maxRuleDepth = 16
 
+// maxExtensions bounds what is searched for each result.
+const maxExtensions = 256
+
 // The levels of SARIF 2.1.0 that are named elsewhere.
 const (
 	None  = "none"
@@ -136,6 +139,9 @@ func (p *Place) in(extensions []Component) *Component {
 // does not say that it did, or it met an error of its own. It is empty where the
 // results are all there are, and reads after "a scanner".
 func (run *Run) Unfinished() string {
+	if len(run.Tool.Extensions) > maxExtensions {
+		return "that has more extensions than are looked into"
+	}
 	if run.Results == nil || len(run.Elsewhere) > 0 {
 		return "whose results are not there"
 	}

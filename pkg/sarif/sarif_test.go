@@ -1,6 +1,7 @@
 package sarif_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/go-json-experiment/json"
@@ -14,6 +15,7 @@ func TestUnfinished(t *testing.T) {
 		"done, and so so": {`{"invocations":[{"executionSuccessful":true,"toolExecutionNotifications":[{}]}],"results":[]}`, ""},
 		"no results":      {`{}`, "whose results are not there"},
 		"elsewhere":       {`{"results":[],"externalPropertyFileReferences":{}}`, "whose results are not there"},
+		"many extensions": {`{"tool":{"extensions":[{}` + strings.Repeat(",{}", 256) + `]},"results":[]}`, "that has more extensions than are looked into"},
 		"failed":          {`{"invocations":[{"executionSuccessful":false}],"results":[]}`, "that did not come to the end"},
 		"does not say":    {`{"invocations":[{}],"results":[]}`, "that did not come to the end"},
 		"error":           {`{"invocations":[{"executionSuccessful":true,"toolExecutionNotifications":[{"level":"error"}]}],"results":[]}`, "that had an error"},

@@ -196,12 +196,18 @@ func ParseSARIF(raw []byte, name string, file func(uri string) (string, bool)) (
 // results are, says package sarif, by which policies go too.
 func findingsOf(raw jsontext.Value, name string, file func(string) (string, bool)) ([]Finding, error) {
 	var run sarif.Run
-	var shown sarifRun
-	if err := errors.Join(json.Unmarshal(raw, &run), json.Unmarshal(raw, &shown)); err != nil {
+	if err := json.Unmarshal(raw, &run); err != nil {
 		return nil, err
 	}
 	if problem := run.Unfinished(); problem != "" {
 		return nil, errors.New("of a scanner " + problem)
+	}
+	if n := len(*run.Results); n > 8*maxSARIFResults { // those that say that all is well too
+		return nil, fmt.Errorf("%d results, more than %d", n, 8*maxSARIFResults)
+	}
+	var shown sarifRun
+	if err := json.Unmarshal(raw, &shown); err != nil {
+		return nil, err
 	}
 	var findings []Finding
 	rules := run.Rules()
