@@ -147,7 +147,7 @@ var classes = []class{
 	{exitNotFound, "not-found", "", "check the path", []error{fs.ErrNotExist}},
 	{exitProtocol, "protocol", "the registry lacks what is needed, or breaks the protocol", "\"modelreg doctor HOST\" shows what the registry can do", []error{remote.ErrProtocol}},
 	{exitLocal, "local", "this machine: disk full, permission, lock, a file that changes", "", []error{syscall.ENOSPC, syscall.EROFS, syscall.EXDEV, syscall.EADDRINUSE, fs.ErrPermission, store.ErrLocked, registry.ErrInUse, artifact.ErrBusy, artifact.ErrChanged}},
-	{exitNetwork, "network", "", "the same command goes on with what is there: run it later, or with --max-wait 1h now", []error{transfer.ErrMaxWait, remote.ErrMaxWait}},
+	{exitNetwork, "network", "", "the same command goes on with what is there: run it later; pull and push wait longer with --max-wait", []error{transfer.ErrMaxWait, remote.ErrMaxWait}},
 	{exitNetwork, "network", "the network or the registry failed, also after retries", "try again later", []error{remote.ErrUnreachable, signing.ErrService, context.DeadlineExceeded}},
 }
 
