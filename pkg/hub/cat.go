@@ -164,7 +164,7 @@ func (h *Hub) openAdmitted(ctx context.Context, r ref.Reference, opts admitOptio
 		return nil, nil, nil, fmt.Errorf("read %s: %w", t.ref, err)
 	}
 	if locked != nil {
-		if err := locked.check(t, verified, a); err != nil {
+		if err := h.asLocked(ctx, *locked, used{t, verified, a}); err != nil {
 			return nil, nil, nil, err
 		}
 	}

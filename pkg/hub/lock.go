@@ -160,8 +160,34 @@ func filesDigest(a *artifact.Artifact) digest.Digest {
 	return lock.FilesDigest(files)
 }
 
-// check holds what is about to be used against the entry. A nil verified means
-// that nobody asked for signatures.
+// A used version is one that is about to be used. A nil verified means that nobody
+// asked for signatures.
+type used struct {
+	*target
+	verified *Verified
+	artifact *artifact.Artifact
+}
+
+// asLocked refuses what is not as it was locked, and tells when it is no longer the
+// same policy that decides.
+func (h *Hub) asLocked(ctx context.Context, l Locked, v used) error {
+	if err := l.check(v.target, v.verified, v.artifact); err != nil || l.Policy == "" {
+		return err
+	}
+	rules, err := h.rules(ctx)
+	if err != nil {
+		return err
+	}
+	switch now := rules.Digest(); {
+	case now == "":
+		h.warn("%s was locked under the policy %s, and no policy decides now: give --policy", l.Name, l.Policy)
+	case now != l.Policy:
+		h.warn("%s was locked under the policy %s; %s decides now: \"modelreg lock update %s\" notes that", l.Name, l.Policy, now, l.Name)
+	}
+	return nil
+}
+
+// check holds what is about to be used against the entry.
 func (l Locked) check(t *target, verified *Verified, a *artifact.Artifact) error {
 	drift := func(what, locked, found string) error {
 		return &lock.DriftError{Model: l.Name, What: what, Locked: locked, Found: found}

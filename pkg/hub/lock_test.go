@@ -230,3 +230,33 @@ func TestCheckAndVerifyLocked(t *testing.T) {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
+
+// Another policy than the one that was locked under is told of, and so is none.
+func TestLockedUnderAnotherPolicy(t *testing.T) {
+	g := guard(t, newWorld(t), "")
+	g.push("org/m:v1", "one")
+	g.sign("org/m:v1", g.signer)
+	entry, err := g.admits.Lock(t.Context(), g.ref("org/m:v1"), hub.LockOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	locked := hub.Locked{Name: "m", Entry: entry}
+	other := guard(t, g.world, "    about: another\n")
+	for name, tt := range map[string]struct {
+		by   *hub.Hub
+		want string
+	}{
+		"the same": {g.admits, ""},
+		"another":  {other.admits, "decides now"},
+		"none":     {g.Hub, "no policy decides now"},
+	} {
+		g.warned()
+		_, err := tt.by.Pull(t.Context(), locked.Pinned(), filepath.Join(t.TempDir(), "out"), hub.PullOptions{Locked: &locked})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := g.warned(); (got == "") != (tt.want == "") || !strings.Contains(got, tt.want) {
+			t.Errorf("%s: told %q, want %q", name, got, tt.want)
+		}
+	}
+}

@@ -220,7 +220,7 @@ func (h *Hub) pulled(ctx context.Context, r ref.Reference, opts PullOptions) (p 
 		return p, fmt.Errorf("pull %s: %w", t.ref, err)
 	}
 	if opts.Locked != nil {
-		if err := opts.Locked.check(t, p.verified, p.artifact); err != nil {
+		if err := h.asLocked(ctx, *opts.Locked, used{t, p.verified, p.artifact}); err != nil {
 			return p, err
 		}
 	}
