@@ -68,6 +68,19 @@ others, unless --add keeps those that it had.`,
 		ValidArgsFunction: positions(directories, a.references),
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.push(cmd, args, f) },
 	}
+	f.pack(cmd)
+	commitFlags(cmd, &f.Committing)
+	f.signWith(cmd.Flags())
+	f.signer.add(cmd)
+	f.provenance.add(cmd)
+	f.lineage.add(cmd)
+	f.forms.add(cmd, &f.PushOptions)
+	a.addWaitFlag(cmd)
+	return cmd
+}
+
+// pack adds the flags about what is packed, and how it is sent.
+func (f *pushFlags) pack(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.StringArrayVarP(&f.Tags, "tag", "t", nil, "set `TAG` too (repeatable)")
 	fl.StringArrayVar(&f.annotations, "annotation", nil, "add `KEY=VALUE` to the manifest (repeatable; part of the version's identity)")
@@ -81,16 +94,8 @@ others, unless --add keeps those that it had.`,
 	fl.BoolVar(&f.NoPreflight, "no-preflight", false, "push files that are larger than the registry is known to take")
 	fl.BoolVar(&f.Strict, "strict", false, "refuse base models that are known by name alone")
 	scanFlagsOf(cmd, &f.PushOptions)
-	cmd.Flags().BoolVar(&f.Rescan, "rescan", false, rescanUsage)
+	fl.BoolVar(&f.Rescan, "rescan", false, rescanUsage)
 	fl.BoolVar(&f.DryRun, "dry-run", false, "pack and hash, and send nothing")
-	commitFlags(cmd, &f.Committing)
-	f.signWith(fl)
-	f.signer.add(cmd)
-	f.provenance.add(cmd)
-	f.lineage.add(cmd)
-	f.forms.add(cmd, &f.PushOptions)
-	a.addWaitFlag(cmd)
-	return cmd
 }
 
 func (a *app) push(cmd *cobra.Command, args []string, f pushFlags) error {

@@ -122,10 +122,7 @@ func (h *Hub) Import(ctx context.Context, name string, r ref.Reference, opts Imp
 	}
 	res := &ImportResult{PushResult: *pushResult(packed, r, opts.gate), Source: from.origin.Name, Commit: from.origin.Commit, Origin: from.origin}
 	if opts.DryRun {
-		if packed.Unindexed > 0 {
-			res.Reference, res.Digest, res.Revision = "", "", ""
-		}
-		return res, nil
+		return res.planned(packed), nil
 	}
 	h.remember(r, packed)
 	how := releasing{tags: tags, signer: opts.Signer, made: made, commit: opts.commit}
@@ -133,6 +130,14 @@ func (h *Hub) Import(ctx context.Context, name string, r ref.Reference, opts Imp
 		h.announcePushed(ctx, &res.PushResult, opts.PushOptions)
 	}
 	return res, err
+}
+
+// planned leaves out what a run that sends nothing cannot know.
+func (res *ImportResult) planned(packed *artifact.Packed) *ImportResult {
+	if packed.Unindexed > 0 {
+		res.Reference, res.Digest, res.Revision = "", "", ""
+	}
+	return res
 }
 
 // An importing is an opened model elsewhere.
