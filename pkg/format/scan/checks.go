@@ -97,11 +97,12 @@ type session struct {
 	result Result
 	seen   map[string]bool // findings by rule, path and message
 
-	held     int64 // bytes of unpacked members in memory
-	inflated int64 // bytes unpacked so far
-	members  int   // of all archives so far
-	steps    int   // of all pickles so far
-	live     int   // machines that run or wait for one that does
+	held         int64 // bytes of unpacked members in memory
+	inflated     int64 // bytes unpacked so far
+	dictionaries int64 // bytes of those of LZMA in use
+	members      int   // of all archives so far
+	steps        int   // of all pickles so far
+	live         int   // machines that run or wait for one that does
 }
 
 // maxFindings is how many findings of a file are listed.

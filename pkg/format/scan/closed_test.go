@@ -13,11 +13,10 @@ import (
 // What is packed in a way that is not opened is never a pass, whatever it is
 // called and whatever it lies in.
 func TestClosed(t *testing.T) {
-	const size = "\xff\xff\xff\xff\xff\xff\xff\xff"
 	closed := map[string]string{
-		"xz":         "\xfd7zXZ\x00\x00\x04\xe6\xd6\xb4\x46junk",
-		"lzma":       "\x5d\x00\x00\x80\x00" + size + "\x00junk",
-		"lz4":        "\x04\x22\x4d\x18\x64\x40\xa7junk",
+		"xz":         "\xfd7zXZ\x00\x00\x02\xd3\x73\xd7\xafjunk",
+		"lzma":       "\x5d\x00\x00\x80\xff\xff\xff\xff\xff\xff\xff\xff\xff\x00junk",
+		"lz4":        "\x04\x22\x4d\x18\x65\x40\xa7junk",
 		"7z":         "7z\xbc\xaf\x27\x1c\x00\x04junk",
 		"rar":        "Rar!\x1a\x07\x01\x00junk",
 		"rar 4":      "Rar!\x1a\x07\x00junk",

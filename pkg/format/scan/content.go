@@ -17,6 +17,7 @@ const (
 	ruleAutoMapRemote  = "auto-map-remote"
 	ruleCustomPipeline = "custom-pipeline"
 	ruleConfig         = "json-malformed"
+	ruleClosed         = "archive-closed"
 )
 
 // contentRules are those of what files say: structure, configurations, texts.

@@ -21,9 +21,9 @@ func checkExecutable(s *session, in *input) error {
 // checkClosed reports what could hold anything and is not opened.
 func checkClosed(s *session, in *input) error {
 	switch in.kind {
-	case kind7z, kindRar, kindOther, kindXZ, kindLZMA, kindLZ4:
+	case kind7z, kindRar, kindOther:
 		if !in.raw {
-			s.add(in, "archive-closed", 0, "is packed in a way that is not opened (%s)", in.kind)
+			s.add(in, ruleClosed, 0, "is packed in a way that is not opened (%s)", in.kind)
 		}
 	}
 	return nil

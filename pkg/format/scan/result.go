@@ -5,7 +5,7 @@ import "slices"
 // Analysis is the number of what this package finds in which bytes. It rises
 // whenever the same bytes may come to another [Result], so that none is taken
 // for what is found today that an older program found.
-const Analysis = 4
+const Analysis = 5
 
 // A Result is what a look at one file has come to. It may be kept if it is
 // [Result.Lasting]: another look at the same bytes, under the same path, with

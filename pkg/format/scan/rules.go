@@ -52,7 +52,7 @@ var codeRules = []Rule{
 	{"tar-malformed", High, Unscannable, "A tar archive cannot be followed to its end, or bytes follow it."},
 	{"tar-special", Medium, Unknown, "A tar archive has links or devices."},
 	{"compressed-malformed", High, Unscannable, "Compressed data cannot be unpacked to its end, or bytes follow it."},
-	{"archive-closed", Medium, Unscannable, "An archive or compression of a kind that is not opened: 7z, rar, and the like."},
+	{ruleClosed, Medium, Unscannable, "An archive or compression of a kind that is not opened: 7z, rar, and the like."},
 	{"format-mismatch", Medium, Unscannable, "A file is not of the format that its name says."},
 	{"polyglot", High, Unscannable, "A file is of two formats at once."},
 	{"executable", High, Dangerous, "A file is a program of the machine: ELF, PE or Mach-O."},

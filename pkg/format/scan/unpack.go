@@ -49,21 +49,25 @@ func (r *source) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// A metered reader counts what is unpacked.
+// A metered reader counts what is unpacked. It reads nothing behind a fault.
 type metered struct {
-	r io.Reader
-	s *session
+	r   io.Reader
+	s   *session
+	err error
 }
 
-func (r *metered) Read(p []byte) (int, error) {
+func (r *metered) Read(p []byte) (n int, err error) {
 	if err := r.s.ctx.Err(); err != nil {
 		return 0, err
 	}
-	n, err := r.r.Read(p)
-	if r.s.inflated += int64(n); r.s.inflated > maxInflated {
-		return n, errTooMuch
+	if r.err != nil {
+		return 0, r.err
 	}
-	return n, err
+	n, r.err = r.r.Read(p)
+	if r.s.inflated += int64(n); r.s.inflated > maxInflated {
+		r.err = errTooMuch
+	}
+	return n, r.err
 }
 
 // inflate looks at a compressed member of a zip archive.
@@ -89,7 +93,7 @@ func (s *session) inflate(child *input, packed io.Reader, m zipdir.Member) error
 // unpacked looks at what r unpacks, and reads it to its end. What comes before
 // a fault counts.
 func (s *session) unpacked(child *input, r io.Reader, src *source) error {
-	r = &metered{r, s}
+	r = &metered{r: r, s: s}
 	limit := min(maxBuffer, maxHeld-s.held)
 	var buf bytes.Buffer
 	if child.size > 0 {
@@ -128,9 +132,19 @@ func (s *session) unpackFault(child *input, err error) {
 	case err == nil || s.ctx.Err() != nil:
 	case errors.Is(err, errTooMuch):
 		s.add(child, "limit-size", 0, "unpacks to more than %d bytes", int64(maxInflated))
+	case s.closed(child, err):
 	default:
 		s.add(child, "compressed-malformed", child.size, "cannot be unpacked to its end: %v", err)
 	}
+}
+
+// closed reports what is not opened, if that is what err says.
+func (s *session) closed(in *input, err error) bool {
+	e, ok := errors.AsType[closedError](err)
+	if ok {
+		s.add(in, ruleClosed, 0, "is packed in a way that is not opened (%v)", e)
+	}
+	return ok
 }
 
 // checkCompressed opens compressed files.
@@ -155,7 +169,8 @@ func checkCompressed(s *session, in *input) error {
 	}
 	src := &source{r: io.NewSectionReader(in.at, 0, in.size), s: s}
 	buffered := bufio.NewReaderSize(src, 64<<10)
-	r, err := open(buffered)
+	defer func(before int64) { s.dictionaries = before }(s.dictionaries)
+	r, err := open(s, buffered)
 	if err == nil {
 		r, err = believe(r, in)
 	}
@@ -163,7 +178,7 @@ func checkCompressed(s *session, in *input) error {
 		return src.err
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
-		if in.kind != kindZlib || in.claimed == kindPickle {
+		if !s.closed(in, err) && (in.kind != kindZlib || in.claimed == kindPickle) {
 			s.add(in, "compressed-malformed", 0, "cannot be unpacked: %v", err)
 		}
 		return nil
@@ -197,17 +212,20 @@ func believe(r io.Reader, in *input) (io.Reader, error) {
 }
 
 // An unpacker begins to unpack.
-type unpacker func(*bufio.Reader) (io.Reader, error)
+type unpacker func(*session, *bufio.Reader) (io.Reader, error)
 
 // unpackers are the compressions that are opened. The others are closed.
 func unpackers() map[kind]unpacker {
 	return map[kind]unpacker{
-		kindGzip:  func(r *bufio.Reader) (io.Reader, error) { return gzip.NewReader(r) },
-		kindZlib:  func(r *bufio.Reader) (io.Reader, error) { return zlib.NewReader(r) },
-		kindBzip2: func(r *bufio.Reader) (io.Reader, error) { return bzip2.NewReader(r), nil },
-		kindZstd: func(r *bufio.Reader) (io.Reader, error) {
+		kindGzip:  func(_ *session, r *bufio.Reader) (io.Reader, error) { return gzip.NewReader(r) },
+		kindZlib:  func(_ *session, r *bufio.Reader) (io.Reader, error) { return zlib.NewReader(r) },
+		kindBzip2: func(_ *session, r *bufio.Reader) (io.Reader, error) { return bzip2.NewReader(r), nil },
+		kindZstd: func(_ *session, r *bufio.Reader) (io.Reader, error) {
 			return zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
 				zstd.WithDecoderMaxMemory(maxWindow), zstd.WithDecoderMaxWindow(maxWindow))
 		},
+		kindXZ:   openXZ,
+		kindLZMA: openLZMA,
+		kindLZ4:  openLZ4,
 	}
 }
