@@ -60,6 +60,7 @@ at DST too.`,
 	}
 	f.add(cmd)
 	a.addPolicyFlags(cmd)
+	a.addWaitFlag(cmd)
 	fl := cmd.Flags()
 	fl.BoolVar(&f.AllTags, "all-tags", false, "copy all tags that people gave, each under its name")
 	fl.BoolVar(&f.History, "history", false, "copy the repository as a whole: --all-tags, with all versions that are held, the logs of aliases and the record")
@@ -115,7 +116,7 @@ func (a *app) copy(cmd *cobra.Command, args []string, f copyFlags) error {
 
 // copyOptions reads the flags that are not options as they stand.
 func (a *app) copyOptions(ctx context.Context, f *copyFlags) (err error) {
-	f.OnConflict = hub.Conflict(f.conflict)
+	f.OnConflict, f.MaxWait = hub.Conflict(f.conflict), time.Duration(a.maxWait)
 	if f.Depth < 0 {
 		return usagef("--depth %d: it is a number of versions", f.Depth)
 	}

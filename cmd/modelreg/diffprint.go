@@ -341,8 +341,8 @@ func (d *diffPrinter) words(words []diff.Word) {
 func (d *diffPrinter) metrics(list []diff.MetricChange) {
 	t := ui.NewColumns(d.w)
 	for _, m := range list {
-		name := strings.Join(slices.DeleteFunc([]string{m.Task, m.Dataset, m.Config, m.Split}, func(s string) bool { return s == "" }), " / ")
-		t.Row("  "+d.verdict(m.Verdict), ui.Line(name), ui.Line(m.Metric), metricValues(m), d.style.Dim(ui.Line(metricNote(m))))
+		on, metric := m.Labels()
+		t.Row("  "+d.verdict(m.Verdict), ui.Line(on), ui.Line(metric), metricValues(m), d.style.Dim(ui.Line(metricNote(m))))
 	}
 	t.Flush()
 }
@@ -372,8 +372,8 @@ func metricValues(m diff.MetricChange) string {
 
 func metricNote(m diff.MetricChange) string {
 	var notes []string
-	if m.Significant != nil && !*m.Significant {
-		notes = append(notes, "not significant")
+	if s := m.Significance(); s != "" {
+		notes = append(notes, s)
 	}
 	notes = append(notes, m.Flags...)
 	if by := cmp.Or(m.ToBy, m.FromBy); by != "" {

@@ -76,6 +76,13 @@ func comparedCells(r hub.ComparedRow) []string {
 	}
 }
 
+// significance explains the star of a difference.
+const significance = "significant: chance makes such a difference less than one time in twenty (p < 0.05)"
+
+func anySignificant(rows []hub.ComparedRow) bool {
+	return slices.ContainsFunc(rows, func(r hub.ComparedRow) bool { return r.Significant })
+}
+
 func comparedHeader() []string {
 	return []string{"TASK", "METRIC", "DATASET", "A", "B", "DIFFERENCE", "NOTES"}
 }
@@ -108,6 +115,9 @@ func printComparison(w io.Writer, res *hub.EvalComparison) {
 			fmt.Fprintln(t, strings.TrimRight(strings.Join(cells, "\t"), "\t"))
 		}
 		_ = t.Flush()
+		if anySignificant(res.Rows) {
+			fmt.Fprintln(w, "* "+significance)
+		}
 	}
 	for _, line := range onlyOfOne(res) {
 		fmt.Fprintln(w, ui.Line(line))
@@ -132,6 +142,9 @@ func markdownComparison(w io.Writer, res *hub.EvalComparison) {
 	line := func(cells []string) { fmt.Fprintln(w, "| "+strings.Join(cells, " | ")+" |") }
 	if len(res.Rows) > 0 {
 		markdownRows(line, res.Rows)
+		if anySignificant(res.Rows) {
+			fmt.Fprintln(w, "\n"+markdownCell("* "+significance))
+		}
 	}
 	for i, only := range onlyOfOne(res) {
 		if i == 0 && len(res.Rows) > 0 {

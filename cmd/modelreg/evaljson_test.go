@@ -58,6 +58,10 @@ func TestJSONKeysOfEvaluations(t *testing.T) {
 			_, statement, _ := strings.Cut(strings.TrimSpace(of), " ")
 			return json("eval", "dispute", name+":v2", statement, "--reason", "r", "--key", pair+".key")()
 		}, []string{"reference", "digest", "statement", "made"}},
+		{"log --metrics", json("log", name+":v2", "--metrics"), slices.Concat(
+			under("[]", []string{"digest", "revision", "parents", "message", "author", "changeId", "created", "tags", "size", "signatures", "signers", "evaluations"}),
+			under("[].evaluations[]", []string{"dataset", "dataset.id", "metric", "metric.name", "metric.direction", "metric.unit", "value", "class", "signer", "repository", "statement"}),
+		)},
 		{"eval list, disputed", json("eval", "list", name+":v2", "--key", pair+".pub"), slices.Concat(
 			[]string{"reference", "digest", "evaluations", "problems"},
 			under("evaluations[]", []string{"dataset", "dataset.id", "metric", "metric.name", "metric.direction", "metric.unit", "value", "class", "signer", "repository", "statement", "disputed"}),

@@ -106,6 +106,11 @@ var classes = []class{
 		[]error{hub.ErrGone},
 	},
 	{
+		exitGone, "gone", "",
+		"its publishers do not use this name any more: ask them what took its place; \"modelreg restore REPOSITORY\" takes that back",
+		[]error{hub.ErrRetired},
+	},
+	{
 		exitPolicy, "policy", "",
 		"take another version, or use this one all the same without --strict",
 		[]error{hub.ErrDeprecated},
@@ -147,7 +152,7 @@ var classes = []class{
 	{exitNotFound, "not-found", "", "check the path", []error{fs.ErrNotExist}},
 	{exitProtocol, "protocol", "the registry lacks what is needed, or breaks the protocol", "\"modelreg doctor HOST\" shows what the registry can do", []error{remote.ErrProtocol}},
 	{exitLocal, "local", "this machine: disk full, permission, lock, a file that changes", "", []error{syscall.ENOSPC, syscall.EROFS, syscall.EXDEV, syscall.EADDRINUSE, fs.ErrPermission, store.ErrLocked, registry.ErrInUse, artifact.ErrBusy, artifact.ErrChanged}},
-	{exitNetwork, "network", "", "the same command goes on with what is there: run it later; pull and push wait longer with --max-wait", []error{transfer.ErrMaxWait, remote.ErrMaxWait}},
+	{exitNetwork, "network", "", "the same command goes on with what is there: run it later, or wait longer with --max-wait", []error{transfer.ErrMaxWait, remote.ErrMaxWait}},
 	{exitNetwork, "network", "the network or the registry failed, also after retries", "try again later", []error{remote.ErrUnreachable, signing.ErrService, context.DeadlineExceeded}},
 }
 
@@ -206,6 +211,9 @@ func hint(err error) string {
 	}
 	if service, ok := errors.AsType[*signing.ServiceError](err); ok && service.Status == http.StatusNotFound {
 		return "check the URL; --rekor-version 1 is for logs of the first version"
+	}
+	if moved, ok := errors.AsType[*hub.MovedError](err); ok {
+		return fmt.Sprintf("push to %s, or take the redirect away: modelreg repo set %s --redirect ''", moved.To, moved.Repository)
 	}
 	if state, ok := errors.AsType[*hub.StateError](err); ok && state.Replacement != "" {
 		return "take " + state.Replacement + " in its place, as they say who withdrew it"

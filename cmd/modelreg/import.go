@@ -41,6 +41,9 @@ The revision is resolved to a commit once, and the version says which it was. It
 otherwise the one that "modelreg push" makes of the same files. Stopped half-way, the
 same command goes on with what has arrived.
 
+A hub that asks to wait is waited for up to 10 minutes, and a registry up to 5, unless
+--max-wait says otherwise.
+
 Tokens come from HF_TOKEN or the file that "hf auth login" writes, and from
 MODELSCOPE_API_TOKEN.`,
 		Example: `  modelreg import hf://Qwen/Qwen3-0.6B ghcr.io/acme/qwen3:v1
@@ -69,6 +72,7 @@ MODELSCOPE_API_TOKEN.`,
 	f.push.signer.add(cmd)
 	f.push.provenance.add(cmd)
 	f.push.lineage.add(cmd)
+	a.addWaitFlag(cmd)
 	return cmd
 }
 
@@ -130,6 +134,7 @@ func (a *app) importOptions(ctx context.Context, f *importFlags) error {
 	if f.push.layout == "raw" {
 		f.Layout = artifact.LayoutRaw
 	}
+	f.Source.MaxWait = time.Duration(a.maxWait)
 	home, err := hfHome()
 	if err != nil {
 		return err

@@ -93,6 +93,9 @@ func printInspection(w io.Writer, res *hub.Inspection, explain bool) {
 	if res.Status != nil {
 		row("status", statusLine(res.Status))
 	}
+	if res.Repository != nil {
+		row("repository", statusLine(res.Repository))
+	}
 	row("signatures", fmt.Sprintf("%d attached (\"modelreg verify\" tells whose)", res.Signatures))
 	_ = t.Flush() // errors are kept by the writer below
 	fmt.Fprintln(w)

@@ -291,6 +291,16 @@ func TestJSONKeys(t *testing.T) {
 		{"deprecate", json("deprecate", reg.Host+"/acme/imported:v1", "--reason", "old", "--key", private), []string{
 			"reference", "digest", "state", "reason", "since", "replacement", "signer", "ignored", "changed", "statement",
 		}},
+		{"deprecate a repository", json("deprecate", reg.Host+"/acme/old", "--reason", "old"), []string{
+			"reference", "digest", "state", "reason", "since", "replacement", "signer", "ignored", "changed", "statement",
+		}},
+		{"repo show of what is deprecated", json("repo", "show", reg.Host+"/acme/old"), slices.Concat(
+			[]string{"repository", "digest", "changed", "signatures", "record", "record.status"},
+			under("record.status", []string{"state", "reason", "since"}),
+		)},
+		{"restore a repository", json("restore", reg.Host+"/acme/old"), []string{
+			"reference", "digest", "state", "reason", "replacement", "signer", "ignored", "changed", "statement",
+		}},
 		{"ls of what is deprecated", json("ls", reg.Host+"/acme/imported"), slices.Concat(
 			under("[]", []string{"tag", "digest", "size", "created", "status"}), under("[].status", stateKeys),
 		)},

@@ -25,6 +25,7 @@ type logFlags struct {
 	graph, oneline, patch bool
 	trust                 trustFlags
 	style                 ui.Style
+	headlines             headlines
 }
 
 // A logged version may come with what it changed.
@@ -48,12 +49,18 @@ author are what the pusher wrote; whose signature is on a version, --key or
 --created or SOURCE_DATE_EPOCH. One that was deprecated or yanked is marked, where that
 counts for those who pull it.
 
+With --metrics each version comes with the results that are known of it: first those that
+most of the versions have, so that one can be followed through the history. Behind each is
+whose word it is, as "modelreg eval list" tells: "trusted" where --key or an identity names
+who signed it, "claimed" where nothing but the card says so.
+
 With --all the versions of all branches and tags are listed, and those that no branch
 leads to any more: nothing that was pushed is lost until it is collected.`,
 		Example: `  modelreg log ghcr.io/acme/support:main
   modelreg log ghcr.io/acme/support --all --graph --oneline
   modelreg log ghcr.io/acme/support:main~10 -n 5 --format json
-  modelreg log ghcr.io/acme/support:main --key cosign.pub`,
+  modelreg log ghcr.io/acme/support:main --key cosign.pub
+  modelreg log ghcr.io/acme/support:main --oneline --metrics --key lab.pub`,
 		Args:              exactArgs(1),
 		ValidArgsFunction: positions(a.references),
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.log(cmd, args[0], f) },
@@ -64,6 +71,7 @@ leads to any more: nothing that was pushed is lost until it is collected.`,
 	fl.BoolVarP(&f.patch, "patch", "p", false, "show what each version changed against its first parent, as \"modelreg diff\" does, in files, configuration and card")
 	fl.IntVarP(&f.Limit, "max-count", "n", 0, "show at most `N` versions")
 	fl.BoolVar(&f.All, "all", false, "start from all branches and tags, and from versions that none of them leads to")
+	fl.BoolVar(&f.Metrics, "metrics", false, "show what each version was measured to do, and whose word that is")
 	fl.BoolVar(&f.FirstParent, "first-parent", false, "follow only the first parent of each version")
 	f.trust.add(fl)
 	return cmd
@@ -100,6 +108,9 @@ func (a *app) log(cmd *cobra.Command, arg string, f logFlags) (err error) {
 		}
 	}
 	f.style = a.printer.Style()
+	if f.Metrics {
+		f.headlines = headlinesOf(res.Entries)
+	}
 	return a.printer.Result(list, func(w io.Writer) { a.printLog(w, list, f) })
 }
 
@@ -200,7 +211,11 @@ func drawEntry(w io.Writer, d lineage.Drawing, text []string) {
 // entryLines is a version for people. What strangers wrote is escaped.
 func entryLines(e hub.HistoryEntry, f logFlags) []string {
 	if f.oneline {
-		return []string{onelineEntry(e, f.style)}
+		line := onelineEntry(e, f.style)
+		if m := f.headlines.of(e, onelineMetrics); len(m) > 0 {
+			line += " {" + ui.Line(strings.Join(m, ", ")) + "}"
+		}
+		return []string{line}
 	}
 	lines := []string{"version " + e.Digest + tagList(e.Tags)}
 	if e.Status != nil {
@@ -225,6 +240,9 @@ func entryLines(e hub.HistoryEntry, f logFlags) []string {
 	}
 	add("size:   ", entrySize(e))
 	add("signed: ", entrySigners(e))
+	for _, m := range f.headlines.of(e, entryMetrics) {
+		add("metric: ", m)
+	}
 	add("squash: ", e.Squashed)
 	add("problem:", e.Problem)
 	if e.Message == "" {

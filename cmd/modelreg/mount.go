@@ -84,6 +84,7 @@ macFUSE. What was killed with SIGKILL leaves a mount behind that "umount DIR" re
 	a.addPolicyFlags(cmd)
 	a.addAsFlag(cmd, "layout://DIR")
 	a.addStrictFlag(cmd)
+	a.addWaitFlag(cmd)
 	return cmd
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -33,6 +34,7 @@ REPOSITORY:_modelreg" checks that.`,
 	cmd.AddCommand(
 		newRepoShow(a), newRepoSet(a), newRepoRule(a, "protect", "aliases, whose moves are logged"),
 		newRepoRule(a, "freeze", "releases, which are never moved or deleted"),
+		newRepoRetire(a),
 		newRepoParties(a, "publishers", "whose cards and statements about versions are the repository's own"),
 		newRepoParties(a, "evaluators", "whose measurements are trusted besides"),
 	)
@@ -103,10 +105,23 @@ func (a *app) printRecord(res *hub.RecordResult) error {
 		}
 		row("evaluations in", strings.Join(r.Evaluations, ", "))
 		row("moved to", r.Redirect)
+		row("status", wholeLine(r.Status))
 		row("notice", r.Notice)
 		row("retention", string(r.Retention))
 		_ = t.Flush()
 	})
+}
+
+// wholeLine tells what became of a repository.
+func wholeLine(s record.Status) string {
+	if s.State == "" {
+		return ""
+	}
+	line := fmt.Sprintf("%s since %s: %s", s.State, s.Since.Format(time.RFC3339), s.Reason)
+	if s.Replacement != "" {
+		line += "; use " + s.Replacement
+	}
+	return line
 }
 
 func partyLine(p record.Party) string {

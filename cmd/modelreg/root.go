@@ -207,7 +207,7 @@ func (a *app) hubUnder(observe transfer.Observer, policies []policySource) (*hub
 	opts := hub.Options{
 		Evaluations: evaluations,
 		Catalog:     catalog.Options{APIs: apis, GitHubToken: os.Getenv("GITHUB_TOKEN")},
-		As:          as, Remote: client, Store: s, Seen: seen, Observe: observe, Strict: a.policies.strict, Want: want, Machine: machine, Chose: a.noteChoice,
+		As:          as, Remote: client, Store: s, Seen: seen, Observe: observe, Strict: a.policies.strict, Want: want, Machine: a.machine, Chose: a.noteChoice,
 		Warn: func(m string) { a.printer.Warn("%s", spoken(m)) },
 	}
 	opts.Rules = a.rules(hub.New(opts), policies)

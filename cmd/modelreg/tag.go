@@ -36,14 +36,20 @@ func (a *app) tagOptions(cmd *cobra.Command, f moveFlags) (hub.TagOptions, error
 	return opts, err
 }
 
+func addTagForce(cmd *cobra.Command, force *bool) {
+	cmd.Flags().BoolVar(force, "force", false, "set a protected alias to a version that was yanked, too")
+}
+
 func newTag(a *app) *cobra.Command {
 	var f moveFlags
+	var force bool
 	cmd := &cobra.Command{
 		Use:   "tag REF TAG...",
 		Short: "Point tags at a version, list and delete them, and show where an alias was",
 		Long: `Point each TAG at the version that REF resolves to, in the same repository. Nothing is
 uploaded. A tag that exists moves, unless the record of the repository ("modelreg repo")
-makes it immutable (exit 4); "modelreg tag create" moves none without --move.
+makes it immutable (exit 4); "modelreg tag create" moves none without --move. A protected
+alias is not set to a version that was yanked (exit 11) without --force.
 
 Moves of a protected alias are written to a log in the repository, which "modelreg tag
 log" shows; with --key or --keyless the entry is signed.`,
@@ -56,10 +62,11 @@ log" shows; with --key or --keyless the entry is signed.`,
 			if err != nil {
 				return err
 			}
-			opts.Move = true
+			opts.Move, opts.Force = true, force
 			return a.setTags(cmd, args, opts)
 		},
 	}
+	addTagForce(cmd, &force)
 	f.add(cmd)
 	cmd.AddCommand(newTagCreate(a), newTagList(a), newTagDelete(a), newTagLog(a))
 	return cmd
@@ -100,7 +107,7 @@ func place(digest string) string {
 
 func newTagCreate(a *app) *cobra.Command {
 	var f moveFlags
-	var move, protect bool
+	var move, protect, force bool
 	cmd := &cobra.Command{
 		Use:   "create REF TAG...",
 		Short: "Point new tags at a version",
@@ -118,11 +125,12 @@ record of the repository names them then.`,
 			if err != nil {
 				return err
 			}
-			opts.Move, opts.Protect = move, protect
+			opts.Move, opts.Protect, opts.Force = move, protect, force
 			return a.setTags(cmd, args, opts)
 		},
 	}
 	cmd.Flags().BoolVar(&move, "move", false, "move tags that stand for another version")
+	addTagForce(cmd, &force)
 	cmd.Flags().BoolVar(&protect, "protect", false, "log the moves of these tags, from this one on")
 	f.add(cmd)
 	return cmd

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/testscript"
@@ -40,7 +43,7 @@ func writeGGUF(ts *testscript.TestScript, neg bool, args []string) {
 func TestReadDevices(t *testing.T) {
 	tests := map[string][]variant.Device{
 		"24564, 8.9\n24564, 8.9\n": {{Kind: "cuda", Version: "8.9", Memory: 24564 << 20}, {Kind: "cuda", Version: "8.9", Memory: 24564 << 20}},
-		"[N/A], 12.1\n":            nil, // memory that is the machine's
+		"[N/A], 12.1\n":            {{Kind: "cuda", Version: "12.1"}}, // memory that is the machine's
 		"81559\n":                  {{Kind: "cuda", Memory: 81559 << 20}},
 		"NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.\n": nil,
 		"": nil,
@@ -67,7 +70,10 @@ func TestMachine(t *testing.T) {
 		if err := os.WriteFile(dir+"/nvidia-smi", []byte(script), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		m := machine(t.Context())
+		m, err := machine(t.Context())
+		if err != nil {
+			t.Error(err)
+		}
 		n := 0
 		for _, d := range m.Devices {
 			if d.Kind == "cuda" {
@@ -77,6 +83,26 @@ func TestMachine(t *testing.T) {
 		if n != want || m.Memory < 0 {
 			t.Errorf("%q: %d devices, %d bytes; want %d devices", script, n, m.Memory, want)
 		}
+	}
+}
+
+// A driver that hangs, so that its program can not even be killed, is told of and not
+// waited for.
+func TestMachineHangs(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
+	// What it starts has its output, and is not killed with it.
+	if err := os.WriteFile(dir+"/nvidia-smi", []byte("#!/bin/sh\nsleep 20\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	if m, err := machine(ctx); !errors.Is(err, context.DeadlineExceeded) || m.Memory <= 0 {
+		t.Errorf("%+v, %v", m, err)
+	}
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("it took %s", took)
 	}
 }
 

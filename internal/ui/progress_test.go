@@ -173,21 +173,27 @@ func TestProgressBarGoesBack(t *testing.T) {
 }
 
 func TestProgressConcurrent(t *testing.T) {
-	for _, terminal := range []bool{false, true} {
-		var out buffer
-		p := (&ui.Printer{Err: &out, Terminal: terminal}).Progress("push")
-		var wg sync.WaitGroup
-		for i := range 20 {
-			wg.Go(func() {
-				name := fmt.Sprint("file-", i)
-				p.Observe(event(transfer.Start, name, 100, 0))
-				for range 10 {
-					p.Observe(event(transfer.Progress, name, 100, 10))
-				}
-				p.Observe(event(transfer.Done, name, 100, 0))
-			})
-		}
-		wg.Wait()
-		p.Close()
+	for terminal, want := range map[bool]string{false: "push: 2.0 kB of 2.0 kB", true: "100 B / 100 B"} {
+		synctest.Test(t, func(t *testing.T) {
+			var out buffer
+			p := (&ui.Printer{Err: &out, Terminal: terminal}).Progress("push")
+			var wg sync.WaitGroup
+			for i := range 20 {
+				wg.Go(func() {
+					name := fmt.Sprint("file-", i)
+					p.Observe(event(transfer.Start, name, 100, 0))
+					for range 10 {
+						p.Observe(event(transfer.Progress, name, 100, 10))
+					}
+					p.Observe(event(transfer.Done, name, 100, 0))
+				})
+			}
+			wg.Wait()
+			time.Sleep(time.Minute)
+			p.Close()
+			if !strings.Contains(out.String(), want) {
+				t.Errorf("no %q in %q", want, out.String())
+			}
+		})
 	}
 }

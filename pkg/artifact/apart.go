@@ -152,8 +152,8 @@ func (a *apart) assemble() (err error) {
 	return errors.Join(p.Commit(), a.Reset())
 }
 
-// unpacked notes that the files of an archive are staged and durable, and what
-// directories were in it.
+// unpacked notes that files are staged and durable, and what directories were in the
+// archive that they are from.
 func (u *unpacker) unpacked(files []File, dirs []string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -31,10 +31,34 @@ func (u *unpacker) jobs(ctx context.Context, files []File) (jobs []transfer.Job,
 			if members := u.membersOf(f); len(members) > 0 {
 				return u.openApart(ctx, desc, members)
 			}
-			return store.OpenPartial(u.stage.root, blobName(desc.Digest), desc)
+			return u.openStaged(desc)
 		}})
 	}
 	return jobs, viaStore
+}
+
+// A staged is a blob on its way into the stage, which is one of the files as it is.
+type staged struct {
+	*store.Partial
+	u    *unpacker
+	dgst digest.Digest
+}
+
+func (u *unpacker) openStaged(desc ocispec.Descriptor) (transfer.Partial, error) {
+	p, err := store.OpenStaged(u.stage.root, blobName(desc.Digest), desc, mode)
+	if err != nil {
+		return nil, err
+	}
+	return &staged{p, u, desc.Digest}, nil
+}
+
+// Commit implements [transfer.Partial].
+func (s *staged) Commit() error {
+	if err := s.Partial.Commit(); err != nil {
+		return err
+	}
+	s.u.unpacked([]File{{Digest: s.dgst}}, nil)
+	return nil
 }
 
 // viaStore tells whether what is fetched goes into the store first.

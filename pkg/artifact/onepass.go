@@ -47,10 +47,18 @@ func (p *packer) sendFirst(l *layer) bool {
 	}
 	if p.opts.Digests != nil {
 		if _, ok := p.opts.Digests.Lookup(l.files[0].info); ok {
-			return false
+			return p.begun(l)
 		}
 	}
 	return p.opts.Likely == nil || !p.opts.Likely(l.path, l.body.size)
+}
+
+// begun tells whether an earlier push has stopped in the middle of sending a layer
+// while it was hashed. The hash was ahead, so the digest may be known by now; but
+// the upload goes by the file, and can only be gone on with as what it was.
+func (p *packer) begun(l *layer) bool {
+	k, ok := p.dst.(transfer.StreamKeeper)
+	return ok && k.Begun((&layerStream{layer: l}).Key(), l.body.size)
 }
 
 // stream sends a layer while it is hashed. Where the registry takes no such

@@ -111,14 +111,23 @@ type PackOptions struct {
 	Indexes IndexCache
 
 	// Commit, if not nil, is shown the manifest before it is written, when all
-	// layers are in the target, and a function that gives the one of another
-	// creation time. It may add annotations, or return the bytes of another
-	// manifest that is in the target and says the same: that one is the result
-	// then, and none is written.
-	Commit func(m *ocispec.Manifest, dated func(created time.Time) (ocispec.Manifest, error)) (same []byte, err error)
+	// layers are in the target. It may add annotations, or return the bytes of
+	// another manifest that is in the target and says the same: that one is the
+	// result then, and none is written.
+	Commit func(made Made) (same []byte, err error)
 
 	// Observe, if not nil, is told what happens to each blob.
 	Observe transfer.Observer
+}
+
+// Made is what [PackOptions].Commit is shown.
+type Made struct {
+	Manifest *ocispec.Manifest // to which annotations may be added
+	Files    []File            // as in [Packed]
+	Model    *format.Model     // likewise
+
+	// Dated gives the manifest of another creation time.
+	Dated func(created time.Time) (ocispec.Manifest, error)
 }
 
 // Packed is what [Pack] made.
@@ -308,12 +317,12 @@ func (p *packer) finish(ctx context.Context) error {
 		return err
 	}
 	if p.opts.Commit != nil {
-		same, err := p.opts.Commit(&m, func(created time.Time) (ocispec.Manifest, error) {
+		same, err := p.opts.Commit(Made{Manifest: &m, Files: p.out.Files, Model: p.model, Dated: func(created time.Time) (ocispec.Manifest, error) {
 			notes := p.out.Notes
 			m, _, err := p.manifest(created)
 			p.out.Notes = notes // those of m are told already
 			return m, err
-		})
+		}})
 		if err != nil {
 			return err
 		}

@@ -91,15 +91,19 @@ func TestPackRefuses(t *testing.T) {
 			symlink(t, "../a", filepath.Join(dir, "b", "to"))
 		}, artifact.ErrUnsafe, "directory that it is in"},
 		"pipe": {func(t *testing.T, dir string) {
-			if err := mkfifo(filepath.Join(dir, "x")); err != nil {
+			err := mkfifo(filepath.Join(dir, "x"))
+			if errors.Is(err, errors.ErrUnsupported) {
 				t.Skip(err)
+			}
+			if err != nil {
+				t.Fatal(err)
 			}
 		}, artifact.ErrUnsafe, "named pipe"},
 		"socket": {func(t *testing.T, dir string) {
 			t.Chdir(dir) // the names of sockets are short
 			l, err := net.Listen("unix", "x")
 			if err != nil {
-				t.Skip(err)
+				t.Fatal(err)
 			}
 			t.Cleanup(func() { l.Close() })
 		}, artifact.ErrUnsafe, "socket"},

@@ -164,6 +164,20 @@ func TestTensors(t *testing.T) {
 	}{
 		"nothing":    {nil, nil, diff.Options{}, "same 0, changed [] reshaped [] retyped [] unknown [] moved [] added [] removed []", [2]int64{}},
 		"same files": {files{m.weights("a.safetensors", x, y)}, files{m.weights("a.safetensors", x, y)}, diff.Options{}, "same 2, changed [] reshaped [] retyped [] unknown [] moved [] added [] removed []", [2]int64{}},
+		"the same file twice": {
+			files{m.weights("a.safetensors", x, y), m.weights("copy/a.safetensors", x, y)},
+			files{m.weights("a.safetensors", x, y), m.weights("copy/a.safetensors", x, y)},
+			diff.Options{},
+			"same 4, changed [] reshaped [] retyped [] unknown [] moved [] added [] removed []",
+			[2]int64{},
+		},
+		"the same file once more": {
+			files{m.weights("a.safetensors", x)},
+			files{m.weights("a.safetensors", x), m.weights("copy/a.safetensors", x)},
+			diff.Options{},
+			"same 1, changed [] reshaped [] retyped [] unknown [] moved [] added [x] removed []",
+			[2]int64{},
+		},
 		"by index": {
 			files{m.weights("a.safetensors", x, y)},
 			files{m.weights("a.safetensors", with(x, 150_000, 0), y)},

@@ -193,6 +193,35 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
+// Whatever tells two measurements apart, a report of them shows.
+func TestMetricsAreToldApart(t *testing.T) {
+	variant := func(change func(*eval.Result)) diff.Metric {
+		m := metric("exact_match", 0.5, 0.01, "")
+		change(&m.Result)
+		return m
+	}
+	side := diff.Side{Metrics: []diff.Metric{
+		variant(func(r *eval.Result) { r.Metric.Filter = "strict-match" }),
+		variant(func(r *eval.Result) { r.Metric.Filter = "flexible-extract" }),
+		variant(func(r *eval.Result) { r.Dataset.Config = "main" }),
+		variant(func(r *eval.Result) { r.Dataset.Split = "validation" }),
+		variant(func(r *eval.Result) { r.Dataset.Revision = strings.Repeat("2", 40) }),
+	}}
+	res, err := diff.Compare(t.Context(), side, diff.Side{}, diff.Options{Levels: diff.Levels{Metrics: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for form, text := range map[string]string{"Markdown": res.Markdown(false), "HTML": res.HTML(false)} {
+		for _, want := range []string{
+			"exact_match (strict-match)", "exact_match (flexible-extract)", "qa / d@1 / main", "qa / d@1 / validation", "qa / d@222222222222222",
+		} {
+			if !strings.Contains(text, want) {
+				t.Errorf("%s does not have %q:\n%s", form, want, text)
+			}
+		}
+	}
+}
+
 func TestTrust(t *testing.T) {
 	day := func(n int) time.Time { return time.Date(2026, 1, n, 0, 0, 0, 0, time.UTC) }
 	a := diff.Side{Trust: []diff.Evidence{

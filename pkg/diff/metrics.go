@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/modelreg/modelreg/pkg/eval"
 )
@@ -76,7 +77,7 @@ func compareMetrics(a, b []Metric) []MetricChange {
 		out = append(out, c)
 	}
 	slices.SortStableFunc(out, func(x, y MetricChange) int {
-		return cmp.Or(cmp.Compare(x.Task, y.Task), cmp.Compare(x.Dataset, y.Dataset), cmp.Compare(x.Config, y.Config), cmp.Compare(x.Metric, y.Metric))
+		return cmp.Or(cmp.Compare(x.Task, y.Task), cmp.Compare(x.Dataset, y.Dataset), cmp.Compare(x.Config, y.Config), cmp.Compare(x.Metric, y.Metric), cmp.Compare(x.Filter, y.Filter))
 	})
 	return out
 }
@@ -109,6 +110,33 @@ func byWhom(list []Metric, r eval.Result) string {
 
 func metricsDiffer(list []MetricChange) bool {
 	return slices.ContainsFunc(list, func(c MetricChange) bool { return c.Verdict != string(eval.Same) })
+}
+
+// Labels are what was measured on, and by which metric, as text that tells the
+// changes of a comparison apart.
+func (c *MetricChange) Labels() (on, metric string) {
+	const enough = 15 // of a digest, with its algorithm
+	data := c.Dataset
+	if c.Revision != "" {
+		data += "@" + c.Revision[:min(len(c.Revision), enough)]
+	}
+	parts := slices.DeleteFunc([]string{c.Task, data, c.Config, c.Split}, func(s string) bool { return s == "" })
+	metric = c.Metric
+	if c.Filter != "" {
+		metric += " (" + c.Filter + ")"
+	}
+	return strings.Join(parts, " / "), metric
+}
+
+// Significance is Significant in words, and empty where nothing is known of it.
+func (c *MetricChange) Significance() string {
+	switch {
+	case c.Significant == nil:
+		return ""
+	case *c.Significant:
+		return "significant"
+	}
+	return "not significant"
 }
 
 // Values are From, To and Delta as text, with a sign where they are percentages;

@@ -145,8 +145,8 @@ func metricsPart(list []MetricChange) part {
 	sign := map[string]string{"better": "▲", "worse": "▼", "same": "=", Added: "+", Removed: "−", "incomparable": "~"}
 	for _, c := range list {
 		var note cell
-		if c.Significant != nil && !*c.Significant {
-			note = word("not significant")
+		if s := c.Significance(); s != "" {
+			note = word(s)
 		}
 		if len(c.Flags) > 0 {
 			if len(note) > 0 {
@@ -154,8 +154,9 @@ func metricsPart(list []MetricChange) part {
 			}
 			note = append(note, piece{strings.Join(c.Flags, ", "), true})
 		}
+		on, metric := c.Labels()
 		from, to, delta := c.Values()
-		b.rows = append(b.rows, []cell{word(sign[c.Verdict]), code(c.Task + " / " + c.Dataset), code(c.Metric), word(from), word(to), word(delta), note})
+		b.rows = append(b.rows, []cell{word(sign[c.Verdict]), code(on), code(metric), word(from), word(to), word(delta), note})
 	}
 	return b
 }

@@ -158,8 +158,13 @@ func (c *comparer) readHeaders(ctx context.Context) (a, b *weights, err error) {
 		return nil, nil, err
 	}
 	known := map[string][]format.Tensor{} // by digest
+	from := map[string]string{}           // the one of several files of a digest that they are of
 	for _, t := range a.tensors {
 		d := a.files[t.File].Digest.String()
+		if first, ok := from[d]; ok && first != t.File {
+			continue
+		}
+		from[d] = t.File
 		known[d] = append(known[d], t)
 	}
 	var unread, shared []File

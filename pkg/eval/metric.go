@@ -1,8 +1,6 @@
 package eval
 
 import (
-	"maps"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -74,10 +72,6 @@ func aliases() map[string]string {
 		"ece": "expected_calibration_error", "eer": "equal_error_rate", "ttft": "time_to_first_token", "brier": "brier_score",
 	}
 }
-
-// Known lists the names of the metrics whose direction is known, sorted. Beside
-// them are pass@K and ndcg@K, for any number K.
-func Known() []string { return slices.Sorted(maps.Keys(metrics())) }
 
 // NewMetric returns the metric that goes by a name, with what is known of it. The
 // value tells fractions from percentages, where the two cannot be mistaken.

@@ -294,7 +294,7 @@ func (r Rules) evidenceOf(ctx context.Context, repo signing.Reader, t *target, d
 	}
 	var err error
 	if d.RequireOMS {
-		e.OMS, err = modelSigners(ctx, repo, t, modelTrust{Trust: trust, all: d.Passes() && len(e.Signers) == 0})
+		e.OMS, err = modelSigners(ctx, repo, t, modelTrust{Trust: trust, all: d.OMSAllFiles || d.Passes() && len(e.Signers) == 0})
 	}
 	return e, err
 }
@@ -303,8 +303,8 @@ func (r Rules) evidenceOf(ctx context.Context, repo signing.Reader, t *target, d
 type modelTrust struct {
 	signing.Trust
 
-	// all says that no file may be left out of it, since nobody need have signed
-	// the manifest.
+	// all says that no file may be left out of it: since nobody need have signed
+	// the manifest, or as a document asks.
 	all bool
 }
 

@@ -10,7 +10,6 @@ import (
 
 	"github.com/modelreg/modelreg/pkg/card"
 	"github.com/modelreg/modelreg/pkg/lineage"
-	"github.com/modelreg/modelreg/pkg/mediatypes"
 	"github.com/modelreg/modelreg/pkg/provenance"
 	"github.com/modelreg/modelreg/pkg/signing"
 	"github.com/modelreg/modelreg/pkg/signing/policy"
@@ -71,8 +70,8 @@ func (a asking) differences(ctx context.Context, t *target, docs []*policy.Docum
 	var unread []string
 	for _, an := range all {
 		edges = append(edges, lineage.Edges(an, card.Metadata{})...)
-		if _, err := lineage.ParseInputs(an[mediatypes.AnnotationInputs]); err != nil {
-			unread = []string{"its own list of what it was made of cannot be read"}
+		if err := lineage.Complete(an, card.Metadata{}); err != nil {
+			unread = []string{"what it says itself that it was made of cannot be read: " + err.Error()}
 		}
 	}
 	out := map[digest.Digest][]string{}
@@ -137,7 +136,7 @@ func (g *genealogy) namedBy(ctx context.Context, root *relative) error {
 				root.edges = append(root.edges, e)
 			}
 		}
-		if _, err := lineage.ParseInputs(an[mediatypes.AnnotationInputs]); err != nil {
+		if err := lineage.Complete(an, meta); err != nil {
 			root.node.Problem = err.Error()
 		}
 	}
@@ -227,7 +226,7 @@ func (a asking) vouchedFor(ctx context.Context, r *relative, to *policy.Ancestor
 	to.Evidence = map[policy.Source]policy.Evidence{}
 	for _, d := range docs {
 		l := d.Model.Lineage
-		if to.Steps > l.Depth || !(l.Signed && to.Base) && !l.AsksStatus() {
+		if to.Steps > l.Depth || !(l.Signed && to.Base) && !l.AsksStatements() {
 			continue
 		}
 		for i := range d.Authorities {
@@ -267,7 +266,7 @@ func (r Rules) ancestorEvidence(ctx context.Context, rel *relative, d *policy.Do
 			e.Signers = report.Signers
 		}
 	}
-	if d.Model.Lineage.AsksStatus() || len(a.Attestations) > 0 {
+	if d.Model.Lineage.AsksStatements() || len(a.Attestations) > 0 {
 		report, err := signing.Attestations(ctx, rel.repo, about, trust)
 		if err != nil {
 			return e, err

@@ -53,6 +53,15 @@ func TestPolicyLineage(t *testing.T) {
 	sign("acme/base:v1", teamSigner())
 	check("acme/tuned:v1", "lineage: {signed: true}", "", "")
 
+	check("acme/tuned:v1", "lineage: {scan: refuse}", "", "")
+	found := signing.Predicate{Type: policy.TypeScan, Raw: []byte(`{"scanner":{"result":{"verdict":"dangerous"}},"metadata":{"scanFinishedOn":"2026-01-01T00:00:00Z"}}`)}
+	if _, err := w.Attest(t.Context(), w.ref("acme/base:v1"), teamSigner(), found, signing.AttestOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	check("acme/tuned:v1", "lineage: {scan: refuse}", "lineage-scan", "acme/base:v1: it has a report which says dangerous")
+	check("acme/odd:v1", "lineage: {scan: refuse, depth: 1}", "", "")
+	check("acme/tuned:v1", "lineage: {scan: warn}", "", "")
+
 	if _, err := w.SetState(t.Context(), w.ref("acme/tickets:v7"), teamSigner(), hub.StateChange{State: record.Yanked, Reason: "it leaks"}); err != nil {
 		t.Fatal(err)
 	}
@@ -214,12 +223,20 @@ func TestPolicyProvenanceInputs(t *testing.T) {
 func TestPolicyProvenanceInputsBroken(t *testing.T) {
 	w := newWorld(t)
 	w.made("acme/m:v1", files{"notes.txt": "m"})
-	index := w.pushIndexWith("acme/m", "v2", map[string]string{"dev.modelreg.inputs": `[{"rel":"finetune"`}, "v1")
 	g := guard(t, w, asksLineage("provenance: {inputs: agree}"))
-	w.attestInputs("acme/m@" + index.Digest.String())
-	err := g.plan("acme/m:v2", hub.PullOptions{})
-	if got := refusedFor(t, err); got != policy.RuleInputs || !strings.Contains(err.Error(), "cannot be read") {
-		t.Errorf("refused for %q: %v", got, err)
+	for name, an := range map[string]map[string]string{
+		"no list":         {"dev.modelreg.inputs": `[{"rel":"finetune"`},
+		"too many":        {"dev.modelreg.base-model": strings.Repeat("org/m,", 257)},
+		"too many in all": {"dev.modelreg.base-model": strings.Repeat("org/m,", 256), "dev.modelreg.datasets": strings.Repeat("org/d,", 256)},
+		"a long name":     {"dev.modelreg.datasets": strings.Repeat("d", 1025)},
+		"a long address":  {"org.opencontainers.image.base.name": strings.Repeat("b", 1025)},
+	} {
+		index := w.pushIndexWith("acme/m", "v2", an, "v1")
+		w.attestInputs("acme/m@" + index.Digest.String())
+		err := g.plan("acme/m:v2", hub.PullOptions{})
+		if got := refusedFor(t, err); got != policy.RuleInputs || !strings.Contains(err.Error(), "cannot be read") {
+			t.Errorf("%s: refused for %q: %v", name, got, err)
+		}
 	}
 }
 

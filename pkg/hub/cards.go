@@ -427,7 +427,7 @@ func noCard(t *target) error { return fmt.Errorf("card of %s: %w", t.ref, errdef
 
 // releasedWith reads the card that is part of a manifest.
 func releasedWith(ctx context.Context, t *target, desc ocispec.Descriptor) (*CardRevision, error) {
-	a, err := artifact.Open(ctx, t.repo, desc)
+	a, err := artifact.Open(ctx, manifestAtHand{t.repo, t}, desc)
 	if err != nil {
 		return nil, fmt.Errorf("read card of %s: %w", t.ref, err)
 	}

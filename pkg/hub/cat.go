@@ -152,16 +152,25 @@ func (h *Hub) openAdmitted(ctx context.Context, r ref.Reference, opts admitOptio
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	if err := h.heed(ctx, r, t, opts.trust); err != nil {
+	open := func(ctx context.Context) (*artifact.Artifact, error) {
+		a, err := artifact.Open(ctx, manifestAtHand{t.repo, t}, t.desc)
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", t.ref, err)
+		}
+		return a, nil
+	}
+	a, err := h.heedAndOpen(ctx, r, t, opts.trust, open)
+	if err != nil {
 		return nil, nil, nil, err
 	}
 	verified, err := h.admit(ctx, r, t, opts)
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	a, err := artifact.Open(ctx, t.repo, t.desc)
-	if err != nil {
-		return nil, nil, nil, fmt.Errorf("read %s: %w", t.ref, err)
+	if a == nil {
+		if a, err = open(ctx); err != nil {
+			return nil, nil, nil, err
+		}
 	}
 	if locked != nil {
 		if err := h.asLocked(ctx, *locked, used{t, verified, a}); err != nil {

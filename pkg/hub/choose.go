@@ -56,6 +56,14 @@ func (h *Hub) named(ctx context.Context, r ref.Reference) (*target, error) {
 	return h.take(ctx, t, want, isModel)
 }
 
+// asked resolves r to a version, or to the variant of it that r names.
+func (h *Hub) asked(ctx context.Context, r ref.Reference) (*target, error) {
+	if r.Variant == "" {
+		return h.find(ctx, r)
+	}
+	return h.named(ctx, r)
+}
+
 // any resolves r to one manifest of whatever kind.
 func (h *Hub) any(ctx context.Context, r ref.Reference) (*target, error) {
 	return h.choose(ctx, r, func(ocispec.Descriptor) bool { return true })

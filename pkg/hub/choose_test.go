@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -218,4 +220,45 @@ func TestLockVariant(t *testing.T) {
 	w.putVariants("org/m", "v1", map[string]variant.Variant{"v1-q8": {Name: "q8", Format: "gguf", Quant: "Q8_0"}})
 	_, err = w.Relock(t.Context(), l, hub.LockOptions{})
 	wantErr(t, err, hub.ErrNoVariant)
+}
+
+// An update stays with the variant also where the reference leaves several, and with
+// the form that a version had which was the only one.
+func TestLockVariantStays(t *testing.T) {
+	w := newWorld(t)
+	w.quants("org/m", "v1", "")
+	on := func(memory int64) *hub.Hub {
+		return w.with(hub.Options{Machine: func(context.Context) variant.Machine { return variant.Machine{Memory: memory} }})
+	}
+	e, err := on(6*gib).Lock(t.Context(), w.ref("org/m:v1#gguf"), hub.LockOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, newSmall, _ := w.quants("org/m", "v1", "new ")
+	next, err := on(64*gib).Relock(t.Context(), hub.Locked{Name: "m", Entry: e}, hub.LockOptions{})
+	if err != nil || next.Variant.String() != newSmall {
+		t.Errorf("on another machine it is %+v, %v; want %s", next, err, newSmall)
+	}
+	edited := next
+	edited.Reference = w.ref("org/m:v1#name=q8")
+	if other, err := w.Relock(t.Context(), hub.Locked{Name: "m", Entry: edited}, hub.LockOptions{}); err != nil || other.Chosen != "name=q8,format=gguf,quant=Q8_0" {
+		t.Errorf("another is asked for: %+v, %v", other, err)
+	}
+
+	_, quants := family(t, "one")
+	q4, q8 := filepath.Join(quants, "m-Q4_K_M.gguf"), filepath.Join(quants, "m-Q8_0.gguf")
+	if _, err := w.PushVariants(t.Context(), formsOf(t, q4), w.ref("org/one:v1"), hub.PushOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	alone, err := w.Lock(t.Context(), w.ref("org/one:v1"), hub.LockOptions{})
+	if err != nil || alone.Chosen != "" {
+		t.Fatalf("locked %+v, %v", alone, err)
+	}
+	if _, err := w.PushVariants(t.Context(), formsOf(t, q4, q8), w.ref("org/one:v1"), hub.PushOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	next, err = w.Relock(t.Context(), hub.Locked{Name: "m", Entry: alone}, hub.LockOptions{})
+	if err != nil || next.Variant != alone.Digest || !strings.HasPrefix(next.Chosen, "name=q4_k_m,") {
+		t.Errorf("of what was one it is %+v, %v; want %s", next, err, alone.Digest)
+	}
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -73,10 +72,15 @@ type commit struct {
 	failed    error         // of look
 
 	look func(ctx context.Context) error
+
+	// trace, if not nil, finds the history of one of several variants, when it is
+	// known from its files what it is called.
+	trace func(made artifact.Made) error
 }
 
-// beginCommit prepares a version for the branch r.Tag. The branch is looked at
-// when [commit.check] is called, so that what is refused anyway costs no request.
+// beginCommit prepares a version for the branch r.Tag. The branch is looked at, and
+// a repository to which nothing is added any more refused, when [commit.check] is
+// called, so that what is refused anyway costs no request.
 func (h *Hub) beginCommit(repo *remote.Repository, r ref.Reference, opts PushOptions) (*commit, error) {
 	c := &commit{branch: r.Tag, record: lineage.Commit{Message: opts.Message, Author: opts.Author}}
 	if _, err := c.record.Annotations(); err != nil {
@@ -85,7 +89,14 @@ func (h *Hub) beginCommit(repo *remote.Repository, r ref.Reference, opts PushOpt
 	if opts.Amend && len(opts.Parents) > 0 {
 		return nil, fmt.Errorf("%w: amend %s: an amended version keeps its parents", ErrUsage, r)
 	}
-	c.look = func(ctx context.Context) error { return h.look(ctx, repo, r, c, opts) }
+	c.look = func(ctx context.Context) error {
+		if !opts.DryRun {
+			if err := h.mayAdd(ctx, repo, r); err != nil {
+				return err
+			}
+		}
+		return h.look(ctx, repo, r, c, opts)
+	}
 	return c, nil
 }
 
@@ -258,12 +269,18 @@ func (c *commit) equals() [][]byte {
 // hook writes the history into a manifest, or returns the tip's, or that of the
 // files before, where the version would be no other; see [artifact.PackOptions]. A new date alone makes
 // none: where it comes from the environment it is another one each time.
-func (c *commit) hook(m *ocispec.Manifest, dated func(at time.Time) (ocispec.Manifest, error)) ([]byte, error) {
+func (c *commit) hook(made artifact.Made) ([]byte, error) {
+	m := made.Manifest
 	if err := c.upstream.own(m); err != nil {
 		return nil, err
 	}
+	if c.trace != nil {
+		if err := c.trace(made); err != nil {
+			return nil, err
+		}
+	}
 	for _, raw := range c.equals() {
-		then, err := dated(created(raw))
+		then, err := made.Dated(created(raw))
 		if err == nil {
 			err = c.upstream.own(&then)
 		}

@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -65,6 +66,10 @@ type CopyOptions struct {
 
 	// Workers bounds the blobs moved at once. Zero means 4.
 	Workers int
+
+	// MaxWait bounds the waits for a registry that gives next to nothing, for
+	// each blob that goes into a layout. Zero means 5 minutes.
+	MaxWait time.Duration
 
 	// MountFrom names repositories of the destination's registry that may
 	// have the blobs.

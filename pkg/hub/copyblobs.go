@@ -174,7 +174,7 @@ func (c *copying) fillLayout(ctx context.Context, from *copyEnd, to *layout.Layo
 			return openFree(ctx, func() (*store.Partial, error) { return to.Partial(b) })
 		}})
 	}
-	return transfer.Pull(ctx, from.at, jobs, transfer.PullOptions{Workers: c.opts.Workers, Observe: c.h.opts.Observe})
+	return transfer.Pull(ctx, from.at, jobs, transfer.PullOptions{Workers: c.opts.Workers, MaxWait: c.opts.MaxWait, Observe: c.h.opts.Observe})
 }
 
 // lockedPoll is how often a blob is looked at that another process writes.

@@ -6,8 +6,18 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/modelreg/modelreg/pkg/eval"
 	"github.com/modelreg/modelreg/pkg/index"
 )
+
+// indexedValue is the number that an index has for a result: of percentages
+// hundredths, so that they compare with fractions.
+func indexedValue(r eval.Result) float64 {
+	if r.Metric.Unit == eval.Percent {
+		return r.Value / 100
+	}
+	return r.Value
+}
 
 // A metricSource is where numbers are from that are believed alike.
 type metricSource struct {
@@ -26,7 +36,7 @@ func recordMetrics(list []Evaluation) []index.Metric {
 	by := map[metricSource][]index.Metric{}
 	for _, e := range list {
 		m := index.Metric{
-			Name: e.Metric.Name, Dataset: e.Dataset.ID, Value: e.Value,
+			Name: e.Metric.Name, Dataset: e.Dataset.ID, Value: indexedValue(e.Result),
 			Class: string(e.Class), Repository: e.Repository, Disputed: e.doubted(),
 		}
 		if e.Signer != nil {

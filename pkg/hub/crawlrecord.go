@@ -228,7 +228,7 @@ func (f *versionFacts) addMetrics(r *index.Record, meta card.Metadata) {
 		return
 	}
 	for _, m := range eval.FromCard(meta.Results) {
-		r.Metrics = append(r.Metrics, index.Metric{Name: m.Metric.Name, Dataset: m.Dataset.ID, Value: m.Value, Class: string(ClassClaimed)})
+		r.Metrics = append(r.Metrics, index.Metric{Name: m.Metric.Name, Dataset: m.Dataset.ID, Value: indexedValue(m), Class: string(ClassClaimed)})
 	}
 }
 

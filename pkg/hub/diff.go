@@ -1,10 +1,8 @@
 package hub
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"io"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
@@ -13,7 +11,6 @@ import (
 	"github.com/modelreg/modelreg/pkg/diff"
 	"github.com/modelreg/modelreg/pkg/mediatypes"
 	"github.com/modelreg/modelreg/pkg/ref"
-	"github.com/modelreg/modelreg/pkg/remote"
 	"github.com/modelreg/modelreg/pkg/signing"
 )
 
@@ -203,21 +200,6 @@ func (h *Hub) openSide(ctx context.Context, t *diffTarget, opts DiffOptions) (*o
 		return nil, fmt.Errorf("read %s: %w", t.ref, err)
 	}
 	return s, nil
-}
-
-// manifestAtHand fetches from a repository, but for the manifest that was read
-// already.
-type manifestAtHand struct {
-	*remote.Repository
-	target *target
-}
-
-// Fetch implements [content.Fetcher].
-func (m manifestAtHand) Fetch(ctx context.Context, desc ocispec.Descriptor) (io.ReadCloser, error) {
-	if desc.Digest == m.target.desc.Digest {
-		return io.NopCloser(bytes.NewReader(m.target.raw)), nil
-	}
-	return m.Repository.Fetch(ctx, desc)
 }
 
 // An openSide is a side, and what ends reading it.

@@ -221,6 +221,11 @@ func (e *Evaluations) dispute(doubts []Dispute) {
 // claimedResults adds what the card of the version claims.
 func (h *Hub) claimedResults(ctx context.Context, t *target, opts EvaluationsOptions, res *Evaluations) error {
 	rev, err := h.effectiveCard(ctx, t, opts.Trust)
+	return res.claims(t, rev, err)
+}
+
+// claims adds what a card of the version claims; err is why there is none.
+func (e *Evaluations) claims(t *target, rev *CardRevision, err error) error {
 	if errors.Is(err, errdef.ErrNotFound) {
 		return nil
 	}
@@ -229,11 +234,11 @@ func (h *Hub) claimedResults(ctx context.Context, t *target, opts EvaluationsOpt
 	}
 	doc, err := rev.Card()
 	if err != nil {
-		res.problem("the card was not looked at: %v", err)
+		e.problem("the card was not looked at: %v", err)
 		return nil
 	}
 	for _, r := range eval.FromCard(doc.Meta.Results) {
-		res.Evaluations = append(res.Evaluations, Evaluation{
+		e.Evaluations = append(e.Evaluations, Evaluation{
 			Result: r, Class: ClassClaimed, Repository: t.ref.Name(), Statement: t.desc.Digest.String(), Format: eval.FormatCard,
 		})
 	}

@@ -117,6 +117,10 @@ type Hub struct {
 	// *recorded by the name of the repository.
 	records sync.Map
 
+	// reading are the records that are being read: host/name → chan struct{}, closed
+	// when that is done.
+	reading sync.Map
+
 	// told are warnings that are given once.
 	told sync.Map
 }

@@ -81,12 +81,7 @@ func (h *Hub) Import(ctx context.Context, name string, r ref.Reference, opts Imp
 	if err != nil {
 		return nil, err
 	}
-	if !opts.DryRun && opts.Branch == "" {
-		if err := h.intoBranch(ctx, repo, &r); err != nil {
-			return nil, err
-		}
-	}
-	tags, err := pushTags(&r, opts.PushOptions)
+	tags, err := h.pushInto(ctx, repo, &r, opts.PushOptions)
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
 	"oras.land/oras-go/v2/errdef"
 
 	"github.com/modelreg/modelreg/pkg/artifact"
@@ -36,6 +37,9 @@ type Inspection struct {
 	Referrers    []ReferrerInfo    `json:"referrers"`
 	Status       *State            `json:"status,omitempty"`   // nil unless something was stated
 	Problems     []string          `json:"problems,omitempty"` // files that are not what they say
+
+	// Repository is what became of the repository as a whole; nil for one in use.
+	Repository *State `json:"repositoryStatus,omitempty"`
 
 	// Inputs are what the version says that it was made of; Lineage is what was
 	// found of that, if it was asked for ([Hub.InspectLineage]).
@@ -106,25 +110,46 @@ func (h *Hub) Inspect(ctx context.Context, r ref.Reference) (*Inspection, error)
 	if err != nil {
 		return nil, err
 	}
-	if res, err := h.inspectVariants(ctx, t, want); err != nil || res != nil {
-		return res, err
+	if res, err := h.inspectVariants(ctx, t, want); err != nil {
+		return nil, err
+	} else if res != nil {
+		return res, h.tellWhole(ctx, t, res)
 	}
 	if t, err = h.take(ctx, t, want, isModel); err != nil {
 		return nil, err
 	}
-	a, err := artifact.Open(ctx, t.repo, t.desc)
+	res, err := h.inspectModel(ctx, r, t)
 	if err != nil {
-		return nil, fmt.Errorf("inspect %s: %w", t.ref, err)
-	}
-	res, err := h.describe(ctx, r, t, a)
-	if err != nil {
-		return nil, err
-	}
-	if err := h.attached(ctx, t, res); err != nil {
 		return nil, err
 	}
 	h.revised(ctx, t, res)
-	return res, h.tellStatus(ctx, t, res)
+	return res, nil
+}
+
+// inspectModel looks into one model, and meanwhile for what is attached to it and
+// what became of it: none needs to know of the others.
+func (h *Hub) inspectModel(ctx context.Context, r ref.Reference, t *target) (*Inspection, error) {
+	var res *Inspection
+	var around, became, whole Inspection
+	g, all := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		a, err := artifact.Open(all, manifestAtHand{t.repo, t}, t.desc)
+		if err != nil {
+			return fmt.Errorf("inspect %s: %w", t.ref, err)
+		}
+		res, err = h.describe(all, r, t, a)
+		return err
+	})
+	g.Go(func() error { return h.attached(all, t, &around) })
+	g.Go(func() error { return h.tellStatus(all, t, &became) })
+	g.Go(func() error { return h.tellWhole(all, t, &whole) })
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	res.Referrers = append(res.Referrers, around.Referrers...)
+	res.Signatures, res.Evaluations, res.Status = around.Signatures, around.Evaluations, became.Status
+	res.Repository = whole.Repository
+	return res, nil
 }
 
 // describe looks into the files, if they may be used. What a policy refuses can
@@ -216,6 +241,9 @@ func (h *Hub) attached(ctx context.Context, t *target, res *Inspection) error {
 		res.Referrers = append(res.Referrers, ReferrerInfo{Digest: d.Digest.String(), ArtifactType: d.ArtifactType, Size: d.Size})
 	}
 	res.Signatures, err = signatures(ctx, t, refs)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	if err != nil {
 		h.warn("signatures of %s could not be counted: %v", t.ref, err)
 	}

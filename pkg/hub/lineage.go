@@ -78,13 +78,16 @@ func (h *Hub) Lineage(ctx context.Context, r ref.Reference, opts LineageOptions)
 	if opts.Offline {
 		return h.lineageOffline(ctx, r, opts)
 	}
-	t, err := h.find(ctx, r)
+	t, err := h.asked(ctx, r)
 	if err != nil {
 		return nil, err
 	}
 	g := &genealogy{hub: h, opts: opts, known: map[string]*relative{}}
 	root := g.add(t.ref.Name()+"@"+t.desc.Digest.String(), "model")
 	root.node.Reference, root.node.Digest = nameOf(t), t.desc.Digest.String()
+	if t.choice != nil && t.choice.Variant.Name != "" {
+		root.node.Reference += "#" + t.choice.Variant.Name
+	}
 	root.target = t
 	if err := g.describe(ctx, root); err != nil {
 		return nil, fmt.Errorf("read %s: %w", t.ref, err)
@@ -347,7 +350,7 @@ func (g *genealogy) describe(ctx context.Context, r *relative) error {
 	r.edges = lineage.Edges(an, meta)
 	r.node.Read = true
 	r.node.Architecture, r.node.Parameters, r.node.Quantization = an[mediatypes.AnnotationArchitecture], number(an[mediatypes.AnnotationParameters]), an[mediatypes.AnnotationQuantization]
-	if _, err := lineage.ParseInputs(an[mediatypes.AnnotationInputs]); err != nil {
+	if err := lineage.Complete(an, meta); err != nil {
 		r.node.Problem = err.Error()
 	}
 	return g.trusted(ctx, r)

@@ -16,6 +16,7 @@ import (
 	"github.com/modelreg/modelreg/pkg/artifact"
 	"github.com/modelreg/modelreg/pkg/catalog"
 	"github.com/modelreg/modelreg/pkg/mediatypes"
+	"github.com/modelreg/modelreg/pkg/record"
 	"github.com/modelreg/modelreg/pkg/ref"
 	"github.com/modelreg/modelreg/pkg/remote"
 )
@@ -53,14 +54,15 @@ func (h *Hub) Versions(ctx context.Context, r ref.Reference, all bool) ([]Versio
 	if err != nil {
 		return nil, err
 	}
-	tags, attached, err := tagsAttached(ctx, repo, all)
+	names, err := tagsAttached(ctx, repo, all)
 	if err != nil {
 		return nil, fmt.Errorf("list %s: %w", r.Name(), err)
 	}
-	out := make([]VersionInfo, len(tags))
+	h.noteWhole(ctx, repo, names.recorded)
+	out := make([]VersionInfo, len(names.list))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(listWorkers)
-	for i, tag := range tags {
+	for i, tag := range names.list {
 		g.Go(func() (err error) {
 			out[i], err = version(gctx, repo, tag)
 			return err
@@ -74,7 +76,7 @@ func (h *Hub) Versions(ctx context.Context, r ref.Reference, all bool) ([]Versio
 	for i, v := range out {
 		digests[i] = digest.Digest(v.Digest)
 	}
-	found, err := h.marks(ctx, repo, h.markable(ctx, repo, digests, attached), nil)
+	found, err := h.marks(ctx, repo, h.markable(ctx, repo, digests, names.attached), nil)
 	if err != nil {
 		return nil, fmt.Errorf("list %s: %w", r.Name(), err)
 	}
@@ -103,27 +105,34 @@ func (h *Hub) Tags(ctx context.Context, r ref.Reference) ([]string, error) {
 
 // tags lists tags as the registry stores them, sorted.
 func tags(ctx context.Context, repo *remote.Repository, all bool) ([]string, error) {
-	list, _, err := tagsAttached(ctx, repo, all)
-	return list, err
+	found, err := tagsAttached(ctx, repo, all)
+	return found.list, err
 }
 
-// tagsAttached is tags, and those besides under which it is listed what is attached to
-// something.
-func tagsAttached(ctx context.Context, repo *remote.Repository, all bool) (list []string, attached map[string]bool, err error) {
-	attached = make(map[string]bool)
+// listedTags are tags of a repository, and what others tell of it.
+type listedTags struct {
+	list     []string        // sorted
+	attached map[string]bool // tags under which it is listed what is attached to something
+	recorded bool            // there is a record
+}
+
+// tagsAttached is tags, and what else the list of tags tells.
+func tagsAttached(ctx context.Context, repo *remote.Repository, all bool) (listedTags, error) {
+	found := listedTags{attached: make(map[string]bool)}
 	for tag, err := range repo.Tags(ctx) {
 		if err != nil {
-			return list, attached, err
+			return found, err
 		}
 		if all || !hidden(tag) {
-			list = append(list, tag)
+			found.list = append(found.list, tag)
 		}
 		if strings.HasPrefix(tag, "sha") && hidden(tag) && !strings.Contains(tag, ".") {
-			attached[tag] = true
+			found.attached[tag] = true
 		}
+		found.recorded = found.recorded || tag == record.Tag
 	}
-	slices.Sort(list)
-	return list, attached, nil
+	slices.Sort(found.list)
+	return found, nil
 }
 
 // version reads what tag points to; a tag that is gone by now gives the zero

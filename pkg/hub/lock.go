@@ -19,6 +19,7 @@ import (
 	"github.com/modelreg/modelreg/pkg/lock"
 	"github.com/modelreg/modelreg/pkg/ref"
 	"github.com/modelreg/modelreg/pkg/signing"
+	"github.com/modelreg/modelreg/pkg/variant"
 )
 
 // lockWorkers bounds the models of a lock file, or the blobs of one model, that
@@ -85,11 +86,7 @@ func (h *Hub) Relock(ctx context.Context, old Locked, opts LockOptions) (lock.En
 }
 
 func (h *Hub) lock(ctx context.Context, r ref.Reference, old lock.Entry, opts LockOptions) (lock.Entry, error) {
-	asked := r
-	if asked.Variant == "" {
-		asked.Variant = old.Chosen // an update stays with the variant
-	}
-	t, err := h.model(ctx, asked)
+	t, err := h.chosenBefore(ctx, r, old)
 	if err != nil {
 		return lock.Entry{}, err
 	}
@@ -117,7 +114,7 @@ func (h *Hub) lock(ctx context.Context, r ref.Reference, old lock.Entry, opts Lo
 		e.Policy = rules.Digest()
 		e.Signer, e.Issuer = chooseSigner(v.Signers, old)
 	}
-	a, err := artifact.OpenWith(ctx, t.repo, t.desc, artifact.OpenOptions{AllowCollisions: true})
+	a, err := artifact.OpenWith(ctx, manifestAtHand{t.repo, t}, t.desc, artifact.OpenOptions{AllowCollisions: true})
 	if err != nil {
 		return lock.Entry{}, fmt.Errorf("lock %s: %w", t.ref, err)
 	}
@@ -126,6 +123,50 @@ func (h *Hub) lock(ctx context.Context, r ref.Reference, old lock.Entry, opts Lo
 		e.Variant, e.Chosen = t.desc.Digest, describeVariant(t, a)
 	}
 	return e, nil
+}
+
+// chosenBefore resolves r to the variant that an entry has, whatever machine this is,
+// or to one like the whole version that it has. Without an entry it chooses.
+func (h *Hub) chosenBefore(ctx context.Context, r ref.Reference, old lock.Entry) (*target, error) {
+	want, err := h.wanted(r)
+	if err != nil {
+		return nil, err
+	}
+	whole := r
+	whole.Variant = ""
+	t, err := h.find(ctx, whole)
+	if err != nil {
+		return nil, err
+	}
+	chosen := old.Chosen
+	if chosen == "" && old.Digest != "" && old.Digest != t.desc.Digest && isIndex(t.desc) && !want.Selects() {
+		chosen = h.formOf(ctx, t, old.Digest)
+	}
+	if chosen == "" {
+		return h.take(ctx, t, want, isModel)
+	}
+	before, err := variant.ParseWant(chosen)
+	if err != nil {
+		return nil, fmt.Errorf("%w: the lock file has chosen %.100q: %w", ErrUsage, chosen, err)
+	}
+	// Who has changed the reference since has said something else.
+	if both, err := want.And(before); err == nil {
+		want = both
+	}
+	return h.take(ctx, t, want, isModel)
+}
+
+// formOf is what a version without variants was, in the words for a variant; "" if
+// that is not known.
+func (h *Hub) formOf(ctx context.Context, t *target, d digest.Digest) string {
+	desc, raw, err := t.place().Manifest(ctx, d.String())
+	if err != nil || isIndex(desc) {
+		return ""
+	}
+	if v := ofManifest(desc, raw); v.Name != "" {
+		return "name=" + v.Name
+	}
+	return ""
 }
 
 // signerName is how a lock file names a signer: by identity and issuer, or by

@@ -15,6 +15,8 @@ import (
 	"oras.land/oras-go/v2/errdef"
 
 	"github.com/modelreg/modelreg/pkg/lineage"
+	"github.com/modelreg/modelreg/pkg/mediatypes"
+	"github.com/modelreg/modelreg/pkg/record"
 	"github.com/modelreg/modelreg/pkg/ref"
 	"github.com/modelreg/modelreg/pkg/remote"
 	"github.com/modelreg/modelreg/pkg/signing"
@@ -32,6 +34,9 @@ type LogOptions struct {
 
 	// FirstParent follows the first parent of each version and no others.
 	FirstParent bool
+
+	// Metrics looks for what each version was measured to do.
+	Metrics bool
 
 	// Trust, if not nil, says whose signatures are looked for.
 	Trust *signing.Trust
@@ -62,8 +67,15 @@ type HistoryEntry struct {
 	Squashed string   `json:"squashed,omitempty"` // the version in whose place it stands, with a shorter history
 	Problem  string   `json:"problem,omitempty"`  // what of it cannot be read
 
-	commit lineage.Commit
-	stated bool // something is attached that states what became of it
+	// Evaluations are what the version was measured to do, if that was asked for: what
+	// is stated of it and what its card claims, and of each measurement those results
+	// that are the most believable.
+	Evaluations []Evaluation `json:"evaluations,omitempty"`
+
+	commit   lineage.Commit
+	stated   bool                 // something is attached that states what became of it
+	attached []ocispec.Descriptor // what may be statements of results
+	revised  bool                 // something is attached that revises its card
 }
 
 // Commit is the version as package lineage knows it.
@@ -77,8 +89,8 @@ type LogResult struct {
 	More       bool           `json:"more"` // there are versions beyond these
 }
 
-// Log lists the history of the version that r resolves to. It reads manifests,
-// many at once, and no files.
+// Log lists the history of the version that r resolves to, or of the variant that
+// it names. It reads manifests, many at once, and no files.
 func (h *Hub) Log(ctx context.Context, r ref.Reference, opts LogOptions) (*LogResult, error) {
 	t, err := h.tip(ctx, r, opts.All)
 	if err != nil {
@@ -88,6 +100,7 @@ func (h *Hub) Log(ctx context.Context, r ref.Reference, opts LogOptions) (*LogRe
 	if err != nil {
 		return nil, fmt.Errorf("read history of %s: %w", t.ref, err)
 	}
+	h.noteWhole(ctx, t.repo, known.all[record.Tag])
 	res := &LogResult{Repository: t.ref.Name(), Entries: make([]HistoryEntry, len(found.Commits)), Gaps: []string{}, More: found.More}
 	gone := make(map[string]bool)
 	for _, g := range found.Gaps {
@@ -103,7 +116,11 @@ func (h *Hub) Log(ctx context.Context, r ref.Reference, opts LogOptions) (*LogRe
 		}
 		res.Entries[i] = e
 	}
-	return res, h.logSignatures(ctx, t, res.Entries, signatureReader{trust: opts.Trust, tags: known.all})
+	err = h.logSignatures(ctx, t, res.Entries, signatureReader{trust: opts.Trust, tags: known.all})
+	if err == nil && opts.Metrics {
+		err = h.logMetrics(ctx, t, res.Entries, opts.Trust)
+	}
+	return res, err
 }
 
 // logOf reads the tags of a repository and the history of a version of it, or of
@@ -127,7 +144,7 @@ func logOf(ctx context.Context, t *target, opts LogOptions) (known *tagged, foun
 		return err
 	})
 	g.Go(func() (err error) {
-		found, err = readHistory(both, t.repo, []digest.Digest{t.signed.Digest}, wo)
+		found, err = readHistory(both, t.repo, []digest.Digest{t.desc.Digest}, wo)
 		return err
 	})
 	return known, found, g.Wait()
@@ -135,7 +152,7 @@ func logOf(ctx context.Context, t *target, opts LogOptions) (known *tagged, foun
 
 // tip resolves r. For all versions of a repository any will do.
 func (h *Hub) tip(ctx context.Context, r ref.Reference, all bool) (*target, error) {
-	t, err := h.find(ctx, r)
+	t, err := h.asked(ctx, r)
 	if !all || !errors.Is(err, errdef.ErrNotFound) || isFixed(r) || r.Tag != "" {
 		return t, err
 	}
@@ -293,7 +310,8 @@ func (s signatureReader) read(ctx context.Context, t *target, e *HistoryEntry) e
 	if err == nil {
 		e.Signatures, err = signing.Count(ctx, repo, desc, refs)
 	}
-	e.stated = slices.ContainsFunc(refs, statesStatus)
+	e.stated, e.attached = slices.ContainsFunc(refs, statesStatus), mayMeasure(refs)
+	e.revised = slices.ContainsFunc(refs, func(d ocispec.Descriptor) bool { return d.ArtifactType == mediatypes.ArtifactCard })
 	if err != nil || s.trust == nil || e.Signatures == 0 {
 		return err
 	}

@@ -217,4 +217,13 @@ func TestPolicyModelSignatureAlone(t *testing.T) {
 	if got := verify("v2"); got != "" {
 		t.Errorf("signed v2: refused for %q", got)
 	}
+	// A policy can ask for all files nevertheless.
+	whole := guard(t, g.world, "    policy.modelreg.dev/require-oms: all\n")
+	g.sign("org/m:v1", g.signer)
+	for tag, want := range map[string]string{"v1": "", "v2": policy.RuleOMS} {
+		_, err := whole.admits.Verify(t.Context(), g.ref("org/m:"+tag), signing.Trust{}, hub.VerifyOptions{})
+		if got := refusedFor(t, err); got != want {
+			t.Errorf("all files of %s: refused for %q, want %q", tag, got, want)
+		}
+	}
 }

@@ -33,6 +33,9 @@ const (
 	// they would use up all there are.
 	maxLogGap = 10_000
 
+	// takeBackTime bounds what is done after a move that failed.
+	takeBackTime = 15 * time.Second
+
 	// maxLogHeads bounds the entries that one follows besides the end of its log.
 	maxLogHeads = 8
 )
@@ -98,7 +101,7 @@ func (h *Hub) moveAlias(ctx context.Context, t *target, m moving, done *Move) er
 		return err
 	}
 	if _, err := replaceTag(ctx, t.repo, done.Tag, digest.Digest(done.From), t.desc); err != nil {
-		return err
+		return errors.Join(err, log.takeBack(ctx, m, done))
 	}
 	done.Changed = true
 	return log.alone(ctx, done)
@@ -113,6 +116,20 @@ type aliasLog struct {
 	own   string     // the tag of the new entry
 }
 
+// takeBack adds an entry that takes back the one for a move that failed, where the
+// alias is still where it was: else the log would say that it had been elsewhere.
+// If that cannot be told the log stays, and reads of it tell that it ends wrongly.
+func (l *aliasLog) takeBack(ctx context.Context, m moving, failed *Move) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), takeBackTime)
+	defer cancel()
+	now, err := l.repo.Resolve(ctx, l.alias)
+	if err != nil && !errors.Is(err, errdef.ErrNotFound) || now.Digest.String() != failed.From {
+		return nil
+	}
+	m.message, m.back = "the tag could not be set, and stays", true
+	return l.write(ctx, m, &Move{Tag: failed.Tag, From: failed.To, To: failed.From})
+}
+
 // write adds an entry for a move, and makes it the newest.
 func (l *aliasLog) write(ctx context.Context, m moving, done *Move) error {
 	tags, strays, err := entryTags(ctx, l.repo, l.alias)
@@ -123,7 +140,7 @@ func (l *aliasLog) write(ctx context.Context, m moving, done *Move) error {
 	done.Notes = append(done.Notes, aboutStrays(strays)...)
 	e := record.Entry{
 		Alias: l.alias, Time: cmp.Or(m.now, time.Now()).UTC().Truncate(time.Millisecond),
-		From: digest.Digest(done.From), To: digest.Digest(done.To), Message: m.message, Author: m.author,
+		From: digest.Digest(done.From), To: digest.Digest(done.To), Message: m.message, Author: m.author, Back: m.back,
 	}
 	if err := l.follow(ctx, tags, &e, done); err != nil {
 		return err

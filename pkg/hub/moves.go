@@ -10,6 +10,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2/errdef"
 
+	"github.com/modelreg/modelreg/pkg/record"
 	"github.com/modelreg/modelreg/pkg/ref"
 	"github.com/modelreg/modelreg/pkg/signing"
 )
@@ -58,6 +59,12 @@ type moving struct {
 
 	// logged says that the log has the move already.
 	logged bool
+
+	// back says that it is taken back what was done since the tag was there.
+	back bool
+
+	// heed refuses to set a protected alias to a version that was yanked.
+	heed bool
 }
 
 // A Move is one tag that was set.
@@ -102,12 +109,20 @@ func (h *Hub) moveTo(ctx context.Context, t *target, tag string, m moving) (*Mov
 	if err != nil {
 		return nil, err
 	}
+	if rules.Status.State == record.Retired {
+		return nil, fmt.Errorf("set tag %s: %w", ref.DecodeBranch(tag), wholeIn(rules, t.ref.Name()).problem())
+	}
 	if now.Digest != "" && rules.IsImmutable(tag) {
 		return nil, ruled(ErrImmutable, t, tag, now.Digest)
 	}
 	if m.before != nil {
 		if err := m.before(ctx, now); err != nil {
 			return nil, err
+		}
+	}
+	if m.heed && rules.IsProtected(tag) {
+		if err := h.yanked(ctx, t); err != nil {
+			return nil, fmt.Errorf("set tag %s: %w", ref.DecodeBranch(tag), err)
 		}
 	}
 	if rules.IsProtected(tag) && !m.logged {

@@ -36,7 +36,7 @@ func (h *Hub) SignFiles(ctx context.Context, r ref.Reference, s *signing.Signer)
 }
 
 func signFiles(ctx context.Context, t *target, s *signing.Signer, res *SignResult) error {
-	a, err := artifact.Open(ctx, t.repo, t.desc)
+	a, err := artifact.Open(ctx, manifestAtHand{t.repo, t}, t.desc)
 	if err != nil {
 		return err
 	}

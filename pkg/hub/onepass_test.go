@@ -1,14 +1,19 @@
 package hub_test
 
 import (
+	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+
+	"github.com/opencontainers/go-digest"
 
 	"github.com/modelreg/modelreg/internal/testreg"
 	"github.com/modelreg/modelreg/pkg/artifact"
@@ -162,5 +167,71 @@ func TestPushOnePassOfChangingFile(t *testing.T) {
 		if strings.Contains(q.Path, "/manifests/") && q.Method == "PUT" {
 			t.Errorf("%s %s: a version was made", q.Method, q.Path)
 		}
+	}
+}
+
+// digests are a cache of digests that believes all that it is told.
+type digests struct {
+	mu   sync.Mutex
+	by   map[string]digest.Digest
+	told func() // is called when it is told of the large file
+}
+
+func (d *digests) Lookup(fi fs.FileInfo) (digest.Digest, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	dgst, ok := d.by[fi.Name()]
+	return dgst, ok
+}
+
+func (d *digests) Record(fi fs.FileInfo, dgst digest.Digest) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.by[fi.Name()] = dgst; fi.Size() == bigFile {
+		d.told()
+	}
+}
+
+// A push that was stopped while the hash was ahead of the network goes on where it
+// stopped, although the digest is known by now.
+func TestPushOnePassGoesOn(t *testing.T) {
+	w := newDiskWorld(t)
+	model, _ := bigModel(t, 6)
+	hashed := make(chan struct{})
+	known := &digests{by: map[string]digest.Digest{}, told: sync.OnceFunc(func() { close(hashed) })}
+	repo := w.repo("org/m")
+	ctx, cancel := context.WithCancel(t.Context())
+	w.srv.Add(testreg.Rule{Method: "PATCH", Path: "/blobs/uploads/", To: 1, Do: func(x testreg.Exchange) {
+		<-hashed
+		defer cancel()
+		testreg.TakeThenDrop(bigFile / 2)(x)
+	}})
+	_, err := artifact.Pack(ctx, model, repo, artifact.PackOptions{Digests: known})
+	wantErr(t, err, context.Canceled)
+	w.srv.Reset()
+	if _, err := artifact.Pack(t.Context(), model, repo, artifact.PackOptions{Digests: known}); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.sent(); got["PATCH"] > bigFile/2 || got["PUT"] > 0 {
+		t.Errorf("sent %v of %d bytes, half of which had arrived", got, bigFile)
+	}
+}
+
+// A push that was killed while the registry was closing the upload finds the blob
+// there, and sends nothing.
+func TestPushOnePassWasClosed(t *testing.T) {
+	w := newDiskWorld(t)
+	model, _ := bigModel(t, 7)
+	ctx, cancel := context.WithCancel(t.Context())
+	w.srv.Add(testreg.Rule{Method: "PUT", Path: "/blobs/uploads/", To: 1, Do: func(x testreg.Exchange) {
+		defer cancel()
+		testreg.CommitThenDrop()(x)
+	}})
+	_, err := w.Push(ctx, model, w.ref("org/m:v1"), hub.PushOptions{})
+	wantErr(t, err, context.Canceled)
+	w.srv.Reset()
+	res := newWorldOn(t, w).pushDir(model, "org/m:v1", hub.PushOptions{})
+	if got := w.sent(); len(got) > 0 || res.SkippedBytes != bigFile {
+		t.Errorf("sent %v, skipped %d bytes of %d", got, res.SkippedBytes, bigFile)
 	}
 }

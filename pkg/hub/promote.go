@@ -112,7 +112,7 @@ func (h *Hub) Promote(ctx context.Context, src, dst ref.Reference, opts PromoteO
 			return nil, err
 		}
 	}
-	move, err := h.moveTo(ctx, t, dst.Tag, moving{message: opts.Message, author: opts.Author, signer: opts.Signer, now: opts.Now})
+	move, err := h.moveVersion(ctx, t, dst.Tag, moving{message: opts.Message, author: opts.Author, signer: opts.Signer, now: opts.Now})
 	if move != nil {
 		res.Move = *move
 	}
@@ -277,7 +277,7 @@ func (h *Hub) Rollback(ctx context.Context, r ref.Reference, opts RollbackOption
 	}
 	t.ref = r.WithDigest(t.desc.Digest)
 	res.Reference, res.Digest = t.ref.String(), t.desc.Digest.String()
-	move, err := h.moveTo(ctx, t, r.Tag, moving{message: cmp.Or(opts.Message, "rollback"), author: opts.Author, signer: opts.Signer, now: opts.Now})
+	move, err := h.moveVersion(ctx, t, r.Tag, moving{message: cmp.Or(opts.Message, "rollback"), author: opts.Author, signer: opts.Signer, now: opts.Now, back: true})
 	if move != nil {
 		res.Move = *move
 	}
@@ -291,14 +291,12 @@ const maxRollback = 256
 var errNoLog = errors.New("no log is kept of this tag")
 
 // before lists where an alias was before it came to be where it is now, the last
-// first. A move back to an earlier place takes back what came since: after a
+// first. A move that takes others back counts as if they had not been: after a
 // rollback from C to B, what is before B is A, and not C.
 func before(log record.Log, now digest.Digest) []digest.Digest {
 	var been []digest.Digest
-	to := func(d digest.Digest) {
-		if i := slices.Index(been, d); i >= 0 {
-			been = been[:i+1]
-		} else if d != "" {
+	on := func(d digest.Digest) {
+		if n := len(been); d != "" && (n == 0 || been[n-1] != d) {
 			been = append(been, d)
 		}
 	}
@@ -306,15 +304,25 @@ func before(log record.Log, now digest.Digest) []digest.Digest {
 		if !log.Stands(i) {
 			continue
 		}
-		to(e.From)
-		to(e.To)
-	}
-	to(now)
-	if n := len(been); n > 0 && been[n-1] == now {
-		been = been[:n-1]
+		on(e.From)
+		last := len(been) - 1
+		for last >= 0 && been[last] != e.To {
+			last--
+		}
+		if e.Back && last >= 0 {
+			been = been[:last+1]
+		} else {
+			on(e.To)
+		}
 	}
 	slices.Reverse(been)
-	return been
+	var places []digest.Digest
+	for _, d := range been {
+		if d != now && !slices.Contains(places, d) {
+			places = append(places, d)
+		}
+	}
+	return places
 }
 
 // earlier finds the first of some versions that may be gone back to.

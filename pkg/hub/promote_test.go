@@ -3,6 +3,7 @@ package hub_test
 import (
 	"encoding/json"
 	"errors"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -348,4 +349,64 @@ func TestSetTags(t *testing.T) {
 	wantErr(t, err, errdef.ErrNotFound)
 	_, err = w.Untag(t.Context(), w.ref("org/m:_modelreg"), hub.TagOptions{})
 	wantErr(t, err, hub.ErrUsage)
+}
+
+// A promotion back to an earlier version is a move like others: what was there
+// between can be gone back to.
+func TestRollbackAfterMoveBack(t *testing.T) {
+	w := newWorld(t)
+	d := w.released(2)
+	for i, v := range []string{"v1", "v2", "v1"} {
+		w.promote("org/m:"+v, may3.Add(time.Duration(i)*time.Hour), hub.PromoteOptions{})
+	}
+	for _, want := range []string{d[1], d[0]} {
+		res, err := w.Rollback(t.Context(), w.ref("org/m:prod"), hub.RollbackOptions{})
+		if err != nil || res.Digest != want {
+			t.Fatalf("Rollback = %+v, %v; want %s", res, err, want)
+		}
+	}
+	_, err := w.Rollback(t.Context(), w.ref("org/m:prod"), hub.RollbackOptions{})
+	wantErr(t, err, errdef.ErrNotFound)
+}
+
+// A tag that the registry refuses to set was never set, whatever time is asked for.
+func TestRefusedMove(t *testing.T) {
+	w := newWorld(t)
+	d := w.released(2)
+	w.promote("org/m:v1", may3, hub.PromoteOptions{})
+	w.srv.Add(testreg.Rule{Method: http.MethodPut, Path: "/manifests/prod$", From: 1, To: 1, Do: testreg.Status(http.StatusForbidden, nil, "")})
+	if _, err := w.Promote(t.Context(), w.ref("org/m:v2"), w.ref("org/m:prod"), hub.PromoteOptions{Now: may3.Add(time.Hour)}); err == nil {
+		t.Fatal("Promote succeeded")
+	}
+	w.promote("org/m:v2", may3.Add(3*time.Hour), hub.PromoteOptions{})
+	for at, want := range map[string]string{"2026-05-03T14:00:00Z": d[0], "2026-05-03T16:00:00Z": d[1]} {
+		r := w.ref("org/m:prod")
+		r.Revision = "@{" + at + "}"
+		if got, err := w.Resolve(t.Context(), r); err != nil || got.Digest != want {
+			t.Errorf("prod at %s was %+v, %v; want %s", at, got, err, want)
+		}
+	}
+	log, err := w.AliasLog(t.Context(), w.ref("org/m:prod"), nil, 0)
+	if err != nil || len(log.Problems) != 0 || len(log.Entries) != 4 {
+		t.Errorf("log = %+v, %v; want four entries without a problem", log, err)
+	}
+}
+
+// A protected alias is not set to what was yanked by the other way either.
+func TestTagYanked(t *testing.T) {
+	w := newWorld(t)
+	d := w.released(2)
+	w.promote("org/m:v1", may3, hub.PromoteOptions{})
+	w.state("org/m:v2", alice(), record.Yanked, "bad")
+	_, err := w.SetTags(t.Context(), w.ref("org/m:v2"), []string{"prod"}, hub.TagOptions{Move: true})
+	wantErr(t, err, policy.ErrYanked)
+	if got := w.digestOf("org/m", "prod"); got != d[0] {
+		t.Errorf("prod is at %s, want %s", got, d[0])
+	}
+	if _, err := w.SetTags(t.Context(), w.ref("org/m:v2"), []string{"prod"}, hub.TagOptions{Move: true, Force: true}); err != nil {
+		t.Errorf("forced: %v", err)
+	}
+	if _, err := w.SetTags(t.Context(), w.ref("org/m:v2"), []string{"other"}, hub.TagOptions{}); err != nil {
+		t.Errorf("a tag that is not protected: %v", err)
+	}
 }

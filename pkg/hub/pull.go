@@ -199,7 +199,8 @@ func (h *Hub) pulled(ctx context.Context, r ref.Reference, opts PullOptions) (p 
 		t.witness = newWitness(t.repo)
 	}
 	admit := admitOptions{trust: trust, downgrade: opts.AllowDowngrade, checkOnly: opts.plan, raw: opts.Raw}
-	if err := h.heed(ctx, r, t, trust); err != nil {
+	open := func(ctx context.Context) (*artifact.Artifact, error) { return openPulled(ctx, t, opts) }
+	if p.artifact, err = h.heedAndOpen(ctx, r, t, trust, open); err != nil {
 		return p, err
 	}
 	if p.verified, err = h.admit(ctx, r, t, admit); err != nil {
@@ -216,8 +217,10 @@ func (h *Hub) pulled(ctx context.Context, r ref.Reference, opts PullOptions) (p 
 		}
 		p.hf = &hf
 	}
-	if p.artifact, err = openPulled(ctx, t, opts); err != nil {
-		return p, fmt.Errorf("pull %s: %w", t.ref, err)
+	if p.artifact == nil {
+		if p.artifact, err = open(ctx); err != nil {
+			return p, err
+		}
 	}
 	if opts.Locked != nil {
 		if err := h.asLocked(ctx, *opts.Locked, used{t, p.verified, p.artifact}); err != nil {
@@ -263,11 +266,17 @@ func (h *Hub) unpackOptions(ctx context.Context, p pulled, opts PullOptions) (uo
 }
 
 // openPulled opens what is to be pulled, as a model or as it is.
-func openPulled(ctx context.Context, t *target, opts PullOptions) (*artifact.Artifact, error) {
+func openPulled(ctx context.Context, t *target, opts PullOptions) (a *artifact.Artifact, err error) {
+	src := manifestAtHand{t.reader(), t}
 	if opts.Raw {
-		return artifact.OpenRaw(ctx, t.reader(), t.desc)
+		a, err = artifact.OpenRaw(ctx, src, t.desc)
+	} else {
+		a, err = artifact.OpenWith(ctx, src, t.desc, artifact.OpenOptions{AllowCollisions: opts.AllowCollisions})
 	}
-	return artifact.OpenWith(ctx, t.reader(), t.desc, artifact.OpenOptions{AllowCollisions: opts.AllowCollisions})
+	if err != nil {
+		return nil, fmt.Errorf("pull %s: %w", t.ref, err)
+	}
+	return a, nil
 }
 
 // keep notes where the version's blobs can be mounted from, and names it in the

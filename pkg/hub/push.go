@@ -142,12 +142,7 @@ func (h *Hub) Push(ctx context.Context, dir string, r ref.Reference, opts PushOp
 	if err != nil {
 		return nil, err
 	}
-	if !opts.DryRun && opts.Branch == "" {
-		if err := h.intoBranch(ctx, repo, &r); err != nil {
-			return nil, err
-		}
-	}
-	tags, err := pushTags(&r, opts)
+	tags, err := h.pushInto(ctx, repo, &r, opts)
 	if err != nil {
 		return nil, err
 	}

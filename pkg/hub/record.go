@@ -36,15 +36,36 @@ func (h *Hub) record(ctx context.Context, repo *remote.Repository) (*record.Reco
 }
 
 func (h *Hub) recorded(ctx context.Context, repo *remote.Repository) (*recorded, error) {
-	if known, ok := h.records.Load(repo.Name()); ok && !repo.InProcess() {
-		return known.(*recorded), nil
+	if repo.InProcess() { // a copy says nothing about the registry that it is of
+		return readRecordOf(ctx, repo)
 	}
+	for {
+		if known, ok := h.records.Load(repo.Name()); ok {
+			return known.(*recorded), nil
+		}
+		done := make(chan struct{})
+		other, busy := h.reading.LoadOrStore(repo.Name(), done)
+		if !busy {
+			r, err := readRecordOf(ctx, repo)
+			if err == nil {
+				h.records.Store(repo.Name(), r)
+			}
+			h.reading.Delete(repo.Name())
+			close(done)
+			return r, err
+		}
+		select { // and if that read fails, this one is next
+		case <-other.(chan struct{}):
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+func readRecordOf(ctx context.Context, repo *remote.Repository) (*recorded, error) {
 	r, err := readRecord(ctx, repo)
 	if err != nil {
 		return nil, fmt.Errorf("read record of %s: %w", repo.Name(), err)
-	}
-	if !repo.InProcess() { // a copy says nothing about the registry that it is of
-		h.records.Store(repo.Name(), r)
 	}
 	return r, nil
 }
@@ -183,10 +204,13 @@ func (h *Hub) defaultTag(ctx context.Context, repo *remote.Repository) (string, 
 	return DefaultTag, nil
 }
 
-// intoBranch completes a reference that is pushed to and names no tag.
-func (h *Hub) intoBranch(ctx context.Context, repo *remote.Repository, r *ref.Reference) (err error) {
-	if r.Tag == "" {
-		r.Tag, err = h.defaultTag(ctx, repo)
+// pushInto completes a reference that is pushed to and names no tag, and lists the tags
+// that are to be set.
+func (h *Hub) pushInto(ctx context.Context, repo *remote.Repository, r *ref.Reference, opts PushOptions) (tags []string, err error) {
+	if r.Tag == "" && opts.Branch == "" && !opts.DryRun {
+		if r.Tag, err = h.defaultTag(ctx, repo); err != nil {
+			return nil, err
+		}
 	}
-	return err
+	return pushTags(r, opts)
 }

@@ -265,5 +265,8 @@ func (h *Hub) releaseAgain(ctx context.Context, t *target, branch string, c *rec
 	}
 	err := h.release(ctx, t, releasing{tags: []string{branch}, signer: signer, commit: c.commit}, pushed)
 	res.Created, res.Signatures = pushed.Created, pushed.Signatures
-	return res, err
+	if err != nil || !res.Created {
+		return res, err
+	}
+	return res, h.moveVariants(ctx, t, branch, c.commit.tip.Digest, moving{signer: signer})
 }

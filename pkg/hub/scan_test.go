@@ -174,7 +174,7 @@ func TestPushScans(t *testing.T) {
 		"dangerous":        {map[string]string{"a.pkl": evil}, hub.PushOptions{}, "pickle-dangerous-import", ""},
 		"hidden":           {map[string]string{"a.dat": "\x80\x04cos\ngetcwd\n(tR."}, hub.PushOptions{}, "pickle-dangerous-import", ""},
 		"broken pickle":    {map[string]string{"a.pkl": "\x80\x04cos"}, hub.PushOptions{}, "pickle-broken", ""},
-		"closed":           {map[string]string{"a.joblib": "\xfd7zXZ\x00\x00\x04"}, hub.PushOptions{}, "archive-closed", ""},
+		"closed":           {map[string]string{"a.joblib": "7z\xbc\xaf\x27\x1c\x00\x04"}, hub.PushOptions{}, "archive-closed", ""},
 		"closed, hidden":   {map[string]string{"model.safetensors": "7z\xbc\xaf\x27\x1c\x00\x04"}, hub.PushOptions{}, "archive-closed", ""},
 		"damaged archive":  {map[string]string{"a.pt": "PK\x03\x04"}, hub.PushOptions{}, "zip-malformed", ""},
 		"damaged gzip":     {map[string]string{"a.pkl": "\x1f\x8b\x08"}, hub.PushOptions{}, "compressed-malformed", ""},

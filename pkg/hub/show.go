@@ -49,11 +49,11 @@ func (c *Changes) None() bool {
 	return !c.Gone && len(c.Added)+len(c.Removed)+len(c.Changed)+len(c.Renamed) == 0
 }
 
-// Show tells what the version that r resolves to is in its history, and which
-// files it changed. It reads manifests, and no files. trust, if not nil, says
+// Show tells what the version that r resolves to, or the variant that it names, is
+// in its history, and which files it changed. It reads manifests, and no files. trust, if not nil, says
 // whose signatures are looked for.
 func (h *Hub) Show(ctx context.Context, r ref.Reference, trust *signing.Trust) (*ShowResult, error) {
-	t, err := h.find(ctx, r)
+	t, err := h.asked(ctx, r)
 	if err != nil {
 		return nil, err
 	}

@@ -164,8 +164,8 @@ func TestStatusCosts(t *testing.T) {
 			asked = append(asked, r.Method+" "+r.Path)
 		}
 	}
-	if len(asked) != 1 {
-		t.Errorf("requests: %v, want one", asked)
+	if len(asked) != 2 {
+		t.Errorf("requests: %v, want one for the version and one for the repository", asked)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/modelreg/modelreg/pkg/record"
@@ -21,10 +22,14 @@ var (
 
 	// ErrGone says that a version was removed, and that a tombstone is left.
 	ErrGone = errors.New("gone")
+
+	// ErrRetired says that the name of a repository is not used any more.
+	ErrRetired = errors.New("retired")
 )
 
 // A StateError is a version that is not to be used for what became of it. It wraps
-// [policy.ErrYanked], [ErrDeprecated] or [ErrGone].
+// [policy.ErrYanked], [ErrDeprecated], [ErrGone] or [ErrRetired]. That a
+// repository was deprecated or retired is one too: Reference is then its name.
 type StateError struct {
 	Reference   string
 	Reason      string // by whoever stated it
@@ -53,9 +58,16 @@ func (e *StateError) Unwrap() error { return e.Err }
 
 // heed warns of a version that was deprecated or yanked, or refuses it: yanked ones
 // unless r names a digest, deprecated ones if the user is strict. Where a policy
-// decides about such versions, it is left to that.
+// decides about such versions, it is left to that. What became of the repository is
+// asked at the same time, and heeded likewise.
 func (h *Hub) heed(ctx context.Context, r ref.Reference, t *target, trust *signing.Trust) error {
+	var whole wholeState
+	var unread error
+	var wait sync.WaitGroup
+	wait.Go(func() { whole, unread = h.wholeState(ctx, t) })
 	s, err := h.lookForStatus(ctx, t, trust, trust == nil && !h.opts.Strict)
+	wait.Wait()
+	err = cmp.Or(err, unread)
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
@@ -63,17 +75,24 @@ func (h *Hub) heed(ctx context.Context, r ref.Reference, t *target, trust *signi
 		return fmt.Errorf("look for the status of %s: %w", t.ref, err)
 	case err != nil:
 		h.warn("%s: whether it was withdrawn is not known: %v", t.ref, err)
-		return nil
 	}
 	for _, problem := range s.Problems {
 		h.warn("%s: %s", t.ref, problem)
 	}
-	if s.State == record.Active {
-		return nil
-	}
 	rules, err := h.rules(ctx)
-	if err != nil || rules.decideStatus(t.ref.Name()) {
+	if err != nil {
 		return err
+	}
+	if err := h.heedVersion(r, t, s, rules); err != nil {
+		return err
+	}
+	return h.heedWhole(r, t, whole, rules)
+}
+
+// heedVersion is heed for what became of the version.
+func (h *Hub) heedVersion(r ref.Reference, t *target, s State, rules Rules) error {
+	if s.State == record.Active || s.State == "" || rules.decideStatus(t.ref.Name()) {
+		return nil
 	}
 	found := s.problem(t.ref)
 	switch {

@@ -92,7 +92,7 @@ func lost(ctx context.Context, repo *remote.Repository, r ref.Reference, err err
 func (h *Hub) follow(ctx context.Context, repo *remote.Repository, r ref.Reference, notFound error) (*target, error) {
 	to, err := h.movedTo(ctx, repo, r)
 	if err != nil || to.Repository == "" {
-		return nil, cmp.Or(err, notFound)
+		return nil, cmp.Or(err, h.retired(ctx, repo, r, notFound))
 	}
 	if to.Host != r.Host && r.Digest == "" {
 		return nil, fmt.Errorf("%w: %s says that it has moved to %s, in another registry: what is not named by a digest is not looked for there",

@@ -28,7 +28,8 @@ type TagOptions struct {
 	// Protect makes the tags aliases whose moves are logged, from this one on.
 	Protect bool
 
-	// Force lets [Hub.Untag] delete a protected alias. Its log says so.
+	// Force lets [Hub.Untag] delete a protected alias, which its log says, and
+	// [Hub.SetTags] set one to a version that was yanked.
 	Force bool
 
 	// Message and Author go into the logs of aliases, and Signer signs these
@@ -38,10 +39,11 @@ type TagOptions struct {
 }
 
 func (o TagOptions) moving() moving {
-	return moving{message: o.Message, author: o.Author, signer: o.Signer}
+	return moving{message: o.Message, author: o.Author, signer: o.Signer, heed: !o.Force}
 }
 
 // SetTags points tags at the version that r resolves to, in the same repository.
+// Without opts.Force a protected alias is not set to one that was yanked.
 // One that points there already is not written; without opts.Move one that points
 // elsewhere is an error that wraps [ErrTaken], before any is set.
 func (h *Hub) SetTags(ctx context.Context, r ref.Reference, tags []string, opts TagOptions) (*TagResult, error) {
@@ -65,7 +67,7 @@ func (h *Hub) SetTags(ctx context.Context, r ref.Reference, tags []string, opts 
 	}
 	res := &TagResult{Reference: t.ref.String(), Digest: t.desc.Digest.String(), Tags: encoded, Moves: []Move{}}
 	for _, tag := range encoded {
-		done, err := h.moveTo(ctx, t, tag, opts.moving())
+		done, err := h.moveVersion(ctx, t, tag, opts.moving())
 		if err != nil {
 			return nil, err
 		}
@@ -183,14 +185,16 @@ func (h *Hub) ListTags(ctx context.Context, r ref.Reference) ([]TagInfo, error) 
 	if err != nil {
 		return nil, err
 	}
-	names, attached, err := tagsAttached(ctx, repo, false)
+	all, err := tagsAttached(ctx, repo, false)
 	if err != nil {
 		return nil, fmt.Errorf("list %s: %w", r.Name(), err)
 	}
+	names := all.list
 	rules, err := h.record(ctx, repo)
 	if err != nil {
 		return nil, err
 	}
+	h.noteWhole(ctx, repo, true)
 	found, err := resolveAll(ctx, repo, names)
 	if err != nil {
 		return nil, fmt.Errorf("list %s: %w", r.Name(), err)
@@ -199,7 +203,7 @@ func (h *Hub) ListTags(ctx context.Context, r ref.Reference) ([]TagInfo, error) 
 	for i, desc := range found {
 		digests[i] = desc.Digest
 	}
-	marks, err := h.marks(ctx, repo, h.markable(ctx, repo, digests, attached), nil)
+	marks, err := h.marks(ctx, repo, h.markable(ctx, repo, digests, all.attached), nil)
 	if err != nil {
 		return nil, fmt.Errorf("list %s: %w", r.Name(), err)
 	}

@@ -10,6 +10,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2/errdef"
 
+	"github.com/modelreg/modelreg/pkg/lineage"
 	"github.com/modelreg/modelreg/pkg/record"
 	"github.com/modelreg/modelreg/pkg/ref"
 )
@@ -22,16 +23,12 @@ const (
 	// writerPrefix starts the tag under which those who write to a branch
 	// announce what they are about to set it to; see [Hub.advance].
 	writerPrefix = "_w."
-
-	// keepDigits is how much of the digest a keep-tag spells: as much as a
-	// git commit id has.
-	keepDigits = 40
 )
 
 // Revision is the first 40 hexadecimal digits of a version's digest, in the
-// form of a git commit id.
+// form of a git commit id: what its keep-tag spells.
 func Revision(d digest.Digest) string {
-	return d.Encoded()[:min(keepDigits, len(d.Encoded()))]
+	return lineage.Revision(d)
 }
 
 func keepTag(d digest.Digest) string { return keepPrefix + Revision(d) }

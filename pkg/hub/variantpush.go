@@ -14,6 +14,7 @@ import (
 	"oras.land/oras-go/v2/errdef"
 
 	"github.com/modelreg/modelreg/pkg/artifact"
+	"github.com/modelreg/modelreg/pkg/format"
 	"github.com/modelreg/modelreg/pkg/format/scan"
 	"github.com/modelreg/modelreg/pkg/mediatypes"
 	"github.com/modelreg/modelreg/pkg/provenance"
@@ -83,6 +84,7 @@ type variantPush struct {
 	tags    []string
 	making  *making
 	members []member
+	past    past
 	before  []string            // names of the variants that the tag had
 	notes   []string            // on variants
 	noted   map[string][]string // which variants they are on
@@ -155,12 +157,14 @@ func keptMember(ctx context.Context, t *target, desc ocispec.Descriptor) (member
 func (p *variantPush) pack(ctx context.Context, form PushedForm) error {
 	opts := p.opts
 	opts.only, opts.gate = form.Only, p.hub.newGate("push", form.Dir, opts)
-	opts.commit = &commit{explicit: true, look: func(context.Context) error { return nil }} // the history is that of the index
 	if form.Name != "" {
 		if err := cmp.Or(variant.CheckName(form.Name), checkTag(variantTag(p.ref.Tag, form.Name))); err != nil {
 			return fmt.Errorf("%w: %w", ErrUsage, err)
 		}
-		opts.commit.raw = p.previous(ctx, form.Name)
+	}
+	var err error
+	if opts.commit, err = p.descent(ctx, form.Name); err != nil {
+		return err
 	}
 	packed, err := p.hub.pack(ctx, form.Dir, p.ref, p.repo, opts)
 	if err != nil {
@@ -186,16 +190,6 @@ func (p *variantPush) pack(ctx context.Context, form PushedForm) error {
 	return pushVariants(ctx, m.target, packed.Variants)
 }
 
-// previous is the manifest that the variant has now, in which files may be that
-// are the same; nil if there is none.
-func (p *variantPush) previous(ctx context.Context, name string) []byte {
-	_, raw, err := p.repo.Manifest(ctx, variantTag(p.ref.Tag, name))
-	if err != nil {
-		return nil
-	}
-	return raw
-}
-
 // has tells whether a variant of that name was packed already.
 func (p *variantPush) has(name string) bool {
 	return slices.ContainsFunc(p.members, func(m member) bool { return m.target != nil && m.variant.Name == name })
@@ -203,28 +197,31 @@ func (p *variantPush) has(name string) bool {
 
 // packedMember tells what was packed.
 func packedMember(packed *artifact.Packed) member {
-	model := packed.Model
-	f := variant.Facts{
-		Formats: model.Formats, Quantization: model.Quantization, DTypes: model.DTypes, Parameters: model.Parameters,
-		ContextLength: model.ContextLength, CacheBytes: model.CacheBytes,
-	}
 	var annotations map[string]string
 	if m, err := mediatypes.ParseManifest(packed.Manifest); err == nil {
 		annotations = m.Annotations
-		f.Library = annotations[mediatypes.AnnotationLibrary]
 	}
-	for _, file := range packed.Files {
-		f.Size = sum(f.Size, file.Size)
-		if file.Kind == mediatypes.KindWeight {
-			f.Weights = sum(f.Weights, file.Size)
-		}
-	}
-	v := variant.Of(f)
+	v := variantOf(packed.Model, packed.Files, annotations)
 	v.Digest = packed.Descriptor.Digest
 	return member{variant: v, annotations: annotations, desc: ocispec.Descriptor{
 		MediaType: packed.Descriptor.MediaType, Digest: packed.Descriptor.Digest, Size: packed.Descriptor.Size,
 		ArtifactType: mediatypes.ArtifactModel,
 	}}
+}
+
+// variantOf tells what files are, as far as they say it.
+func variantOf(model *format.Model, files []artifact.File, annotations map[string]string) variant.Variant {
+	f := variant.Facts{
+		Formats: model.Formats, Quantization: model.Quantization, DTypes: model.DTypes, Parameters: model.Parameters,
+		ContextLength: model.ContextLength, CacheBytes: model.CacheBytes, Library: annotations[mediatypes.AnnotationLibrary],
+	}
+	for _, file := range files {
+		f.Size = sum(f.Size, file.Size)
+		if file.Kind == mediatypes.KindWeight {
+			f.Weights = sum(f.Weights, file.Size)
+		}
+	}
+	return variant.Of(f)
 }
 
 // count adds what was packed to the result.
@@ -390,13 +387,8 @@ func (h *Hub) beginVariants(ctx context.Context, forms []PushedForm, r ref.Refer
 	if err != nil {
 		return nil, err
 	}
-	if !opts.DryRun && opts.Branch == "" {
-		if err := h.intoBranch(ctx, repo, &r); err != nil {
-			return nil, err
-		}
-	}
 	p := &variantPush{hub: h, repo: repo}
-	if p.tags, err = pushTags(&r, opts); err != nil {
+	if p.tags, err = h.pushInto(ctx, repo, &r, opts); err != nil {
 		return nil, err
 	}
 	if err := h.madeOf(ctx, pushedDir(forms[0].Dir), &opts); err != nil {
@@ -412,6 +404,9 @@ func (h *Hub) beginVariants(ctx context.Context, forms []PushedForm, r ref.Refer
 		return nil, err
 	}
 	p.ref, p.opts = r, opts
+	if p.past, err = p.lookBack(ctx); err != nil {
+		return nil, err
+	}
 	p.res, p.noted = &PushResult{Tag: r.Tag, Variants: []PushedVariant{}}, map[string][]string{}
 	p.before = variantNames(opts.commit.raw)
 	return p, nil

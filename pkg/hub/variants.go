@@ -61,7 +61,7 @@ func (h *Hub) variants(ctx context.Context, repo *remote.Repository, asked []Var
 		if err != nil {
 			return nil, err
 		}
-		a, err := artifact.Open(ctx, t.repo, t.desc)
+		a, err := artifact.Open(ctx, manifestAtHand{t.repo, t}, t.desc)
 		if err != nil {
 			return nil, fmt.Errorf("open base %s: %w", t.ref, err)
 		}

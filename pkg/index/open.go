@@ -17,7 +17,7 @@ import (
 
 // layout is the version of what is in the file. Another one is not read: an
 // index is built again.
-const layout = "4"
+const layout = "5"
 
 const schema = `
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;

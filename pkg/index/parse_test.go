@@ -72,6 +72,8 @@ func TestParseQueryPointsAtTheFault(t *testing.T) {
 		"params:<8q":                            {10, 1, "units are k, m, b, t"},
 		"params:":                               {8, 1, "needs a number"},
 		"params:<1b..2b":                        {9, 6, "write params:1b..2b"},
+		"params:9b..8b":                         {8, 6, "write params:8b..9b"},
+		"metric:mmlu=90%..0.5":                  {13, 8, "write metric:mmlu=0.5..90%"},
 		"params<8b":                             {1, 7, "write params:<8b"},
 		"fits:24":                               {6, 2, "units are b, kb"},
 		"updated:<30":                           {10, 2, "units are h, d, w, m, y"},

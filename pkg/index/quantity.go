@@ -52,6 +52,10 @@ func (p *parser) comparison(k keyword, name string) (Value, error) {
 			v.High, err = p.quantity(k, start+len(low)+2, high)
 		}
 	}
+	if err == nil && k.name != "updated" && low != "" && high != "" && v.Low.amount(k.name) > v.High.amount(k.name) {
+		hint := "write " + k.name + ":" + name + strings.Repeat("=", min(len(name), 1)) + high + ".." + low
+		return v, p.fail(start, p.pos, "nothing is in a range whose end is less than its beginning", hint)
+	}
 	return v, err
 }
 

@@ -142,6 +142,7 @@ type Metric struct {
 	// metric.
 	Dataset string `json:"dataset,omitempty"`
 
+	// Value compares with those of others: percentages are hundredths.
 	Value float64 `json:"value"`
 
 	// Class tells whose word it is: "trusted", "publisher", "evaluator",

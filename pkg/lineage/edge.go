@@ -54,6 +54,7 @@ const (
 	MaxInputs         = 256
 	MaxInputsBytes    = 48 << 10 // of the annotation
 	maxReferenceBytes = 1024
+	maxEdges          = 2 * MaxInputs // from all places where it may say so
 )
 
 // ErrInputs is wrapped by errors about inputs that cannot be written or read.
@@ -109,8 +110,8 @@ func (e Edge) Registry() (ref.Reference, bool) {
 
 // Edges are what a version says that it was made of: in the annotations of its
 // manifest, and in the front matter of its card. What is said twice is there
-// once, with the most that is known of it. What cannot be read is left out; see
-// [ParseInputs] for why.
+// once, with the most that is known of it. What cannot be read is left out, which
+// [Complete] tells of.
 //
 // Names in cards are those of the Hugging Face Hub, unless they are addresses.
 func Edges(annotations map[string]string, meta card.Metadata) []Edge {
@@ -130,6 +131,34 @@ func Edges(annotations map[string]string, meta card.Metadata) []Edge {
 		all.add(originEdge(from))
 	}
 	return all
+}
+
+// Complete is an error that wraps [ErrInputs] if something of what a version says
+// that it was made of is left out by [Edges]: a list of inputs that cannot be read,
+// a name that is too long, or more names than there may be.
+func Complete(annotations map[string]string, meta card.Metadata) error {
+	inputs, err := ParseInputs(annotations[mediatypes.AnnotationInputs])
+	if err != nil {
+		return err
+	}
+	all := len(inputs)
+	for _, names := range [][]string{
+		{annotations[ocispec.AnnotationBaseImageName]},
+		{annotations[mediatypes.AnnotationOrigin]},
+		list(annotations[mediatypes.AnnotationBaseModel]), list(annotations[mediatypes.AnnotationDatasets]), meta.BaseModels, meta.Datasets,
+	} {
+		if len(names) > MaxInputs {
+			return fmt.Errorf("%w: %d names, more than %d", ErrInputs, len(names), MaxInputs)
+		}
+		if slices.ContainsFunc(names, func(name string) bool { return len(name) > maxReferenceBytes }) {
+			return fmt.Errorf("%w: a name of more than %d bytes", ErrInputs, maxReferenceBytes)
+		}
+		all += len(names)
+	}
+	if all > maxEdges {
+		return fmt.Errorf("%w: %d inputs and names, more than %d", ErrInputs, all, maxEdges)
+	}
+	return nil
 }
 
 // ParseInputs reads the annotation [mediatypes.AnnotationInputs]. An empty text
@@ -303,7 +332,7 @@ type edges []Edge
 
 func (l *edges) add(more ...Edge) {
 	for _, e := range more {
-		if (e.Reference != "" || e.Digest != "") && len(*l) < 2*MaxInputs && !l.know(e) {
+		if (e.Reference != "" || e.Digest != "") && len(*l) < maxEdges && !l.know(e) {
 			*l = append(*l, e)
 		}
 	}

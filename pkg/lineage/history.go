@@ -233,22 +233,3 @@ func (s *sorting) Less(i, j int) bool {
 	}
 	return a.since > b.since
 }
-
-// Ancestors tells which of the versions in commits can be reached from tip,
-// tip among them.
-func Ancestors(commits []Commit, tip digest.Digest) map[digest.Digest]bool {
-	parents := make(map[digest.Digest][]digest.Digest, len(commits))
-	for _, c := range commits {
-		parents[c.Digest] = c.Parents
-	}
-	found := map[digest.Digest]bool{tip: true}
-	for queue := []digest.Digest{tip}; len(queue) > 0; queue = queue[1:] {
-		for _, p := range parents[queue[0]] {
-			if _, known := parents[p]; known && !found[p] {
-				found[p] = true
-				queue = append(queue, p)
-			}
-		}
-	}
-	return found
-}

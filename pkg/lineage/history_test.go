@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
 	"oras.land/oras-go/v2/errdef"
 
@@ -135,16 +134,5 @@ func TestSort(t *testing.T) {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
 		})
-	}
-}
-
-func TestAncestors(t *testing.T) {
-	got := lineage.Ancestors(commits("t m", "m a b", "a r", "b gone", "r", "x r"), named("t"))
-	want := map[digest.Digest]bool{}
-	for _, n := range []string{"t", "m", "a", "b", "r"} {
-		want[named(n)] = true
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("-want +got:\n%s", diff)
 	}
 }

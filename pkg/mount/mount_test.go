@@ -249,7 +249,7 @@ func TestSeveralReadOn(t *testing.T) {
 	readers.Wait()
 	// What one reads ahead at its end, another may have read long ago; and who has to
 	// wait for the processor may find what was read ahead for it gone.
-	if n, reads := s.asked(); n > 4*int64(len(s.data)) || reads > 128 {
+	if n, reads := s.asked(); n > 3*int64(len(s.data)) || reads > 128 {
 		t.Errorf("%d bytes fetched in %d reads", n, reads)
 	}
 }

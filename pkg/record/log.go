@@ -28,6 +28,7 @@ const (
 	AnnotationSeq   = "dev.modelreg.log.seq"
 	AnnotationFrom  = "dev.modelreg.log.from"
 	AnnotationTo    = "dev.modelreg.log.to"
+	AnnotationBack  = "dev.modelreg.log.back" // "true" or absent
 )
 
 // Tags of a log. TipPrefix and the alias are the tag of the newest entry, and
@@ -64,6 +65,11 @@ type Entry struct {
 	// it was set, empty if it was removed.
 	From, To digest.Digest
 
+	// Back says that the move takes back those since the alias was last at To: a
+	// rollback, or a move that the registry refused. Any other move is one on,
+	// whether the alias was there before or not.
+	Back bool
+
 	Message, Author string
 
 	// Previous are the entries that this one follows: one, none for the first,
@@ -94,6 +100,9 @@ func (e *Entry) Manifest() ([]byte, error) {
 			said[key] = value
 		}
 	}
+	if e.Back {
+		said[AnnotationBack] = "true"
+	}
 	m := small(EntryType)
 	m.Annotations = said
 	return json.Marshal(m, json.Deterministic(true))
@@ -113,6 +122,7 @@ func ParseEntry(manifest []byte) (Entry, error) {
 		Digest: digest.FromBytes(manifest), Alias: said[AnnotationAlias],
 		Message: clip(said[mediatypes.AnnotationMessage], maxMessage), Author: clip(said[mediatypes.AnnotationAuthor], maxAuthor),
 		From: digest.Digest(said[AnnotationFrom]), To: digest.Digest(said[AnnotationTo]),
+		Back: said[AnnotationBack] == "true",
 	}
 	if e.Seq, err = strconv.Atoi(said[AnnotationSeq]); err == nil {
 		e.Time, err = time.Parse(time.RFC3339, said[ocispec.AnnotationCreated])

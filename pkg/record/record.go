@@ -70,6 +70,10 @@ type Record struct {
 	// Redirect is the repository, host/name, that this one has moved to.
 	Redirect string `json:"redirect,omitzero"`
 
+	// Status is what became of the repository as a whole: [Deprecated] or [Retired];
+	// the zero Status while it is in use.
+	Status Status `json:"status,omitzero"`
+
 	// Notice is shown to those who look at the repository.
 	Notice string `json:"notice,omitzero"`
 
@@ -142,6 +146,9 @@ func (r *Record) Check() error {
 	}
 	if len(r.Notice) > maxText {
 		return fmt.Errorf("notice of %d bytes, more than %d", len(r.Notice), maxText)
+	}
+	if err := r.Status.checkWhole(); err != nil {
+		return fmt.Errorf("status: %w", err)
 	}
 	return checkRedirect(r.Redirect)
 }

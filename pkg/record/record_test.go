@@ -307,3 +307,27 @@ func FuzzParseEntry(f *testing.F) {
 		log.At(e.Time)
 	})
 }
+
+func TestRecordStatus(t *testing.T) {
+	for doc, ok := range map[string]bool{
+		`{"status":{"state":"deprecated","reason":"old","since":"2026-11-02T10:00:00Z"}}`:              true,
+		`{"status":{"state":"retired","since":"2026-11-02T10:00:00Z","replacement":"ghcr.io/a/b"}}`:    true,
+		`{"status":{"state":"yanked","since":"2026-11-02T10:00:00Z"}}`:                                 false,
+		`{"status":{"state":"","reason":"x","since":"2026-11-02T10:00:00Z"}}`:                          false,
+		`{"status":{"state":"retired","since":"9999-11-02T10:00:00Z"}}`:                                false,
+		`{"status":{"state":"retired","since":"2026-11-02T10:00:00Z","reason":"` + long(5<<10) + `"}}`: false,
+	} {
+		r, err := record.Parse([]byte(doc))
+		if (err == nil) != ok {
+			t.Errorf("Parse(%.60s) = %v", doc, err)
+		}
+		if ok && string(r.Encode()) != doc {
+			t.Errorf("%s is written as %s", doc, r.Encode())
+		}
+	}
+	if _, err := record.ParseStatus([]byte(`{"state":"retired","since":"2026-11-02T10:00:00Z"}`)); err == nil {
+		t.Error("a version is retired")
+	}
+}
+
+func long(n int) string { return strings.Repeat("x", n) }

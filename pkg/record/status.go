@@ -33,6 +33,10 @@ const (
 	Yanked     State = "yanked"     // it should not be used
 )
 
+// Retired is the state of a repository whose name is not to be used any more. No
+// version has it.
+const Retired State = "retired"
+
 // Worse tells whether a state is worse than another.
 func (s State) Worse(than State) bool { return s.rank() > than.rank() }
 
@@ -70,6 +74,22 @@ func ParseStatus(raw []byte) (Status, error) {
 	}
 	s.Seq = min(max(s.Seq, 0), maxStatements)
 	return s, nil
+}
+
+// checkWhole tells why a status is none of a whole repository.
+func (s Status) checkWhole() error {
+	switch {
+	case s == Status{}, s.State == Deprecated, s.State == Retired:
+	default:
+		return fmt.Errorf("state %.40q is none of a repository: it is deprecated or retired, or says nothing", s.State)
+	}
+	if n := max(len(s.Reason), len(s.Replacement)); n > maxReason {
+		return fmt.Errorf("text of %d bytes, more than %d", n, maxReason)
+	}
+	if s.Since.Year() > maxYear {
+		return fmt.Errorf("dated in the year %d", s.Since.Year())
+	}
+	return nil
 }
 
 // maxYear and maxStatements bound when a status is dated and its number, whatever it

@@ -75,7 +75,8 @@ func (b *watchedBody) Close() error {
 }
 
 // An exactReader reads the bytes that a request must give, and says so when
-// there are fewer or more.
+// there are fewer or more. As it is, it is the registry's own answer: that of a
+// mirror is within a mirrorBody, or was compared with its digest.
 type exactReader struct {
 	rc   io.ReadCloser
 	op   string
@@ -121,6 +122,10 @@ func (r *exactReader) atEnd() error {
 }
 
 func (r *exactReader) Close() error { return r.rc.Close() }
+
+// Distrust is that of a mirrorBody, where no mirror is to be blamed: they gave none
+// of these bytes, whatever is wrong with them.
+func (r *exactReader) Distrust() bool { return false }
 
 // readError makes an error of a body that broke off. The request can be made
 // again unless the caller gave up.

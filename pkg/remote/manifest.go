@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -232,7 +233,16 @@ func (r *Repository) PushManifest(ctx context.Context, desc ocispec.Descriptor, 
 			return err
 		}
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.latest = manifest{ocispec.Descriptor{MediaType: desc.MediaType, Digest: desc.Digest, Size: desc.Size}, bytes.Clone(raw)}
 	return nil
+}
+
+// A manifest is one with its bytes.
+type manifest struct {
+	desc ocispec.Descriptor
+	raw  []byte
 }
 
 type putOptions struct {
@@ -259,8 +269,15 @@ func (r *Repository) putManifest(ctx context.Context, p putOptions) (*http.Respo
 	return resp, nil
 }
 
-// Tag points tag at a manifest that is in the repository.
+// Tag points tag at a manifest that is in the repository. That is read first,
+// unless it is the one that was pushed last through r.
 func (r *Repository) Tag(ctx context.Context, desc ocispec.Descriptor, tag string) error {
+	r.mu.Lock()
+	last := r.latest
+	r.mu.Unlock()
+	if last.raw != nil && last.desc.Digest == desc.Digest {
+		return r.PushManifest(ctx, last.desc, last.raw, tag)
+	}
 	got, raw, err := r.Manifest(ctx, desc.Digest.String())
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"hash"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -408,5 +409,44 @@ func TestMirrorGivenUp(t *testing.T) {
 	}
 	if n := blobReads(m.origin); n != 0 {
 		t.Errorf("the registry was asked after the caller gave up")
+	}
+}
+
+// Wrong bytes that the registry itself gave are no reason to leave a mirror alone
+// that gave right ones.
+func TestWrongBytesOfTheRegistry(t *testing.T) {
+	m := newMirrored(t, remote.Options{}, []testreg.Rule{
+		{Method: http.MethodGet, Path: "/blobs/", From: 2, To: 2, Do: testreg.Status(http.StatusServiceUnavailable, nil, "")},
+	})
+	m.origin.Add(testreg.Rule{Method: http.MethodGet, Path: "/blobs/", Do: testreg.FlipBit(0)})
+	desc := put(t, m.repo, large)
+	read := func(off int64) (p [100]byte, from transfer.Placed) {
+		t.Helper()
+		rc, err := m.repo.FetchRange(t.Context(), desc, off, int64(len(p)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer rc.Close()
+		if _, err := io.ReadFull(rc, p[:]); err != nil {
+			t.Fatal(err)
+		}
+		from, ok := rc.(transfer.Placed)
+		if !ok {
+			t.Fatalf("bytes from %d do not know where they are from", off)
+		}
+		return p, from
+	}
+	if p, _ := read(0); !bytes.Equal(p[:], large[:100]) {
+		t.Fatal("the mirror gives wrong bytes")
+	}
+	p, from := read(1000) // of the registry, since the mirror fails once
+	if bytes.Equal(p[:], large[1000:1100]) {
+		t.Fatal("the registry gives the right bytes")
+	}
+	if from.Distrust() {
+		t.Error("somebody else is blamed for what the registry gave")
+	}
+	if !m.repo.Distrust(desc) {
+		t.Error("the mirror was taken off the list of those that gave bytes")
 	}
 }

@@ -32,6 +32,7 @@ type Repository struct {
 
 	mu       sync.Mutex
 	sessions map[string]session // uploads that were begun, by digest
+	latest   manifest           // that was written last: tags for it mostly follow
 
 	memory Memory // may be nil
 }

@@ -3,12 +3,14 @@ package remote
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"oras.land/oras-go/v2/errdef"
 	"oras.land/oras-go/v2/registry/remote/auth"
 )
 
@@ -63,11 +65,11 @@ func (u *upload) recall() {
 	}
 	s, begun := u.repo.takeSession(u.key)
 	if at := u.noted(); at != nil {
-		u.to, u.unsure = at, true
+		u.to, u.unsure, u.older = at, true, true
 		return
 	}
 	if begun {
-		u.to, u.unsure = s.at, s.unsure
+		u.to, u.unsure, u.older = s.at, s.unsure, s.unsure
 		u.keep()
 	}
 }
@@ -163,7 +165,7 @@ func (r *Repository) parseLocation(base *url.URL, said string) (*url.URL, error)
 
 // forget gives up the session and all that was sent in it.
 func (u *upload) forget() {
-	u.to, u.unsure, u.early = nil, false, false
+	u.to, u.unsure, u.early, u.older = nil, false, false, false
 	u.keep()
 	u.rewind(0)
 }
@@ -188,8 +190,14 @@ func (u *upload) judge(err error) verdict {
 		other := u.fallBack(e)
 		return verdict{again: other, other: other}
 	}
+	gone := e.Status == http.StatusNotFound || e.Status == http.StatusGone
 	switch {
-	case e.Status == http.StatusNotFound || e.Status == http.StatusGone:
+	case gone && u.dgst != "" && u.size > 0 && u.offset == u.size:
+		// All is there, and somebody has closed it: perhaps an earlier process
+		// that was killed while it waited for the answer.
+		u.unsure = true
+		return verdict{again: true}
+	case gone:
 		u.forget()
 		return verdict{again: true}
 	case e.Status == http.StatusRequestedRangeNotSatisfiable:
@@ -260,6 +268,7 @@ func (u *upload) fallBack(e *Error) bool {
 func (u *upload) resync(ctx context.Context) (done bool, err error) {
 	closing := u.handed.Load() >= u.size && u.dgst != ""
 	var kept int64
+	var gone bool
 	for look := range commitLooks {
 		if closing {
 			if done, err = u.repo.Exists(ctx, ocispec.Descriptor{Digest: u.dgst, Size: u.size}); done || err != nil {
@@ -267,7 +276,7 @@ func (u *upload) resync(ctx context.Context) (done bool, err error) {
 			}
 		}
 		kept, err = u.settle(ctx)
-		if over(err) {
+		if gone = over(err); gone {
 			kept, err = 0, nil
 		}
 		if err != nil {
@@ -280,6 +289,10 @@ func (u *upload) resync(ctx context.Context) (done bool, err error) {
 			return false, err
 		}
 	}
+	if gone && u.older && u.sum != nil {
+		u.forget()
+		return false, errEnded
+	}
 	if kept == 0 || kept > u.size {
 		u.forget()
 		return false, nil
@@ -288,6 +301,10 @@ func (u *upload) resync(ctx context.Context) (done bool, err error) {
 	u.rewind(kept)
 	return false, nil
 }
+
+// errEnded says that an upload of unknown digest, which an earlier call began, may
+// have come to its end.
+var errEnded = fmt.Errorf("the upload that was begun is not known any more: %w", errdef.ErrUnsupported)
 
 // errNoStatus says that a registry cannot tell how far an upload has come.
 var errNoStatus = errors.New("no status of the upload")

@@ -56,6 +56,7 @@ type upload struct {
 
 	to     *url.URL     // the session; nil before one is begun
 	unsure bool         // offset must be asked for
+	older  bool         // the session is of an earlier call
 	offset int64        // where the next request starts
 	end    int64        // and where it ends
 	least  int64        // bytes that the registry wants in a piece
@@ -94,11 +95,34 @@ func (r *Repository) PushFrom(ctx context.Context, desc ocispec.Descriptor, open
 // the registry has refused such uploads before.
 func (r *Repository) Streams() bool { return !r.habit().noStream }
 
+// Begun reports whether an earlier [Repository.PushStream] of as many bytes with this
+// key has stopped on its way, so that another goes on there. With a [Memory] that may
+// have been in another process; one that is at it now does not count.
+func (r *Repository) Begun(key string, size int64) bool {
+	if key == "" {
+		return false
+	}
+	r.mu.Lock()
+	_, begun := r.sessions[key]
+	r.mu.Unlock()
+	if begun || r.memory == nil || size < notedBlob {
+		return begun
+	}
+	note := r.memory.Upload(r.Name(), key)
+	if note == nil {
+		return false
+	}
+	defer note.Close()
+	return note.Location() != ""
+}
+
 // PushStream uploads a blob whose digest is known only after its last byte was
 // read: s.Digest is called when all bytes have been sent, and may wait. It goes
 // on after failures as [Repository.PushFrom] does; s.Key names the bytes for a
 // later call, "" if nothing can. It returns an error that wraps
-// errdef.ErrUnsupported when the registry takes no such uploads.
+// errdef.ErrUnsupported when the registry takes no such uploads, or does not know
+// any more of one that an earlier call has begun. That may have come to its end: who
+// finds out the digest first need perhaps send nothing.
 func (r *Repository) PushStream(ctx context.Context, s interface {
 	Key() string
 	Size() int64

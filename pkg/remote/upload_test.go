@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -222,10 +223,20 @@ func TestUploadGoesOnElsewhere(t *testing.T) {
 					t.Fatalf("first push: %v, want context.Canceled", err)
 				}
 				s.Reset()
+				if !remembering(t, s, m).Begun("bytes", size) == (way == "stream") {
+					t.Error("whether it was begun is not known")
+				}
 				if tt.do != nil {
 					tt.do(s, m)
 				}
-				if err := push(t.Context(), remembering(t, s, m)); err != nil {
+				err := push(t.Context(), remembering(t, s, m))
+				if way == "stream" && name == "session gone" { // it may be the end that it has come to
+					if !errors.Is(err, errdef.ErrUnsupported) || bytesIn(s) > 0 {
+						t.Errorf("%d bytes sent, %v, want that the digest is found out first", bytesIn(s), err)
+					}
+					err = push(t.Context(), remembering(t, s, m))
+				}
+				if err != nil {
 					t.Fatal(err)
 				}
 				if n := bytesIn(s); n > tt.most {
@@ -241,6 +252,34 @@ func TestUploadGoesOnElsewhere(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestUploadWasClosed closes an upload that an earlier process has sent all of: the
+// registry knows no such upload then, and has the blob.
+func TestUploadWasClosed(t *testing.T) {
+	const size = 8 << 20
+	_, data := content(15, size)
+	s := testreg.New(t, testreg.Options{Data: t.TempDir()})
+	m := newMemory()
+	ctx, cancel := context.WithCancel(t.Context())
+	s.Add(testreg.Rule{Method: "PUT", Path: "/blobs/uploads/", To: 1, Do: func(x testreg.Exchange) {
+		defer cancel()
+		testreg.Reset()(x)
+	}})
+	if _, err := remembering(t, s, m).PushStream(ctx, bytesStream{data}, nil); !errors.Is(err, context.Canceled) {
+		t.Fatalf("first push: %v, want context.Canceled", err)
+	}
+	s.Reset()
+	s.Add(testreg.Rule{Method: "PUT", Path: "/blobs/uploads/", To: 1, Do: func(x testreg.Exchange) {
+		x.Pass(httptest.NewRecorder()) // of the earlier process
+		testreg.Status(http.StatusNotFound, nil, "")(x)
+	}})
+	if _, err := remembering(t, s, m).PushStream(t.Context(), bytesStream{data}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if n := bytesIn(s); n > 0 {
+		t.Errorf("%d bytes sent again", n)
 	}
 }
 

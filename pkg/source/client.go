@@ -1,6 +1,7 @@
 package source
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,10 +28,10 @@ const (
 	longestWait = 15 * time.Second
 
 	// mostAsked is the longest wait that a hub may ask for at once: the Hub's
-	// limits are counted over five minutes. patience is how long one request
-	// may wait in all.
-	mostAsked = 5*time.Minute + 5*time.Second
-	patience  = 10 * time.Minute
+	// limits are counted over five minutes. defaultMaxWait is how long one
+	// request is tried again when nobody says.
+	mostAsked      = 5*time.Minute + 5*time.Second
+	defaultMaxWait = 10 * time.Minute
 
 	maxErrorBody = 8 << 10
 )
@@ -43,6 +44,8 @@ type client struct {
 	warn  func(string)
 
 	ahead window // for the files of a model
+
+	maxWait time.Duration // that one request is tried again
 
 	// dress adds the token to a request.
 	dress func(h http.Header, token string)
@@ -58,6 +61,7 @@ func newClient(hub Hub, public string, opts Options) (*client, error) {
 		return nil, fmt.Errorf("%w: endpoint %.200q is no URL of a hub", ErrName, endpoint)
 	}
 	c := &client{base: u, token: hub.Token, http: opts.Transport, warn: opts.Warn, ahead: newWindow(), dress: bearer}
+	c.maxWait = cmp.Or(max(opts.MaxWait, 0), defaultMaxWait)
 	if c.http == nil {
 		c.http = http.DefaultTransport
 	}
@@ -116,9 +120,13 @@ func (c *client) get(ctx context.Context, r request) (*http.Response, error) {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		if !again || try >= maxTries && wait == 0 || try >= maxAsked || time.Since(started)+wait > patience {
+		late := again && time.Since(started)+wait > c.maxWait
+		if !again || try >= maxTries && wait == 0 || try >= maxAsked || late {
 			if p, ok := errors.AsType[*passing](err); ok {
 				err = p.error
+			}
+			if late {
+				err = fmt.Errorf("%w: %w", remote.ErrMaxWait, err)
 			}
 			return nil, err
 		}

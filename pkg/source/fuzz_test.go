@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/modelreg/modelreg/pkg/remote"
 	"github.com/modelreg/modelreg/pkg/source"
 )
 
@@ -107,5 +108,13 @@ func TestWaits(t *testing.T) {
 	})
 	if !errors.Is(err, stop) || !strings.Contains(warned, "huggingface.co asks to wait 55s") {
 		t.Errorf("Open = %v, warned %q", err, warned)
+	}
+	began := time.Now()
+	_, err = source.Open(t.Context(), "hf://a/b", source.Options{
+		Transport: answers(http.StatusTooManyRequests, http.Header{"Ratelimit": {`"api";r=0;t=55`}}, "slow down"),
+		MaxWait:   50 * time.Second,
+	})
+	if !errors.Is(err, remote.ErrMaxWait) || time.Since(began) > 30*time.Second {
+		t.Errorf("Open that may wait less than it is asked to = %v", err)
 	}
 }

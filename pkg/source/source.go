@@ -15,7 +15,7 @@
 // that of package remote lets no hub on another host lead to this machine or
 // its link. Requests are tried again when the answer was 408, 429 or 5xx or the
 // connection broke; a hub that asks to wait is waited for, up to ten minutes a
-// request. A file that breaks off is read on where it broke, by a new request,
+// request or [Options].MaxWait. A file that breaks off is read on where it broke, by a new request,
 // so that a redirect whose signature has run out is asked for again.
 //
 // Sizes and digests that a hub names are taken as claims: the caller compares
@@ -36,6 +36,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -102,6 +103,11 @@ type Options struct {
 	// TempDir is where small files are kept while the model is open. Empty
 	// means that of the system.
 	TempDir string
+
+	// MaxWait bounds how long one request is tried again; then the error wraps
+	// ErrMaxWait of package remote. Zero means 10 minutes, since the limits of
+	// hubs are counted over five.
+	MaxWait time.Duration
 
 	// Warn, if not nil, is told that a hub asks to wait.
 	Warn func(message string)

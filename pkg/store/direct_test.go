@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"syscall"
 	"testing"
 
@@ -131,5 +132,44 @@ func TestWriteDirectNot(t *testing.T) {
 		if _, err := p.WriteDirect(b, 1); err == nil {
 			t.Errorf("%s: bytes past the end were taken", name)
 		}
+	}
+}
+
+// What is on the disk goes from the page cache, and reads as before.
+func TestUncache(t *testing.T) {
+	dir := t.TempDir()
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { root.Close() })
+	if !store.TakesDirect(root) {
+		t.Skip("the files of this system or file system are always in memory, or nobody can tell")
+	}
+	b, desc := bigBlob()
+	p := openPartial(t, root, "weights", desc)
+	if _, err := p.WriteAt(b, 0); err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(dir, "weights.partial")
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	p.Uncache(0, 32<<20)
+	left, err := store.Cached(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if most := desc.Size - 32<<20 + 1<<20; left > most {
+		t.Errorf("%d bytes are in the page cache, want at most %d", left, most)
+	}
+	got := make([]byte, len(b))
+	if _, err := p.ReadAt(got, 0); err != nil || !bytes.Equal(got, b) {
+		t.Errorf("read back other bytes, %v", err)
 	}
 }

@@ -10,6 +10,8 @@ const dirsSync = true
 
 func startWriteback(*os.File) {}
 
+func uncache(*os.File, int64, int64) {}
+
 // bootID changes when the page cache has been lost.
 func bootID() string {
 	id, err := unix.Sysctl("kern.bootsessionuuid")

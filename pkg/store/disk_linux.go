@@ -15,6 +15,11 @@ func startWriteback(f *os.File) {
 	_ = unix.SyncFileRange(int(f.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE)
 }
 
+// uncache has the kernel give up what is clean of its cached bytes of a file.
+func uncache(f *os.File, off, n int64) {
+	_ = unix.Fadvise(int(f.Fd()), off, n, unix.FADV_DONTNEED)
+}
+
 // bootID changes when the page cache has been lost.
 func bootID() string {
 	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")

@@ -41,6 +41,10 @@ type single struct {
 	*os.File
 	unwritten atomic.Int64 // bytes in the page cache since the last writeback
 
+	// writing is held by who writes through the page cache. A file takes one
+	// writer at a time, and who waits in the kernel for it spins on a processor.
+	writing sync.Mutex
+
 	mu      sync.Mutex
 	direct  *os.File // the same file, past the page cache; nil before it was opened
 	refused bool     // it cannot be opened or written so
@@ -69,7 +73,9 @@ func (s *single) Close() error {
 }
 
 func (s *single) write(d disk, b []byte, off int64) (int, error) {
+	s.writing.Lock()
 	n, err := writeCached(d, s.File, b, off)
+	s.writing.Unlock()
 	if s.unwritten.Add(int64(n)) >= writebackStep && s.unwritten.Swap(0) >= writebackStep {
 		startWriteback(s.File)
 	}
@@ -110,7 +116,12 @@ func (s *single) commit(p *Partial) error {
 	return err
 }
 
-func (s *single) settle(p *Partial) error { return syncDir(p.disk, p.root, path.Dir(p.paths.final)) }
+func (s *single) settle(p *Partial) error {
+	if p.paths.passing {
+		return nil
+	}
+	return syncDir(p.disk, p.root, path.Dir(p.paths.final))
+}
 
 func (s *single) remove(p *Partial) {
 	if same, err := isAt(s.File, p.root, p.paths.data); err == nil && same {

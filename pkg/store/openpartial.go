@@ -37,6 +37,38 @@ func OpenPartial(root *os.Root, name string, desc ocispec.Descriptor) (*Partial,
 	return p, nil
 }
 
+// leastKept is the size of the smallest staged blob that is worth a journal, and a
+// sync of its own for its name: there may be thousands, and each takes less time to
+// come again than that.
+const leastKept = 1 << 20
+
+// OpenStaged is OpenPartial below a directory that only this process writes to,
+// for a file that is about to get another name: whoever gives it makes that durable.
+// Commit gives the file a mode, and makes its bytes durable. A blob of less than a
+// MiB is not resumed, and a crash of the machine may take its name.
+func OpenStaged(root *os.Root, name string, desc ocispec.Descriptor, perm fs.FileMode) (*Partial, error) {
+	if desc.Size >= leastKept {
+		p, err := OpenPartial(root, name, desc)
+		if err == nil {
+			p.paths.perm = perm
+		}
+		return p, err
+	}
+	if _, err := blobName(desc); err != nil {
+		return nil, err
+	}
+	if err := checkPath(name); err != nil {
+		return nil, err
+	}
+	p := &Partial{root: root, disk: osDisk{}, desc: desc, paths: partialPaths{
+		data: name + ".partial", final: name, perm: perm, passing: true,
+	}}
+	if err := p.openSingle(os.O_RDWR|os.O_CREATE|os.O_TRUNC, perm); err != nil {
+		return nil, fmt.Errorf("open partial %s: %w", name, err)
+	}
+	return p, nil
+}
+
 func openPartial(root *os.Root, name string, desc ocispec.Descriptor) (*Partial, error) {
 	if err := makeDirs(osDisk{}, root, path.Dir(name), 0o777); err != nil {
 		return nil, err

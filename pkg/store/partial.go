@@ -49,6 +49,8 @@ type partialPaths struct {
 
 	dir  string      // removed with the partial; "" for none
 	perm fs.FileMode // of the final file; 0 leaves it as created
+
+	passing bool // the final name need not outlive a crash of the machine
 }
 
 // WriteAt writes a piece of the blob. Pieces past its size are refused.
@@ -70,6 +72,14 @@ func (p *Partial) WriteDirect(b []byte, off int64) (int, error) {
 		return 0, err
 	}
 	return s.writeDirect(p, b, off)
+}
+
+// Uncache gives up what the page cache holds of n bytes from off, if they are on
+// the disk. They are read from there then.
+func (p *Partial) Uncache(off, n int64) {
+	if s, ok := p.data.(*single); ok && p.desc.Size >= leastDirect {
+		uncache(s.File, off, n)
+	}
 }
 
 func (p *Partial) within(b []byte, off int64) error {

@@ -3,7 +3,9 @@ package transfer_test
 import (
 	"bytes"
 	"hash"
+	"hash/crc32"
 	"iter"
+	"maps"
 	"sync/atomic"
 	"testing"
 
@@ -16,6 +18,14 @@ type directPartial struct {
 	*partial
 	direct, parts atomic.Int64 // bytes
 	checkpoints   int
+	uncached      int64               // up to here, without a gap
+	kept          map[[2]int64]uint32 // of an earlier run
+}
+
+func (p *directPartial) Uncache(off, n int64) {
+	if off <= p.uncached {
+		p.uncached = max(p.uncached, off+n)
+	}
 }
 
 func (p *directPartial) WriteDirect(b []byte, off int64) (int, error) {
@@ -29,7 +39,7 @@ func (p *directPartial) KeepPart(_, length int64, _ uint32) error {
 }
 
 func (p *directPartial) KeptParts() iter.Seq2[[2]int64, uint32] {
-	return func(func([2]int64, uint32) bool) {}
+	return maps.All(p.kept)
 }
 
 func (p *directPartial) Checkpoint(n int64, state hash.Hash) error {
@@ -74,6 +84,29 @@ func TestPullDirect(t *testing.T) {
 			}
 			if want := int(desc.Size >> 20); p.checkpoints < want {
 				t.Errorf("%d checkpoints, want %d", p.checkpoints, want)
+			}
+		})
+	}
+}
+
+// What the hash had to read back is given up by the page cache, unless it is to
+// be kept there.
+func TestPullUncaches(t *testing.T) {
+	desc, data := content(41, 33<<20)
+	for name, tt := range map[string]struct {
+		cached bool
+		want   int64
+	}{"behind the hash": {want: 32 << 20}, "as asked": {cached: true}} {
+		t.Run(name, func(t *testing.T) {
+			p := &directPartial{partial: newPartial()}
+			p.data = bytes.Clone(data[:32<<20])
+			p.kept = map[[2]int64]uint32{{0, 32 << 20}: crc32.Checksum(p.data, crc32.MakeTable(crc32.Castagnoli))}
+			j := transfer.Job{Desc: desc, Open: func() (transfer.Partial, error) { return p, nil }}
+			if err := transfer.Pull(t.Context(), newSource(data), []transfer.Job{j}, transfer.PullOptions{PageCache: tt.cached}); err != nil {
+				t.Fatal(err)
+			}
+			if p.uncached != tt.want {
+				t.Errorf("given up are %d bytes, want %d", p.uncached, tt.want)
 			}
 		})
 	}

@@ -9,6 +9,10 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
+// cachedBytes is how much behind the hash the page cache is asked to give up: by
+// then that is on the disk.
+const cachedBytes = 8 * partBytes
+
 // queued is how many buffers wait for the hash at most.
 const queued = 2
 
@@ -110,7 +114,15 @@ func (f *follower) readBack() (went bool, err error) {
 		return false, fmt.Errorf("read back: %w", err)
 	}
 	f.blob.state.Write(piece)
-	return true, f.advance(piece)
+	if err := f.advance(piece); err != nil {
+		return true, err
+	}
+	if f.direct != nil && f.hashed%partBytes == 0 {
+		// What is not on the disk yet is asked for again.
+		from := max(f.hashed-cachedBytes, 0)
+		f.direct.Uncache(from, f.hashed-from)
+	}
+	return true, nil
 }
 
 // enter begins to check the claim that the hash has come to, if there is one.

@@ -36,8 +36,18 @@ type Streamer interface {
 
 	// PushStream uploads the stream and returns its digest. It goes on after
 	// failures and calls tell as [Resumer.PushFrom] does. The error wraps
-	// errdef.ErrUnsupported when the far side takes no streams.
+	// errdef.ErrUnsupported when the far side takes no streams, or when the
+	// digest should be known first.
 	PushStream(ctx context.Context, s Stream, tell func(n int64, err error)) (digest.Digest, error)
+}
+
+// A StreamKeeper is a [Streamer] that knows what it has begun.
+type StreamKeeper interface {
+	Streamer
+
+	// Begun reports whether an earlier PushStream of a [Stream] with this key
+	// and size has stopped on its way, so that another goes on there.
+	Begun(key string, size int64) bool
 }
 
 // PushStream brings a blob of unknown digest into dst, and returns its digest.

@@ -138,6 +138,10 @@ type PartKeeper interface {
 // which of them: WriteDirect is WriteAt in all else.
 type DirectWriter interface {
 	WriteDirect(b []byte, off int64) (n int, err error)
+
+	// Uncache gives up what the page cache holds of n bytes from off, if that
+	// is on the disk: a hint.
+	Uncache(off, n int64)
 }
 
 // An Action says what an [Event] is about.

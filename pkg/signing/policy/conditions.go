@@ -23,7 +23,7 @@ var readers = map[string]func(c *Conditions, value string) error{
 	Prefix + "max-signature-age": func(c *Conditions, v string) (err error) { c.MaxSignatureAge, err = parseAge(v); return err },
 	Prefix + "require-digest":    func(c *Conditions, v string) error { return readBool(&c.RequireDigest, v) },
 	Prefix + "match-repository":  func(c *Conditions, v string) error { return readBool(&c.MatchRepository, v) },
-	Prefix + "require-oms":       func(c *Conditions, v string) error { return readBool(&c.RequireOMS, v) },
+	Prefix + "require-oms":       readOMS,
 	Prefix + "always":            func(c *Conditions, v string) error { return readBool(&c.Always, v) },
 	annotationModel:              func(c *Conditions, v string) (err error) { c.Model, err = parseModel(v); return err },
 }
@@ -54,6 +54,17 @@ func readBool(to *bool, value string) error {
 		return nil
 	}
 	return fmt.Errorf("%q is neither true nor false", value)
+}
+
+func readOMS(c *Conditions, value string) error {
+	if value == "all" {
+		c.RequireOMS, c.OMSAllFiles = true, true
+		return nil
+	}
+	if readBool(&c.RequireOMS, value) != nil {
+		return fmt.Errorf("%q is neither true nor all nor false", value)
+	}
+	return nil
 }
 
 func readCount(c *Conditions, value string) error {

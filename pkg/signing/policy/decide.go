@@ -37,6 +37,7 @@ const (
 	RuleLineageSigned   = "lineage-signed"
 	RuleLineageChecked  = "lineage-checked"
 	RuleLineageYanked   = "lineage-yanked"
+	RuleLineageScan     = "lineage-scan"
 	RuleLineageLicenses = "lineage-licenses"
 )
 
@@ -282,7 +283,8 @@ func (j *judge) oms() {
 	if len(by) > 0 {
 		found = "one by " + signatories(by)
 	}
-	j.add(RuleOMS, len(by) > 0, found, "an OpenSSF model signature of the files by one of the authorities")
+	what := yes(j.doc.OMSAllFiles, "all files, none left out,", "the files")
+	j.add(RuleOMS, len(by) > 0, found, "an OpenSSF model signature of "+what+" by one of the authorities")
 }
 
 // who is what makes two signatories the same.

@@ -20,6 +20,7 @@ type Lineage struct {
 	Signed           bool     // each base in a registry is pinned and signed by an authority
 	Checked          bool     // what is claimed of weights is not contradicted, and compared where it can be
 	Yanked           Reaction // to something that was withdrawn
+	Scan             Reaction // to a newest scan by an authority that is not clean; no scan at all is nothing
 	LicenseConflicts Reaction // to a licence that promises more than that of a base
 	Depth            int      // how many steps are asked about, 1 to [MaxLineageDepth]
 }
@@ -55,7 +56,7 @@ type Ancestor struct {
 	Problem string
 
 	// Evidence is what was found of each authority of the documents. It is
-	// asked of bases, and of what may be yanked.
+	// asked of bases, and of what may be yanked or unsafe.
 	Evidence map[Source]Evidence
 
 	// State is "yanked" where the publishers of its repository say so, and
@@ -74,14 +75,21 @@ type Ancestor struct {
 // AsksLineage tells whether [LineageFacts] are needed to decide.
 func (m Model) AsksLineage() bool { return m.Lineage != nil }
 
-// AsksStatus tells whether it matters what became of an ancestor.
-func (l *Lineage) AsksStatus() bool { return l.Yanked == Refuse || l.Yanked == Warn }
+// asksStatus tells whether it matters what became of an ancestor.
+func (l *Lineage) asksStatus() bool { return l.Yanked == Refuse || l.Yanked == Warn }
+
+// AsksStatements tells whether it matters what authorities state of ancestors,
+// bases or not.
+func (l *Lineage) AsksStatements() bool { return l.asksStatus() || l.asksScans() }
+
+func (l *Lineage) asksScans() bool { return l.Scan == Refuse || l.Scan == Warn }
 
 // fileLineage is the condition as it is written.
 type fileLineage struct {
 	Signed           bool     `yaml:"signed"`
 	Checked          bool     `yaml:"checked"`
 	Yanked           Reaction `yaml:"yanked"`
+	Scan             Reaction `yaml:"scan"`
 	LicenseConflicts Reaction `yaml:"licenseConflicts"`
 	Depth            *int     `yaml:"depth"`
 }
@@ -90,12 +98,15 @@ func (f *fileLineage) lineage() (*Lineage, error) {
 	if f == nil {
 		return nil, nil
 	}
-	l := Lineage{Signed: f.Signed, Checked: f.Checked, Yanked: f.Yanked, LicenseConflicts: f.LicenseConflicts, Depth: DefaultLineageDepth}
+	l := Lineage{Signed: f.Signed, Checked: f.Checked, Yanked: f.Yanked, Scan: f.Scan, LicenseConflicts: f.LicenseConflicts, Depth: DefaultLineageDepth}
 	if f.Depth != nil {
 		l.Depth = *f.Depth
 	}
 	if err := f.Yanked.check(); err != nil {
 		return nil, fmt.Errorf("yanked: %w", err)
+	}
+	if err := f.Scan.check(); err != nil {
+		return nil, fmt.Errorf("scan: %w", err)
 	}
 	if err := f.LicenseConflicts.check(); err != nil {
 		return nil, fmt.Errorf("licenseConflicts: %w", err)
@@ -103,8 +114,8 @@ func (f *fileLineage) lineage() (*Lineage, error) {
 	switch {
 	case l.Depth < 1 || l.Depth > MaxLineageDepth:
 		return nil, fmt.Errorf("depth: %d is no number from 1 to %d", l.Depth, MaxLineageDepth)
-	case !l.Signed && !l.Checked && !l.AsksStatus() && !l.asksLicences():
-		return nil, errors.New("it asks nothing: give signed, checked, yanked or licenseConflicts")
+	case !l.Signed && !l.Checked && !l.AsksStatements() && !l.asksLicences():
+		return nil, errors.New("it asks nothing: give signed, checked, yanked, scan or licenseConflicts")
 	}
 	return &l, nil
 }
@@ -134,8 +145,11 @@ func (j *judge) lineage(l *Lineage) {
 			return strings.Join(a.Claims, "; ")
 		})
 	}
-	if l.AsksStatus() {
+	if l.asksStatus() {
 		j.each(RuleLineageYanked, l.Yanked, near, "nothing that was yanked", j.yanked)
+	}
+	if l.asksScans() {
+		j.each(RuleLineageScan, l.Scan, near, "no scan by one of the authorities that is not clean", j.unsafe)
 	}
 	if l.asksLicences() {
 		j.each(RuleLineageLicenses, l.LicenseConflicts, bases, "a licence that promises no more than those of the bases", func(a Ancestor) string {
@@ -147,7 +161,7 @@ func (j *judge) lineage(l *Lineage) {
 // lineageKnown asks that everything could be looked at.
 func (j *judge) lineageKnown(l *Lineage, f LineageFacts, near []Ancestor) {
 	reaction := Warn
-	if l.Signed || l.Checked || l.Yanked == Refuse || l.LicenseConflicts == Refuse {
+	if l.Signed || l.Checked || l.Yanked == Refuse || l.Scan == Refuse || l.LicenseConflicts == Refuse {
 		reaction = Refuse
 	}
 	var bad []string
@@ -158,7 +172,7 @@ func (j *judge) lineageKnown(l *Lineage, f LineageFacts, near []Ancestor) {
 		bad = append(bad, fmt.Sprintf("more than is looked at, at step %d", f.Cut))
 	}
 	for _, a := range near {
-		if a.InRegistry && a.Problem != "" && (a.Base || l.AsksStatus()) {
+		if a.InRegistry && a.Problem != "" && (a.Base || l.AsksStatements()) {
 			bad = append(bad, a.Name+": "+a.Problem)
 		}
 	}
@@ -242,4 +256,14 @@ func (j *judge) yanked(a Ancestor) string {
 		return ""
 	}
 	return strings.TrimSuffix("it was yanked: "+s.Reason, ": ")
+}
+
+// unsafe tells what the newest scan of an ancestor by an authority has found.
+func (j *judge) unsafe(a Ancestor) string {
+	if all := j.of(a).stated(TypeScan); len(all) > 0 {
+		if r := newestScan(all); r.problem != "" {
+			return "it has a report " + r.problem
+		}
+	}
+	return ""
 }

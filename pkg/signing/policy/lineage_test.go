@@ -2,6 +2,7 @@ package policy_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -16,6 +17,17 @@ func TestDecideLineage(t *testing.T) {
 	}
 	good := func() policy.Ancestor {
 		return policy.Ancestor{Name: "reg.example/base:v1", Steps: 1, Base: true, InRegistry: true, Evidence: signed("k1")}
+	}
+	// scanned has reports of an authority, the newest first.
+	scanned := func(verdicts ...string) func(*policy.LineageFacts, *policy.Ancestor) {
+		return func(_ *policy.LineageFacts, a *policy.Ancestor) {
+			e := a.Evidence[policy.Source{Document: "m", Authority: "one"}]
+			for i, v := range verdicts {
+				raw := fmt.Sprintf(`{"scanner":{"result":{"verdict":%q,"runs":[]}},"metadata":{"scanFinishedOn":"2026-01-%02dT00:00:00Z"}}`, v, 9-i)
+				e.Attestations = append(e.Attestations, signing.Attestation{Predicate: signing.Predicate{Type: policy.TypeScan, Raw: []byte(raw)}})
+			}
+			a.Evidence[policy.Source{Document: "m", Authority: "one"}] = e
+		}
 	}
 	tests := map[string]struct {
 		model  string
@@ -44,6 +56,15 @@ func TestDecideLineage(t *testing.T) {
 			e.Attestations = []signing.Attestation{{Predicate: signing.Predicate{Type: policy.TypeStatus, Raw: []byte(`{"state":"yanked","since":"2026-01-01T00:00:00Z"}`)}}}
 			a.Evidence[policy.Source{Document: "m", Authority: "one"}] = e
 		}, "lineage-yanked"},
+		"unsafe":            {"lineage: {scan: refuse}", scanned("dangerous", "safe"), "lineage-scan"},
+		"unsafe before":     {"lineage: {scan: refuse}", scanned("safe", "dangerous"), ""},
+		"safe":              {"lineage: {scan: refuse}", scanned("safe"), ""},
+		"nobody scanned":    {"lineage: {scan: refuse}", scanned(), ""},
+		"unsafe, a warning": {"lineage: {scan: warn}", scanned("dangerous"), ""},
+		"unsafe, allowed":   {"lineage: {signed: true, scan: allow}", scanned("dangerous"), ""},
+		"no scan can be read": {"lineage: {scan: refuse}", func(_ *policy.LineageFacts, a *policy.Ancestor) {
+			a.Base, a.Problem = false, "gone"
+		}, "lineage"},
 		"licence": {all, func(_ *policy.LineageFacts, a *policy.Ancestor) { a.LicenceConflict = "mit of gpl" }, "lineage-licenses"},
 	}
 	for name, tt := range tests {

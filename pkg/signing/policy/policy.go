@@ -168,6 +168,10 @@ type Conditions struct {
 	// RequireOMS demands an OpenSSF model signature by an authority.
 	RequireOMS bool
 
+	// OMSAllFiles demands besides that it leaves no file of the version out, as
+	// its signer may have had it do.
+	OMSAllFiles bool
+
 	// Always makes the document decide also where another one has a more
 	// specific glob. It allows nothing that no other one is for.
 	Always bool
