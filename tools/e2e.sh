@@ -45,7 +45,9 @@ want='cyclonedx-python-lib==11.12.0 jsonschema==4.26.0 jsonschema-specifications
   attrs==26.1.0 typing_extensions==4.16.0 license-expression==30.4.4 boolean.py==5.0 packageurl-python==0.17.6
   py-serializable==2.2.0 defusedxml==0.7.1 sortedcontainers==2.4.0 rfc3339-validator==0.1.4 six==1.17.0 idna==3.20
   jsonpointer==3.12 fqdn==1.6.0 isoduration==20.11.0 arrow==1.4.0 python-dateutil==4.0.0 tzdata==2026.6 uri-template==1.3.0
-  webcolors==25.10.0 spdx-python-model==0.0.6'
+  webcolors==25.10.0 spdx-python-model==0.0.6 jsonschema_rs==0.60.3 pyshacl==0.40.1 rdflib==7.6.0 owlrl==7.6.2
+  prettytable==3.18.0 wcwidth==0.9.4 pyparsing==3.3.3 html5rdf==1.2.1 packaging==26.3 importlib_metadata==10.2.0 zipp==4.1.2
+  lazy_importer==0.1.0'
 # shellcheck disable=SC2086
 packages "$bom" $want
 MODELREG_E2E_MODEL=$("$venv/bin/python" -c 'import importlib.util, os

@@ -22,12 +22,13 @@ if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then
   trap 'rm -rf "$dir"' EXIT
   chmod 755 "$dir"
   mkdir -m 1777 "$dir/tmp"
-  for test in artifact:TestPackRefuses store:TestReadOnlyStore; do
+  for test in pkg/artifact:TestPackRefuses pkg/store:TestReadOnlyStore cmd/modelreg:TestPushRefuses; do
     pkg=${test%%:*}
-    cp -r "pkg/$pkg" "$dir/$pkg"
-    go test -c -o "$dir/$pkg/run.test" "./pkg/$pkg"
-    chmod -R a+rX "$dir/$pkg"
-    (cd "$dir/$pkg" && TMPDIR=$dir/tmp HOME=$dir/tmp setpriv --reuid=65534 --regid=65534 --clear-groups \
+    copy=$dir/$(basename "$pkg")
+    cp -r "$pkg" "$copy"
+    go test -c -o "$copy/run.test" "./$pkg"
+    chmod -R a+rX "$copy"
+    (cd "$copy" && TMPDIR=$dir/tmp HOME=$dir/tmp setpriv --reuid=65534 --regid=65534 --clear-groups \
       ./run.test -test.count=1 -test.run "^${test#*:}\$")
   done
 fi
