@@ -16,11 +16,11 @@ import (
 func measuredIn(res *hub.LogResult) []string {
 	var lines []string
 	for _, e := range res.Entries {
-		line := e.Message + ":"
+		parts := []string{e.Message + ":"}
 		for _, ev := range e.Evaluations {
-			line += fmt.Sprintf(" %s %g %s", ev.Metric.Name, ev.Value, ev.Class)
+			parts = append(parts, fmt.Sprintf("%s %g %s", ev.Metric.Name, ev.Value, ev.Class))
 		}
-		lines = append(lines, line)
+		lines = append(lines, strings.Join(parts, " "))
 	}
 	return lines
 }
