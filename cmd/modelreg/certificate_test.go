@@ -149,6 +149,44 @@ func TestSignDirWithCertificate(t *testing.T) {
 	}
 }
 
+// A key as openssl writes it signs without a password being asked for, and who
+// lets others read it is warned.
+func TestSignWithPlainKey(t *testing.T) {
+	u := newUser(t)
+	t.Setenv("COSIGN_PASSWORD", "")
+	for _, v := range passwordVars {
+		os.Unsetenv(v)
+	}
+	model := filepath.Dir(u.file("model/weights.bin", "weights"))
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(name, kind string, der []byte, err error) string {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return u.file(name, string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})))
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	key := write("plain.pem", "PRIVATE KEY", der, err)
+	der, err = x509.MarshalPKIXPublicKey(private.Public())
+	public := write("plain.pub", "PUBLIC KEY", der, err)
+	for mode, warned := range map[os.FileMode]bool{0o600: false, 0o640: true} {
+		if err := os.Chmod(key, mode); err != nil {
+			t.Fatal(err)
+		}
+		code, _, stderr := u.run(t.Context(), "sign", model, "--key", key)
+		if code != exitOK || strings.Contains(stderr, "chmod 600") != warned {
+			t.Errorf("%o: exits with %d, warned should be %v:\n%s", mode, code, warned, stderr)
+		}
+	}
+	if out := u.ok("verify", model, "--key", public); !strings.Contains(out, "signed by key ") {
+		t.Errorf("verify says %s", out)
+	}
+}
+
 // So are the files of a version, and a pull believes the authority before it
 // fetches any.
 func TestSignFilesWithCertificate(t *testing.T) {

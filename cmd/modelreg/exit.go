@@ -249,7 +249,7 @@ func classHint(err error) string {
 	case errors.Is(err, signing.ErrTrustRepository):
 		return "nothing has changed: what was fetched before stays in use; where that goes on, ask those who publish it, or on another network"
 	case errors.Is(err, lock.ErrNoFile):
-		return "\"modelreg lock add NAME REF\" makes one; --file names one that is elsewhere"
+		return "\"modelreg lock add NAME REF\" makes one; one that is elsewhere is named with --file, for pull --locked and mount --locked with --lock-file"
 	case errors.Is(err, artifact.ErrNotModel):
 		return "\"modelreg pull --raw\" takes what is no model as it is"
 	case errors.Is(err, hub.ErrTaken):

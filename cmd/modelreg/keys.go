@@ -87,13 +87,18 @@ func (a *app) signer(ctx context.Context, file string) (*signing.Signer, error) 
 	if bytes.Contains(pem, []byte("PUBLIC KEY-----")) {
 		return nil, usagef("read private key %s: it is a public key: sign with the private one", file)
 	}
-	password, err := a.password(ctx, "password for "+file+": ", false)
-	if err != nil {
-		return nil, err
+	var password []byte
+	if signing.NeedsPassword(pem) {
+		if password, err = a.password(ctx, "password for "+file+": ", false); err != nil {
+			return nil, err
+		}
 	}
 	s, err := signing.LoadSigner(pem, password)
 	if err != nil {
 		return nil, usagef("read private key %s: %w", file, err)
+	}
+	if info, err := os.Stat(file); err == nil && info.Mode().Perm()&0o077 != 0 && !signing.NeedsPassword(pem) {
+		a.printer.Warn("the private key %s has no password, and others than you may open the file: chmod 600 %[1]s", file)
 	}
 	return s, nil
 }

@@ -76,24 +76,53 @@ func GenerateKeyPair(password []byte) (private, public []byte, err error) {
 	return kb.PrivateBytes, kb.PublicBytes, nil
 }
 
-// LoadSigner opens a private key in cosign's encrypted format, made by
-// [GenerateKeyPair] or cosign (also one that cosign imported: RSA, Ed25519, any
-// NIST curve). A wrong password is [ErrPassword].
+// keyForms are the PEM types of private keys, and whether one is opened with a
+// password.
+var keyForms = map[string]bool{
+	cosign.SigstorePrivateKeyPemType: true,
+	cosign.CosignPrivateKeyPemType:   true,
+	"ENCRYPTED PRIVATE KEY":          true,
+	"PRIVATE KEY":                    false,
+	"EC PRIVATE KEY":                 false,
+	"RSA PRIVATE KEY":                false,
+}
+
+// NeedsPassword tells whether a private key is one that [LoadSigner] opens with a
+// password. What is no private key needs none.
+func NeedsPassword(private []byte) bool {
+	block, err := onlyBlock(private)
+	return err == nil && keyForms[block.Type]
+}
+
+// LoadSigner opens a private key in PEM: in cosign's encrypted format, made by
+// [GenerateKeyPair] or cosign (also one that cosign imported), or as openssl
+// writes them, in PKCS #8, encrypted or not, SEC 1 or PKCS #1. It is for one of
+// the algorithms of [LoadPublicKey]. A wrong password is [ErrPassword]; that for
+// a key that needs none ([NeedsPassword]) is ignored.
 func LoadSigner(private, password []byte) (*Signer, error) {
 	block, err := onlyBlock(private)
 	if err != nil {
 		return nil, fmt.Errorf("load private key: %w", err)
 	}
-	switch block.Type {
-	case cosign.SigstorePrivateKeyPemType, cosign.CosignPrivateKeyPemType:
-	default:
-		return nil, fmt.Errorf("load private key: PEM block is %q, not %q (cosign import-key-pair converts other keys)",
-			block.Type, cosign.SigstorePrivateKeyPemType)
+	if _, known := keyForms[block.Type]; !known {
+		return nil, fmt.Errorf("load private key: PEM block is %q, not a private key", block.Type)
+	}
+	if block.Headers["DEK-Info"] != "" {
+		return nil, errors.New("load private key: it is encrypted in the way of before PKCS #8: \"openssl pkcs8 -topk8\" converts it")
 	}
 	var sv signature.SignerVerifier
 	err = guard(func() (err error) {
-		// Without options an Ed25519 key signs plainly, as DSSE wants it.
-		sv, err = cosign.LoadPrivateKey(private, password, &[]signature.LoadOption{})
+		switch block.Type {
+		case cosign.SigstorePrivateKeyPemType, cosign.CosignPrivateKeyPemType:
+			// Without options an Ed25519 key signs plainly, as DSSE wants it.
+			sv, err = cosign.LoadPrivateKey(private, password, &[]signature.LoadOption{})
+			return err
+		}
+		key, err := cryptoutils.UnmarshalPEMToPrivateKey(private, cryptoutils.StaticPasswordFunc(password))
+		if err != nil {
+			return err
+		}
+		sv, err = signature.LoadDefaultSignerVerifier(key)
 		return err
 	})
 	if err != nil {
@@ -179,10 +208,11 @@ func newPublicKey(key crypto.PublicKey) (*PublicKey, error) {
 	return &PublicKey{key: key, pem: text, fingerprint: hex.EncodeToString(sum[:]), verifiers: verifiers}, nil
 }
 
-// isDecryption recognises the one error of securesystemslib's that means a wrong
-// password; it has no name there.
+// isDecryption recognises the errors that mean a wrong password, that of
+// securesystemslib and that of the reader of PKCS #8; they have no names there.
 func isDecryption(err error) bool {
-	return strings.Contains(err.Error(), "encrypted: decryption failed")
+	return strings.Contains(err.Error(), "encrypted: decryption failed") ||
+		strings.Contains(err.Error(), "pkcs8: incorrect password")
 }
 
 // verifiersOf returns a verifier for each way in which cosign has signed with

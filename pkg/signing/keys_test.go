@@ -22,6 +22,7 @@ import (
 	"github.com/sigstore/cosign/v2/pkg/cosign"
 	"github.com/sigstore/sigstore/pkg/cryptoutils"
 	"github.com/sigstore/sigstore/pkg/signature"
+	"github.com/youmark/pkcs8"
 
 	"github.com/modelreg/modelreg/pkg/signing"
 )
@@ -69,7 +70,9 @@ func TestLoadSigner(t *testing.T) {
 		"text before":      {"my key\n" + private, string(password), false},
 		"damaged":          {strings.Replace(private, "eyJ", "AAA", 1), string(password), false},
 		"endless":          {private + strings.Repeat("\n", 1<<20), string(password), false},
-		"plain EC key":     {plainKey(t), "", false},
+		"PKCS #8":          {encryptedPKCS8(t), "password", true},
+		"before PKCS #8":   {strings.Replace(plainKey(t), "-----\n", "-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\n", 1), "", false},
+		"no key inside":    {string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("key")})), "", false},
 		"greedy KDF":       {withKDF(t, `{"N":1073741824,"r":8,"p":1}`), string(password), false},
 		"unknown cipher":   {string(pem.EncodeToMemory(&pem.Block{Type: "ENCRYPTED SIGSTORE PRIVATE KEY", Bytes: []byte(`{}`)})), "", false},
 		"block of another": {strings.ReplaceAll(private, "SIGSTORE", "OTHER"), string(password), false},
@@ -81,6 +84,74 @@ func TestLoadSigner(t *testing.T) {
 				t.Errorf("LoadSigner error = %v, wrong password: %v", err, tt.wantPassword)
 			}
 		})
+	}
+}
+
+// encryptedPKCS8 is a key as openssl encrypts it.
+func encryptedPKCS8(t *testing.T) string {
+	t.Helper()
+	der, err := pkcs8.MarshalPrivateKey(ed25519.NewKeyFromSeed(make([]byte, 32)), password, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "ENCRYPTED PRIVATE KEY", Bytes: der}))
+}
+
+// TestLoadPlainSigner signs with keys in the forms that openssl writes.
+func TestLoadPlainSigner(t *testing.T) {
+	ec := must(ecdsa.GenerateKey(elliptic.P384(), rand.Reader))(t)
+	form := func(kind string, der []byte, err error) string {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
+	}
+	of := func(key crypto.Signer) string {
+		der, err := x509.MarshalPKCS8PrivateKey(key)
+		return form("PRIVATE KEY", der, err)
+	}
+	sec1, err := x509.MarshalECPrivateKey(ec)
+	tests := map[string]struct {
+		private       string
+		needsPassword bool
+	}{
+		"PKCS 8, P-384":     {of(ec), false},
+		"PKCS 8, Ed25519":   {of(ed25519.NewKeyFromSeed(make([]byte, 32))), false},
+		"PKCS 8, RSA":       {of(rsa2048()), false},
+		"PKCS 8, encrypted": {encryptedPKCS8(t), true},
+		"SEC 1":             {form("EC PRIVATE KEY", sec1, err), false},
+		"PKCS 1":            {form("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(rsa2048()), nil), false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := signing.NeedsPassword([]byte(tt.private)); got != tt.needsPassword {
+				t.Errorf("NeedsPassword = %v", got)
+			}
+			var pw []byte
+			if tt.needsPassword {
+				pw = password
+			}
+			signer, err := signing.LoadSigner([]byte(tt.private), pw)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, format := range []signing.Format{signing.Bundle, signing.Classic} {
+				r := newFake()
+				model := r.model(t, "model")
+				if _, err := signing.Sign(t.Context(), r, model, signer, signing.SignOptions{Format: format}); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := signing.Verify(t.Context(), r, model, signing.Trust{Keys: []*signing.PublicKey{signer.Public()}}); err != nil {
+					t.Errorf("%v: %v", format, err)
+				}
+			}
+		})
+	}
+	for name, key := range map[string]crypto.Signer{"P-224": must(ecdsa.GenerateKey(elliptic.P224(), rand.Reader))(t)} {
+		if _, err := signing.LoadSigner([]byte(of(key)), nil); err == nil {
+			t.Errorf("a key on %s is loaded", name)
+		}
 	}
 }
 
