@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 	"oras.land/oras-go/v2/errdef"
 
 	"github.com/modelreg/modelreg/internal/ui"
@@ -133,8 +134,12 @@ directory it is its README.md. Nothing happens when nothing was changed.`,
 }
 
 func (a *app) cardEdit(ctx context.Context, arg string, f revisionFlags) error {
+	editor, err := a.editor()
+	if err != nil {
+		return err
+	}
 	if name, ok := a.localCard(arg); ok {
-		if err := a.runEditor(ctx, name); err != nil {
+		if err := a.runEditor(ctx, editor, name); err != nil {
 			return err
 		}
 		return a.tellProblem(name)
@@ -151,7 +156,7 @@ func (a *app) cardEdit(ctx context.Context, arg string, f revisionFlags) error {
 	if err := os.WriteFile(file, before, 0o600); err != nil {
 		return fmt.Errorf("edit card: %w", err)
 	}
-	after, err := a.editFile(ctx, file)
+	after, err := a.editFile(ctx, editor, file)
 	if err == nil && bytes.Equal(before, after) {
 		a.printer.Note("nothing was changed")
 		return os.RemoveAll(dir)
@@ -166,8 +171,8 @@ func (a *app) cardEdit(ctx context.Context, arg string, f revisionFlags) error {
 	return os.RemoveAll(dir)
 }
 
-func (a *app) editFile(ctx context.Context, file string) ([]byte, error) {
-	if err := a.runEditor(ctx, file); err != nil {
+func (a *app) editFile(ctx context.Context, editor []string, file string) ([]byte, error) {
+	if err := a.runEditor(ctx, editor, file); err != nil {
 		return nil, err
 	}
 	return readCardFile(file)
@@ -217,12 +222,19 @@ func (a *app) editedCard(ctx context.Context, arg string, f revisionFlags) ([]by
 	return last.Revision.Bytes(), opts, nil
 }
 
-// runEditor opens a file in the user's editor.
-func (a *app) runEditor(ctx context.Context, file string) error {
-	words := strings.Fields(cmp.Or(os.Getenv("VISUAL"), os.Getenv("EDITOR"), "vi"))
-	if len(words) == 0 {
-		words = []string{"vi"}
+// editor is the user's editor, with its arguments.
+func (a *app) editor() ([]string, error) {
+	if words := strings.Fields(cmp.Or(os.Getenv("VISUAL"), os.Getenv("EDITOR"))); len(words) > 0 {
+		return words, nil
 	}
+	if f, ok := a.in.(*os.File); !ok || !term.IsTerminal(int(f.Fd())) {
+		return nil, usagef("edit card: standard input is not a terminal and EDITOR names no editor: \"modelreg card push REF FILE\" attaches a file")
+	}
+	return []string{"vi"}, nil
+}
+
+// runEditor opens a file in the editor.
+func (a *app) runEditor(ctx context.Context, words []string, file string) error {
 	cmd := exec.CommandContext(ctx, words[0], append(words[1:], file)...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = a.in, a.err, a.err
 	if err := cmd.Run(); err != nil {
