@@ -86,6 +86,7 @@ unless that is the digest which the sender told you. --trust-digest refuses othe
 		RunE: func(cmd *cobra.Command, args []string) error { return a.bundleVerify(cmd, args[0], f) },
 	}
 	a.bundleTrust(cmd, &f)
+	f.trust.addAuthorities(cmd.Flags())
 	return cmd
 }
 
@@ -107,6 +108,7 @@ HOST/PREFIX, below which each keeps its name. Without DST they go where they cam
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.bundleLoad(cmd, args, f) },
 	}
 	a.bundleTrust(cmd, &f)
+	f.trust.addAuthorities(cmd.Flags())
 	fl := cmd.Flags()
 	fl.StringArrayVar(&f.MountFrom, "mount-from", nil, "link blobs from `REPOSITORY` of DST's registry instead of uploading (repeatable)")
 	fl.IntVarP(&f.Workers, "jobs", "j", 0, "move `N` blobs at once (default 4)")

@@ -77,6 +77,7 @@ func (f *copyFlags) add(cmd *cobra.Command) {
 	fl.IntVar(&f.Depth, "depth", 0, "copy `N` of the versions before it too")
 	choose(cmd, choiceFlag{value: &f.conflict, name: "on-conflict", usage: "what to do with a tag that stands for another version: `fail|skip|overwrite`"}, "fail", "skip", "overwrite")
 	f.trust.add(fl)
+	f.trust.addAuthorities(fl)
 	fl.IntVarP(&f.Workers, "jobs", "j", 0, "move `N` blobs at once (default 4)")
 }
 

@@ -70,6 +70,7 @@ MODELSCOPE_API_TOKEN.`,
 	commitFlags(cmd, &f.push.Committing)
 	f.push.signWith(fl)
 	f.push.signer.add(cmd)
+	f.push.signer.addCertificate(cmd)
 	f.push.provenance.add(cmd)
 	f.push.lineage.add(cmd)
 	a.addWaitFlag(cmd)

@@ -163,6 +163,7 @@ func (f *lockFlags) addTrust(cmd *cobra.Command) {
 
 func (f *lockFlags) addKeys(cmd *cobra.Command) {
 	f.trust.add(cmd.Flags())
+	f.trust.addAuthorities(cmd.Flags())
 }
 
 // readTrust reads what the flags name.

@@ -92,6 +92,7 @@ func (f *mountFlags) add(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.BoolVar(&f.verify, "verify", false, "refuse a version that is not signed by --key or --certificate-identity")
 	f.trust.add(fl)
+	f.trust.addAuthorities(fl)
 	fl.BoolVar(&f.AllowDowngrade, "allow-downgrade", false, downgradeUsage)
 	fl.BoolVar(&f.AllowDotfiles, "allow-dotfiles", false, dotfilesUsage)
 	fl.BoolVar(&f.locked, "locked", false, lockedUsage)

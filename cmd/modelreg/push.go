@@ -72,6 +72,7 @@ others, unless --add keeps those that it had.`,
 	commitFlags(cmd, &f.Committing)
 	f.signWith(cmd.Flags())
 	f.signer.add(cmd)
+	f.signer.addCertificate(cmd)
 	f.provenance.add(cmd)
 	f.lineage.add(cmd)
 	f.forms.add(cmd, &f.PushOptions)
@@ -171,6 +172,9 @@ func (a *app) pushOptions(ctx context.Context, f *pushFlags) (err error) {
 	}
 	if f.sign != f.signer.given() {
 		return usagef("--sign and %s go together", signerUsage)
+	}
+	if !f.sign && f.signer.certificate+f.signer.chain != "" {
+		return usagef("--certificate goes with --sign --key: it is put beside a signature")
 	}
 	if f.provenance.wanted && !f.sign {
 		return usagef("--provenance needs --sign: unsigned it says nothing")
