@@ -32,8 +32,12 @@ func (a *app) trustedByAuthorities(ctx context.Context, who trustFlags, what cer
 			"an authority certifies many; --certificate-identity-regexp '^.*@acme\\.example$' names several",
 		}
 	}
+	named := who
 	if who.root == "" || who.issuer+who.issuerRegexp == "" { // nobody but the private authorities vouches for them
 		who.identities, who.identityRegexps, who.issuer, who.issuerRegexp = nil, nil, "", ""
+	}
+	if len(who.identityRegexps) == 0 { // else that of sigstore's warns
+		a.warnOpen(named)
 	}
 	who.caRoots, who.caIntermediates = "", ""
 	t := &signing.Trust{RequireLog: who.requireLog, RequireTimestamp: who.requireTime}

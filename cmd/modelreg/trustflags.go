@@ -68,6 +68,7 @@ func (a *app) trusted(ctx context.Context, f trustFlags) (*signing.Trust, error)
 	if f.caRoots+f.caIntermediates != "" {
 		return a.trustedByAuthorities(ctx, f, certifiedVersions)
 	}
+	a.warnOpen(f)
 	t := &signing.Trust{
 		RequireLog: f.requireLog, RequireTimestamp: f.requireTime,
 		IgnoreLog: f.ignoreLog, IgnoreSCT: f.ignoreSCT,
@@ -93,6 +94,18 @@ func (a *app) trusted(ctx context.Context, f trustFlags) (*signing.Trust, error)
 		return nil, usageError{err, ""}
 	}
 	return t, nil
+}
+
+// warnOpen warns of expressions that let everybody in.
+func (a *app) warnOpen(f trustFlags) {
+	for _, expr := range f.identityRegexps {
+		if signing.MatchesAnything(expr) {
+			a.printer.Warn("--certificate-identity-regexp %s is true of everybody: whoever the provider or authority gives a certificate counts", expr)
+		}
+	}
+	if f.issuerRegexp != "" && signing.MatchesAnything(f.issuerRegexp) {
+		a.printer.Warn("--certificate-oidc-issuer-regexp %s is true of every provider: each may vouch for any name", f.issuerRegexp)
+	}
 }
 
 // trustedOrPolicies is [app.trusted], and nobody where policies decide.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -32,6 +33,21 @@ func (id Identity) Check() error {
 // String returns the identity as "subject (issuer)".
 func (id Identity) String() string {
 	return fmt.Sprintf("%s (issuer %s)", id.Subject+id.SubjectRegexp, id.Issuer+id.IssuerRegexp)
+}
+
+// MatchesAnything tells whether an expression is true of texts that have nothing in
+// common but that they are texts: there are too many ways to write .* to know them by
+// their form. One that does not compile is true of nothing.
+func MatchesAnything(expr string) bool {
+	re, err := regexp.Compile(expr)
+	if err != nil {
+		return false
+	}
+	unlike := [...]string{
+		strings.Repeat("a", 40), strings.Repeat("0", 40), "https://q.example/w/x/y/z?v=1#somewhere", "Someone+tag@mail.example.invalid.test.org",
+		"~!$%^&*()_=[]{}|;',<> \x7f\t ~!$%^&*()_=[]{}", strings.Repeat("\u00e9\u4e16", 20),
+	}
+	return !slices.ContainsFunc(unlike[:], func(s string) bool { return !re.MatchString(s) })
 }
 
 // An identityMatcher is an [Identity] that has been checked.
